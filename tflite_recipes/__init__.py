@@ -1,0 +1,36 @@
+"""TensorFlow and Keras models to TensorFlow Lite, as recipes that can be repeated exactly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tflite_recipes.api import check as check
+    from tflite_recipes.api import compose as compose
+    from tflite_recipes.api import run as run
+    from tflite_recipes.errors import Problem as Problem
+    from tflite_recipes.errors import RequestError as RequestError
+    from tflite_recipes.recipe import Recipe as Recipe
+    from tflite_recipes.runner import RunResult as RunResult
+    from tflite_recipes.state import State as State
+
+_HOMES = {
+    "check": "api",
+    "compose": "api",
+    "run": "api",
+    "Problem": "errors",
+    "RequestError": "errors",
+    "Recipe": "recipe",
+    "RunResult": "runner",
+    "State": "state",
+}
+__all__ = ["Problem", "Recipe", "RequestError", "RunResult", "State", "check", "compose", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, because the worker and the quick commands need only their own part.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,88 @@
+"""Compose, check and run from Python. The command line is a thin layer over this.
+
+    import tflite_recipes
+    result = tflite_recipes.run("digits_integer_only", ["calibration.samples=50"])
+    result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
+"""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tflite_recipes import composition
+from tflite_recipes.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.events import Listener
+from tflite_recipes.recipe import Recipe
+from tflite_recipes.runner import RunResult
+from tflite_recipes.runner import run as run_steps
+from tflite_recipes.worker import WorkerPool
+
+_POOL = WorkerPool()
+atexit.register(_POOL.close)
+
+
+def compose(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The resolved recipe for a name or a YAML file. Errors: RequestError, whose `problems` are all of them."""
+    return composition.compose(recipe, overrides)
+
+
+def check(recipe: str, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
+    """What is wrong with a request, as far as it can be known without TensorFlow; empty where nothing is."""
+    try:
+        composition.compose(recipe, overrides)
+    except RequestError as error:
+        return error.problems
+    return ()
+
+
+def run(
+    recipe: str | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    output_dir: str | Path | None = None,
+    progress: bool = True,
+    parent_run_id: str | None = None,
+) -> RunResult:
+    """Run a recipe, given by name, by YAML file or as composed, and give what it came to.
+
+    A failing step does not raise: `status` and `problems` tell. `progress` prints the steps as the command line does.
+    `parent_run_id` puts the MLflow run under another. Errors: RequestError where the recipe does not compose.
+    """
+    composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
+    folder = Path(output_dir) if output_dir is not None else _fresh_folder(composed.name)
+    listeners: list[Listener] = []
+    if progress:
+        from tflite_recipes.console import Console
+
+        listeners.append(Console())
+    folder.mkdir(parents=True, exist_ok=True)
+    _POOL.ready(folder / "converter.log")
+    if composed.tracking is None:
+        return run_steps(composed, folder, listeners, _POOL)
+    from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
+
+    tracker = MlflowTracker(composed.tracking, parent_run_id)
+    try:
+        result = run_steps(composed, folder, [*listeners, tracker], _POOL)
+    finally:
+        tracker.close()
+    return _tracked(result, tracker.run_id, tracker.failure, composed.tracking.uri)
+
+
+def _fresh_folder(name: str) -> Path:
+    moment = time.time()
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(moment))
+    return Path("outputs") / name / f"{stamp}.{int(moment % 1 * 1e6):06d}"
+
+
+def _tracked(result: RunResult, run_id: str | None, failure: str | None, uri: str) -> RunResult:
+    if failure is None:
+        return replace(result, run_id=run_id)
+    what = f"the run is not (wholly) tracked at {uri}: {failure}; its files and events are in {result.output_dir}"
+    problem = Problem(what, "tracking.uri", "tracking=none", ("tracking.uri=sqlite:///mlflow.db",))
+    status = ExitStatus.UNTRACKED if result.status == ExitStatus.DONE else result.status
+    return replace(result, run_id=run_id, status=status, problems=(*result.problems, problem))

@@ -1,0 +1,104 @@
+"""The source against the `.tflite`, output by output, bound by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes import parity
+from tflite_recipes.backend import runtime
+from tflite_recipes.errors import Problem, RequestError, StepError
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import State, TensorSpec
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Real-valued outputs by name of source and file, first axis samples."""
+
+    source: Mapping[str, Any]
+    tflite: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    source: float
+    tflite: float
+
+
+def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outputs:
+    """Run both on the same samples and measure parity. Errors: StepError where a float file differs from its source."""
+    assert state.tflite is not None
+    source = run_source(state, arrays, reporter)
+    tflite = runtime.run(
+        state.tflite, state.signature, arrays, lambda done, total: reporter.progress("evaluating the .tflite", done, total)
+    )
+    numeric = {name: values for name, values in source.items() if values.dtype.kind in "fiub"}
+    measured = parity.measure(numeric, tflite)
+    reporter.measure(measured.metrics())
+    if not measured.finite:
+        raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
+    if state.scheme == "none" and measured.relative_error > 1e-2:
+        what = f"a float file must compute what its source computes, and differs by {measured.relative_error:.1%} of the output range"
+        raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
+    return Outputs(source, tflite)
+
+
+def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Outputs by name of the frozen SavedModel, which is the source's own graph."""
+    function = tf.saved_model.load(str(state.saved_model)).signatures[state.signature]
+    specs = {spec.name: spec for spec in state.inputs}
+    fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]
+    batch = max(fixed, default=_BATCH)
+    total = len(next(iter(arrays.values())))
+    rows: dict[str, list[Any]] = {}
+    for start in range(0, total, batch):
+        part = {name: np.asarray(arrays[name][start : start + batch]) for name in specs}
+        count = len(next(iter(part.values())))
+        if fixed and count < batch:
+            part = {n: np.concatenate([v, np.repeat(v[-1:], batch - count, axis=0)]) for n, v in part.items()}
+        results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
+        for name, values in results.items():
+            rows.setdefault(name, []).append(values.numpy()[:count])
+        reporter.progress("evaluating the source", min(start + batch, total), total)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def score(outputs: Outputs, labels: Any, metric: str, specs: tuple[TensorSpec, ...], file: str) -> Scores:
+    """The metric of both, on the first output. Errors: RequestError where the labels do not suit it."""
+    name = specs[0].name
+    source, tflite = np.asarray(outputs.source[name], "float64"), np.asarray(outputs.tflite[name], "float64")
+    if metric == "accuracy":
+        return Scores(_accuracy(source, labels, file), _accuracy(tflite, labels, file))
+    labels = np.asarray(labels, "float64")
+    if labels.size != source.size:
+        what = f"{file}: labels of shape {labels.shape} do not suit {metric} of the output {name} {source.shape}"
+        raise RequestError(Problem(what, "evaluation.labels"))
+    power = 1 if metric == "mean_absolute_error" else 2
+    errors = [np.abs(values - labels.reshape(values.shape)) ** power for values in (source, tflite)]
+    return Scores(float(errors[0].mean()), float(errors[1].mean()))
+
+
+def _accuracy(values: Any, labels: Any, file: str) -> float:
+    flat = values.reshape(len(values), -1)
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == flat.shape[1] and flat.shape[1] > 1:
+        labels = labels.argmax(axis=1)  # one-hot
+    labels = labels.reshape(-1)
+    if len(labels) != len(flat) or labels.dtype.kind not in "iufb":
+        raise RequestError(Problem(f"{file}: {len(labels)} labels ({labels.dtype}) for {len(flat)} samples", "evaluation.labels"))
+    if flat.shape[1] == 1:
+        return float(((flat[:, 0] > 0.5) == (labels > 0.5)).mean())
+    if labels.max(initial=0) >= flat.shape[1] or labels.min(initial=0) < 0:
+        first = int(np.argmax((labels >= flat.shape[1]) | (labels < 0)))
+        what = f"{file}: label {labels[first]} of sample {first} is none of the output's {flat.shape[1]} classes"
+        raise RequestError(Problem(what, "evaluation.labels"))
+    return float((flat.argmax(axis=1) == labels).mean())
+
+

@@ -1,0 +1,94 @@
+"""TensorFlow's converter, from a SavedModel, in one scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.events import Reporter
+
+_OPS = {
+    "integer_only": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
+    "int16x8": [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8],
+}
+_CALIBRATED = ("full_integer", "integer_only", "int16x8")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the file is to be. `samples`: arrays by input name, first axis samples; None where nothing is calibrated."""
+
+    scheme: str
+    input_type: str
+    output_type: str
+    per_channel: bool
+    samples: Mapping[str, Any] | None
+
+
+def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
+    """The `.tflite` file's bytes. Errors: StepError with the converter's own reason."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[signature])
+    if request.scheme != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if request.scheme == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if request.scheme in _OPS:
+        converter.target_spec.supported_ops = _OPS[request.scheme]
+    if request.scheme in _CALIBRATED:
+        assert request.samples is not None
+        converter.representative_dataset = lambda: _samples(converter, signature, request, reporter)
+        converter.inference_input_type = tf.as_dtype(request.input_type)
+        converter.inference_output_type = tf.as_dtype(request.output_type)
+        converter._experimental_disable_per_channel = not request.per_channel
+    reporter.progress("converting", 0, 1)
+    try:
+        data: bytes = converter.convert()
+    except Exception as error:
+        raise StepError(_reason(error, request)) from error
+    reporter.progress("converting", 1, 1)
+    return data
+
+
+def _samples(converter: Any, signature: str, request: Request, reporter: Reporter) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One sample at a time, by signature and input name: a list of arrays would be bound by position.
+
+    A model whose batch is fixed above 1 gets that many rows at a time.
+    """
+    assert request.samples is not None
+    total = len(next(iter(request.samples.values())))
+    rows = _fixed_batch(converter, signature, request.samples)
+    for start in range(0, total - rows + 1, rows):
+        yield signature, {name: np.asarray(array[start : start + rows]) for name, array in request.samples.items()}
+        reporter.progress("calibration samples", min(start + rows, total), total)
+
+
+def _fixed_batch(converter: Any, signature: str, samples: Mapping[str, Any]) -> int:
+    loaded = tf.saved_model.load(converter.saved_model_dir).signatures[signature]
+    specs = loaded.structured_input_signature[1]
+    sizes = [spec.shape[0] for spec in specs.values() if spec.shape.rank]
+    rows = next((size for size in sizes if size is not None), 1)
+    total = len(next(iter(samples.values())))
+    if total < rows:
+        what = f"the batch is fixed at {rows}, and there are only {total} calibration samples"
+        raise StepError(Problem(what, "calibration.samples", f"calibration.samples={rows}"))
+    return rows
+
+
+def _reason(error: Exception, request: Request) -> Problem:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = next((line for line in lines if "error:" in line or "not supported" in line), None)
+    what = telling or (lines[0] if lines else type(error).__name__)
+    if "error:" in what:
+        what = what.split("error:", 1)[1].strip()
+    fix = ""
+    if request.scheme == "integer_only":
+        fix = "optimization=full_integer"
+    elif request.scheme == "int16x8":
+        fix = "optimization=full_integer"
+    return Problem(f"the converter refused: {what[:600]}", "optimization", fix)

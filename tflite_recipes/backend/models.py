@@ -1,0 +1,258 @@
+"""Models in memory, wherever they came from, behind one small interface."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes import model_files, schema
+from tflite_recipes.backend import session
+from tflite_recipes.errors import Problem, RequestError, StepError
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.steps.source import Shapes, shape_problems
+
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be traced.
+
+    call: takes tensors by input name, gives tensors by output name. inputs: with the shapes asked for.
+    owner: what keeps the variables alive, and what a SavedModel with variables is made of: a Keras model, a
+    tf.Module, or a loaded SavedModel. generation: 3 or 2 for a Keras model of that generation, 0 for anything else.
+    folder: where an untouched SavedModel lies that needs no second one.
+    """
+
+    call: Callable[..., Mapping[str, Any]]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
+    signature: str
+    owner: Any
+    generation: int = 0
+    folder: Path | None = None
+
+    def prunable(self) -> Any:
+        """The Keras 3 model. Errors: RequestError for anything else."""
+        if self.generation != 3:
+            kind = "a Keras 2 model" if self.generation == 2 else "not a Keras model"
+            raise RequestError(Problem(f"pruning works on Keras 3 models, and this is {kind}", "pruning", "pruning=none"))
+        return self.owner
+
+
+def enter(state: State, model: Model, sha256: str | None = None) -> State:
+    """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights."""
+    variables = variables_of(model)
+    count = sum(int(np.prod(v.shape)) for v in variables)
+    return replace(state, model=model, source_sha256=sha256 or digest(model), parameters=count, inputs=model.inputs)
+
+
+def changed(state: State) -> State:
+    """The state after its model was changed in place."""
+    return replace(state, parameters=sum(int(np.prod(v.shape)) for v in variables_of(state.model)))
+
+
+def variables_of(model: Model) -> list[Any]:
+    if model.generation:
+        return list(model.owner.variables if model.generation == 2 else model.owner.weights)
+    found = getattr(model.owner, "variables", None)
+    if found is None:
+        graph_variables = getattr(model.owner, "graph", None)
+        found = graph_variables.variables if graph_variables is not None else ()
+    return [v for v in found if v.dtype.is_floating or v.dtype.is_integer]
+
+
+def digest(model: Model) -> str:
+    hashed = hashlib.sha256()
+    for spec in model.inputs:
+        hashed.update(str(spec).encode())
+    if model.generation == 3:
+        hashed.update(model.owner.to_json().encode())
+    for variable in variables_of(model):
+        value = np.ascontiguousarray(variable.numpy())
+        hashed.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
+    return hashed.hexdigest()
+
+
+def of_keras(model: Any, shapes: Shapes, generation: int = 3) -> Model:
+    """A Functional or Sequential model, or another one that says what its inputs are. Errors: RequestError."""
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        return _of_subclassed(model, shapes, generation)
+    names = list(model.input_names) if generation == 2 else [tensor.name for tensor in tensors]
+    inputs = tuple(
+        TensorSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+    outputs = _unique(model.output_names if hasattr(model, "output_names") else [model.layers[-1].name])
+    flatten = tf.nest.flatten if generation == 2 else keras.tree.flatten
+    pack = tf.nest.pack_sequence_as if generation == 2 else keras.tree.pack_sequence_as
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        results = model(pack(model.input, [tensors[name] for name in names]), training=False)
+        return dict(zip(outputs, flatten(results), strict=True))
+
+    return Model(call, shaped(inputs, shapes), outputs, _DEFAULT_SIGNATURE, model, generation)
+
+
+def _of_subclassed(model: Any, shapes: Shapes, generation: int) -> Model:
+    if not shapes:
+        what = "this subclassed model does not say what its inputs are"
+        fix = "'source.input_shapes={x: [null,224,224,3]}'"
+        raise RequestError(Problem(what, "source.input_shapes", fix, ("name each input, with its shape",)))
+    inputs = tuple(TensorSpec(name, tuple(shape), "float32") for name, shape in shapes.items())
+    names = [spec.name for spec in inputs]
+    pack = (lambda tensors: tensors[names[0]]) if len(names) == 1 else dict
+    example = model(pack({s.name: tf.zeros([d or 1 for d in s.shape]) for s in inputs}), training=False)
+    outputs = _unique(sorted(example) if isinstance(example, dict) else [f"output_{i}" for i in range(len(tf.nest.flatten(example)))])
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        return dict(zip(outputs, tf.nest.flatten(model(pack(tensors), training=False)), strict=True))
+
+    return Model(call, inputs, outputs, _DEFAULT_SIGNATURE, model, generation)
+
+
+def _unique(names: Any) -> tuple[str, ...]:
+    """A layer that is an output twice gives one name twice; the second gets a number."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+    return tuple(unique)
+
+
+def shaped(inputs: tuple[TensorSpec, ...], shapes: Shapes) -> tuple[TensorSpec, ...]:
+    """The inputs with `input_shapes` applied. Errors: RequestError."""
+    problems = list(shape_problems(shapes, inputs))
+    if problems:
+        raise RequestError(problems)
+    return tuple(replace(spec, shape=tuple(shapes.get(spec.name, spec.shape))) for spec in inputs)
+
+
+def of_function(function: Any, signature: str, owner: Any, shapes: Shapes, folder: Path | None = None) -> Model:
+    """A ConcreteFunction with named inputs, as SavedModel signatures are. Errors: RequestError."""
+    positional, named = function.structured_input_signature
+    specs = {name: spec for name, spec in named.items() if isinstance(spec, tf.TensorSpec)}
+    flat = [spec for spec in tf.nest.flatten(positional) if isinstance(spec, tf.TensorSpec)]
+    order = list(specs) or [spec.name or f"input_{index}" for index, spec in enumerate(flat)]
+    every = list(specs.values()) or flat
+    inputs = tuple(
+        TensorSpec(name, tuple(spec.shape) if spec.shape.rank is not None else (), spec.dtype.name)
+        for name, spec in zip(order, every, strict=True)
+    )
+    structure = function.structured_outputs
+    outputs = tuple(structure) if isinstance(structure, dict) else _unique(_output_names(structure))
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        results = function(**tensors) if specs else function(*[tensors[name] for name in order])
+        if isinstance(results, Mapping):
+            return {name: results[name] for name in outputs}
+        return dict(zip(outputs, tf.nest.flatten(results), strict=True))
+
+    untouched = folder if not shapes else None
+    return Model(call, shaped(inputs, shapes), outputs, signature, owner, 0, untouched)
+
+
+def _output_names(structure: Any) -> list[str]:
+    return [f"output_{index}" for index in range(len(tf.nest.flatten(structure)))]
+
+
+def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shapes, reporter: Reporter) -> Model:
+    """A `.keras` or `.h5` file, loaded by the Keras that wrote it. Errors: RequestError, StepError."""
+    session.fresh(0)
+    file = model_files.read_keras_file(path)
+    if file.lambda_layers and not trust:
+        why = f"{path} holds code in {', '.join(file.lambda_layers)}"
+        raise RequestError(Problem(why, "source.trust", "source.trust=true"))
+    objects = {}
+    for target in custom_objects:
+        try:
+            found = schema.load_target(target)
+        except RequestError as error:
+            raise RequestError([replace(p, where="source.custom_objects") for p in error.problems]) from error
+        objects[getattr(found, "__name__", target.rpartition(":")[2])] = found
+    library: Any = keras
+    arguments: dict[str, Any] = {"custom_objects": objects, "compile": False}
+    if file.generation == 2:
+        library = importlib.import_module("tf_keras")
+        reporter.warn(f"{path} was written by Keras {file.keras_version}: loaded with tf_keras {library.__version__}")
+        arguments |= {"safe_mode": not trust} if path.suffix == ".keras" else {}
+    else:
+        arguments |= {"safe_mode": not trust}
+    reporter.tag({"tflite_recipes.loader": f"{library.__name__} {library.__version__}"})
+    try:
+        model = library.models.load_model(path, **arguments)
+    except Exception as error:
+        raise StepError(_load_problem(path, error, file)) from error
+    return of_keras(model, shapes, file.generation)
+
+
+def _load_problem(path: Path, error: Exception, file: Any) -> Problem:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    custom = ", ".join(file.custom_layers)
+    if custom or "Unknown layer" in first or "could not be" in first.lower():
+        what = f"{path} cannot be loaded without its own classes{f' ({custom})' if custom else ''}: {first}"
+        return Problem(what, "source.custom_objects", "'source.custom_objects=[layers.py:NAME]'")
+    return Problem(f"{path} cannot be loaded: {first}", "source.path")
+
+
+def load_saved_model(path: Path, signature: str, shapes: Shapes) -> Model:
+    session.fresh(0)
+    loaded = tf.saved_model.load(str(path))
+    return of_function(loaded.signatures[signature], signature, loaded, shapes, path)
+
+
+def build_application(name: str, weights: str | None, arguments: Mapping[str, Any], seed: int, shapes: Shapes) -> Model:
+    session.fresh(seed)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    try:
+        model = getattr(keras.applications, name)(weights=weights, **values)
+    except (TypeError, ValueError) as error:
+        raise RequestError(Problem(f"{name}: {str(error).splitlines()[0]}", "source.arguments")) from error
+    except Exception as error:
+        if weights != "imagenet":
+            raise
+        what = f"the ImageNet weights of {name} could not be had: {str(error).splitlines()[0]}"
+        raise StepError(Problem(what, "source.weights", "source.weights=null")) from error
+    return of_keras(model, shapes)
+
+
+def build_by_factory(target: str, arguments: Mapping[str, Any], seed: int, shapes: Shapes) -> Model:
+    """Whatever the user's function gives. Errors: RequestError where it is nothing that can be converted."""
+    session.fresh(seed)
+    try:
+        factory = schema.load_target(target)
+    except RequestError as error:
+        raise RequestError([replace(p, where="source.function") for p in error.problems]) from error
+    made = factory(**arguments)
+    if isinstance(made, keras.Model):
+        return of_keras(made, shapes)
+    if any(base.__module__.startswith("tf_keras.") and base.__name__ == "Model" for base in type(made).__mro__):
+        return of_keras(made, shapes, 2)
+    if isinstance(made, tf.types.experimental.ConcreteFunction):
+        return of_function(made, _DEFAULT_SIGNATURE, made, shapes)
+    if isinstance(made, tf.Module):
+        return _of_module(made, shapes, target)
+    what = f"{target} gave {type(made).__name__}, not a Keras model, a tf.Module or a ConcreteFunction"
+    raise RequestError(Problem(what, "source.function"))
+
+
+def _of_module(module: Any, shapes: Shapes, target: str) -> Model:
+    """A tf.Module's one function with an `input_signature`."""
+    names = [name for name in dir(module) if hasattr(getattr(module, name, None), "get_concrete_function")]
+    signed = [name for name in names if getattr(module, name).function_spec.fullargspec is not None]
+    ready = [name for name in signed if getattr(module, name).input_signature is not None]
+    if len(ready) != 1:
+        what = f"{target} gave a tf.Module with {len(ready)} functions that have an input_signature; exactly one is needed"
+        raise RequestError(Problem(what, "source.function"))
+    return of_function(getattr(module, ready[0]).get_concrete_function(), _DEFAULT_SIGNATURE, module, shapes)

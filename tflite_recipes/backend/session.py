@@ -1,0 +1,23 @@
+"""How TensorFlow is set up in the worker: the same for every job, whichever jobs came before."""
+
+from __future__ import annotations
+
+import os
+
+
+def start() -> None:
+    """Import TensorFlow and Keras once, deterministic from the first op on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import keras
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.disable_interactive_logging()
+
+
+def fresh(seed: int) -> None:
+    """Forget the models of earlier jobs, whose automatic layer names would otherwise count on, and seed everything."""
+    import keras
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)

@@ -1,0 +1,246 @@
+"""Sample data for calibration, evaluation and fine-tuning: bound by input name, checked before anything uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.state import TensorSpec
+
+Arrays = Mapping[str, Any]  # numpy arrays by input name; numpy is imported where it is needed, as it takes 0.1 s
+
+
+def shape_fits(declared: tuple[int | None, ...], sample: tuple[int | None, ...]) -> bool:
+    """Whether samples of this shape suit an input declared so. The first axis counts samples in one and is the
+    batch in the other, so it is not compared; None fits any size."""
+    pairs = zip(declared[1:], sample[1:], strict=False)
+    return len(declared) == len(sample) and all(a is None or b is None or a == b for a, b in pairs)
+
+
+def headers(path: Path, where: str) -> dict[str, TensorSpec]:
+    """Names, shapes and dtypes of the arrays in a `.npz`, without reading their data. Errors: RequestError."""
+    import numpy as np
+
+    found: dict[str, TensorSpec] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                with archive.open(member) as stream:
+                    version = np.lib.format.read_magic(stream)
+                    read = np.lib.format.read_array_header_1_0
+                    if version >= (2, 0):
+                        read = np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(stream)
+                found[name] = TensorSpec(name, shape, dtype.name)
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise RequestError(
+            Problem(f"{path} cannot be read as .npz: {error}", where, "", ("write it with numpy.savez(FILE, NAME=array)",))
+        ) from error
+    return found
+
+
+def npz_problems(
+    path: str,
+    inputs: tuple[TensorSpec, ...] | None,
+    where: str,
+    samples: int | None = None,
+    extra: tuple[str, ...] = (),
+) -> Iterable[Problem]:
+    """What the headers of a `.npz` already tell: inputs that are missing, misshaped or empty.
+
+    `inputs` is None where the model is not known yet. `extra` names arrays that must be there too (labels).
+    """
+    try:
+        found = headers(Path(path), where)
+    except RequestError as error:
+        yield from error.problems
+        return
+    for name in extra:
+        if name not in found:
+            key = where.rsplit(".", 1)[0]
+            others = [other for other in found if other not in {spec.name for spec in inputs or ()}]
+            fix = f"{key}.labels={others[0]}" if others and key == "evaluation" else ""
+            yield Problem(f"{path} has no array {name!r}; it has {', '.join(map(str, found.values())) or 'none'}", where, fix)
+    if inputs is None:
+        return
+    missing = [spec.name for spec in inputs if spec.name not in found]
+    if missing:
+        yield Problem(f"{path} has not the model's inputs\n{side_by_side(inputs, found)}", where, f"{where}=OTHER.npz")
+        return
+    for spec in inputs:
+        yield from _header_problems(path, spec, found[spec.name], where)
+    lengths = {name: found[name].shape[0] for name in (*(s.name for s in inputs), *extra) if name in found and found[name].shape}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        yield Problem(f"{path}: the arrays differ in their number of samples: {listed}", where)
+
+
+def _header_problems(path: str, spec: TensorSpec, array: TensorSpec, where: str) -> Iterable[Problem]:
+    if not shape_fits(spec.shape, array.shape):
+        yield Problem(f"{path}, array {spec.name!r}: shape {array.shape} does not fit the model's {spec}", where)
+    elif not array.shape or array.shape[0] == 0:
+        yield Problem(f"{path}, array {spec.name!r}: empty, it holds no sample", where)
+    if not _castable(array.dtype, spec.dtype):
+        yield Problem(f"{path}, array {spec.name!r}: {array.dtype} cannot become the model's {spec.dtype}", where)
+
+
+def _castable(given: str, wanted: str) -> bool:
+    import numpy as np
+
+    if wanted == "string" or given == wanted:
+        return True
+    kinds = {"f": "f", "i": "fi", "u": "fi", "b": "fi"}
+    try:
+        a, b = np.dtype(given).kind, np.dtype(wanted).kind
+    except TypeError:
+        return wanted == "bfloat16" and given.startswith("float")
+    return b in kinds.get(a, "") or (a == b == "b") or (a in "iu" and b in "iu")
+
+
+def side_by_side(inputs: tuple[TensorSpec, ...], found: Mapping[str, TensorSpec]) -> str:
+    """The model's inputs and the file's arrays in two columns."""
+    left = ["the model takes", *map(str, inputs)]
+    right = ["the file has", *(map(str, found.values()) if found else ["nothing"])]
+    width = max(map(len, left)) + 3
+    rows = max(len(left), len(right))
+    left, right = left + [""] * (rows - len(left)), right + [""] * (rows - len(right))
+    return "\n".join(f"  {a:<{width}}{b}".rstrip() for a, b in zip(left, right, strict=True))
+
+
+def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arrays of the inputs (and `extra` ones), checked and cast to the inputs' dtypes. Errors: RequestError."""
+    import numpy as np
+
+    problems = list(npz_problems(str(path), inputs, where, None, extra))
+    if problems:
+        raise RequestError(problems)
+    arrays: dict[str, Any] = {}
+    with np.load(path, allow_pickle=False) as data:
+        for name in (*(spec.name for spec in inputs), *extra):
+            try:
+                arrays[name] = data[name]
+            except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+                raise RequestError(Problem(f"{path}, array {name!r}: cannot be read: {error}", where)) from error
+    checked = check_arrays(arrays, inputs, str(path), where)
+    return {**arrays, **checked}
+
+
+def check_arrays(arrays: Arrays, inputs: tuple[TensorSpec, ...], file: str, where: str) -> dict[str, Any]:
+    """The inputs' arrays in the inputs' order and dtypes. Refuses what would poison a calibration: NaN, infinities,
+    nothing at all, another shape. Errors: RequestError naming file, array and first bad sample."""
+    problems: list[Problem] = []
+    checked: dict[str, Any] = {}
+    for spec in inputs:
+        if spec.name not in arrays:
+            found = {name: TensorSpec(name, array.shape, array.dtype.name) for name, array in arrays.items()}
+            raise RequestError(Problem(f"{file} has not the model's inputs\n{side_by_side(inputs, found)}", where))
+        array = arrays[spec.name]
+        found_spec = TensorSpec(spec.name, array.shape, array.dtype.name)
+        listed = list(_header_problems(file, spec, found_spec, where)) or list(_bad_samples(file, spec.name, array, where))
+        problems += listed
+        if not listed:
+            checked[spec.name] = array.astype(object if spec.dtype == "string" else spec.dtype, copy=False)
+    if problems:
+        raise RequestError(problems)
+    return checked
+
+
+def _bad_samples(file: str, name: str, array: Any, where: str) -> Iterable[Problem]:
+    import numpy as np
+
+    if array.dtype.kind != "f":
+        return
+    for what, test in (("NaN", np.isnan), ("infinite", np.isinf)):
+        bad = test(array).reshape(len(array), -1).any(axis=1)
+        if bad.any():
+            first, count = int(bad.argmax()), int(bad.sum())
+            samples = f"sample {first}" if count == 1 else f"{count} samples, the first is sample {first}"
+            yield Problem(f"{file}, array {name!r}: {what} values in {samples}", where)
+
+
+def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
+    """`samples` rows drawn without replacement by `seed`, the same rows of every array; all rows for None."""
+    import numpy as np
+
+    total = len(next(iter(arrays.values())))
+    if samples is None or samples >= total:
+        return dict(arrays)
+    rows = np.sort(np.random.default_rng(seed).choice(total, samples, replace=False))
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: float, high: float) -> dict[str, Any]:
+    """Seeded uniform samples for each input, (samples, …); integers for integer inputs, dynamic sizes taken as 1.
+
+    Errors: RequestError for string inputs, which noise cannot stand for.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, Any] = {}
+    for spec in inputs:
+        shape = (samples, *(size or 1 for size in spec.shape[1:]))
+        if spec.dtype in ("string", "object"):
+            raise RequestError(Problem(f"random data cannot stand for the text input {spec}", "calibration"))
+        if spec.dtype == "bool":
+            arrays[spec.name] = rng.integers(0, 2, shape).astype(bool)
+        elif np.dtype(spec.dtype).kind in "iu":
+            arrays[spec.name] = rng.integers(int(low), max(int(high), int(low) + 1), shape).astype(spec.dtype)
+        else:
+            arrays[spec.name] = rng.uniform(low, high, shape).astype(spec.dtype)
+    return arrays
+
+
+def save_arrays(folder: Path, arrays: Arrays) -> Path:
+    """One `.npy` per array, numbered, because input names may hold what file names may not."""
+    import numpy as np
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "names.txt").write_text("\n".join(arrays), encoding="utf-8")
+    for position, array in enumerate(arrays.values()):
+        np.save(folder / f"{position}.npy", array)
+    return folder
+
+
+def open_arrays(folder: Path) -> dict[str, Any]:
+    """The arrays of `save_arrays`, memory-mapped."""
+    import numpy as np
+
+    names = (folder / "names.txt").read_text(encoding="utf-8").split("\n")
+    arrays = {}
+    for position, name in enumerate(names):
+        path = folder / f"{position}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:  # text samples are objects, which cannot be mapped; the file is our own
+            arrays[name] = np.load(path, allow_pickle=True)
+    return arrays
+
+
+def sha256(arrays: Arrays) -> str:
+    """Digest of names, dtypes, shapes and values, in order of name."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    return digest.hexdigest()
+
+
+def manifest(arrays: Arrays, source: str, seed: int | None) -> dict[str, Any]:
+    """What the samples were: source, count, seed, digest, and per input shape, dtype, min, max and mean."""
+    inputs = {}
+    for name, array in arrays.items():
+        entry: dict[str, Any] = {"shape": list(array.shape[1:]), "dtype": array.dtype.name}
+        if array.dtype.kind in "fiu":
+            entry |= {"min": float(array.min()), "max": float(array.max()), "mean": float(array.mean())}
+        inputs[name] = entry
+    samples = len(next(iter(arrays.values())))
+    return {"source": source, "samples": samples, "seed": seed, "sha256": sha256(arrays), "inputs": inputs}

@@ -1,0 +1,80 @@
+"""How far a file's outputs are from its source's, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Identical outputs have no noise; MLflow's stores take no infinity.
+_MOST_DB = 200.0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Over all outputs: the largest and the mean absolute error; of the worst output: cosine similarity, signal to
+    quantization noise ratio in dB, and the share of samples whose largest class agrees (None where no output has
+    several classes). `relative_error` is the largest error over the range of its output."""
+
+    max_abs_error: float
+    mean_abs_error: float
+    cosine: float
+    sqnr_db: float
+    top1_agreement: float | None
+    relative_error: float
+    worst_output: str
+    finite: bool
+
+    def metrics(self) -> dict[str, float]:
+        metrics = {
+            "parity.max_abs_error": self.max_abs_error,
+            "parity.mean_abs_error": self.mean_abs_error,
+            "parity.cosine": self.cosine,
+            "parity.sqnr_db": self.sqnr_db,
+        }
+        if self.top1_agreement is not None:
+            metrics["parity.top1_agreement"] = self.top1_agreement
+        return metrics
+
+
+def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
+    """Parity of outputs by name, arrays (samples, …) of equal shapes; at least one output.
+
+    SQNR is 10 log10(sum s² / sum (s − t)²), at most 200 dB.
+    """
+    largest, total, count = 0.0, 0.0, 0
+    cosine, sqnr, agreement = 1.0, _MOST_DB, None
+    relative, worst, finite = -1.0, "", True
+    for name, values in source.items():
+        s = np.asarray(values, "float64").reshape(len(values), -1)
+        t = np.asarray(tflite[name], "float64").reshape(len(values), -1)
+        finite = finite and bool(np.isfinite(t[np.isfinite(s)]).all())
+        s, t = np.nan_to_num(s), np.nan_to_num(t)
+        error = np.abs(s - t)
+        largest, total, count = max(largest, float(error.max(initial=0.0))), total + float(error.sum()), count + error.size
+        cosine, sqnr = min(cosine, _cosine(s, t)), min(sqnr, _sqnr(s, error))
+        spread = float(s.max(initial=0.0) - s.min(initial=0.0)) or float(np.abs(s).max(initial=0.0)) or 1.0
+        if error.max(initial=0.0) / spread > relative:
+            relative, worst = float(error.max(initial=0.0)) / spread, name
+        if s.shape[1] > 1:
+            same = float((s.argmax(axis=1) == t.argmax(axis=1)).mean())
+            agreement = same if agreement is None else min(agreement, same)
+    return Parity(largest, total / max(count, 1), cosine, sqnr, agreement, max(relative, 0.0), worst, finite)
+
+
+def _cosine(s: Any, t: Any) -> float:
+    norms = float(np.linalg.norm(s) * np.linalg.norm(t))
+    if norms == 0.0:
+        return 1.0 if not s.any() and not t.any() else 0.0
+    return float(np.clip((s * t).sum() / norms, -1.0, 1.0))
+
+
+def _sqnr(s: Any, error: Any) -> float:
+    noise, signal = float((error**2).sum()), float((s**2).sum())
+    if noise == 0.0:
+        return _MOST_DB
+    if signal == 0.0:
+        return -_MOST_DB
+    return float(np.clip(10.0 * np.log10(signal / noise), -_MOST_DB, _MOST_DB))

@@ -1,0 +1,41 @@
+"""A resolved recipe unfolded into a tree of options, so that `group=option` still replaces a whole section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tflite_recipes.schema import TARGET
+
+# The option under which a resolved recipe's own sections are offered.
+AS_RESOLVED = "as_resolved"
+
+
+def is_resolved(content: dict[str, Any]) -> bool:
+    """Whether a recipe's sections carry their classes, as `show` and the run's `recipe.yaml` write them."""
+    carries = any(isinstance(value, dict) and TARGET in value for value in content.values())
+    return carries and "defaults" in content
+
+
+def unfold(path: Path, content: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Write the tree; returns the option that each group had when the recipe was resolved."""
+    body = {key: value for key, value in content.items() if key != "defaults"}
+    recorded: dict[str, str] = {}
+    defaults: list[Any] = []
+    for entry in content["defaults"]:
+        if not isinstance(entry, dict):
+            defaults.append(entry)
+            continue
+        for key, option in entry.items():
+            group = str(key).removeprefix("override ").strip().lstrip("/")
+            section = body.get(group)
+            if isinstance(section, dict) and TARGET in section:
+                recorded[group] = str(option)
+                (folder / group).mkdir(parents=True, exist_ok=True)
+                (folder / group / f"{AS_RESOLVED}.yaml").write_text(yaml.safe_dump(body.pop(group)), encoding="utf-8")
+                option = AS_RESOLVED
+            defaults.append({key: option})
+    (folder / path.name).write_text(yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False), encoding="utf-8")
+    return recorded

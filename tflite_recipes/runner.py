@@ -1,0 +1,211 @@
+"""The loop over steps, in the parent. Emits events; knows no tracker and no console."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes import events
+from tflite_recipes.errors import ExitStatus, Problem, RecipeError
+from tflite_recipes.recipe import Recipe, StepSpec
+from tflite_recipes.schema import TARGET
+from tflite_recipes.state import Gate, State
+from tflite_recipes.worker import WorkerPool
+
+SPOOL = "events.jsonl"
+LOG = "converter.log"
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    path: the `.tflite`, None where there is none. metrics: by tracking name. gates: each limit and its answer.
+    run_id: the MLflow run, None where the run is not tracked. problems: why it failed, empty where it did not.
+    """
+
+    recipe: str
+    digest: str
+    status: ExitStatus
+    output_dir: Path
+    path: Path | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    gates: tuple[Gate, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Spool:
+    """Writes each event to disk, then tells the listeners; keeps what the result needs.
+
+    A listener that fails is its own business: it must not end a conversion.
+    """
+
+    def __init__(self, output_dir: Path, listeners: Sequence[events.Listener]) -> None:
+        self._file = (output_dir / SPOOL).open("a", encoding="utf-8")
+        self._listeners = listeners
+        self.output_dir = output_dir
+        self.metrics: dict[str, float] = {}
+        self.tags: dict[str, str] = {}
+        self.gates: list[Gate] = []
+        self.warnings: list[str] = []
+        self.step = ""
+
+    def tell(self, event: events.Event) -> None:
+        if isinstance(event, events.ArtifactKept):
+            event = replace(event, path=str(self._take(Path(event.path))))
+        match event:
+            case events.Measured(metrics=metrics):
+                self.metrics.update(metrics)
+            case events.Tagged(tags=tags):
+                self.tags.update(tags)
+            case events.Judged(gate=gate):
+                self.gates.append(gate)
+            case events.Warned(text=text):
+                self.warnings.append(text)
+            case events.StepStarted(step=step):
+                self.step = step
+        if not isinstance(event, events.Progress):
+            self._file.write(json.dumps(events.to_json(event)) + "\n")
+            self._file.flush()
+        for listener in self._listeners:
+            listener(event)
+
+    def _take(self, path: Path) -> Path:
+        """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
+        kept = self.output_dir / path.name
+        if path.resolve() != kept.resolve():
+            os.replace(path, kept)
+        return kept
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], pool: WorkerPool) -> RunResult:
+    """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again."""
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    pool.ready(output_dir / LOG)  # TensorFlow loads while the listeners set themselves up
+    spool = Spool(output_dir, listeners)
+    outcome, problems = "killed", ()
+    try:
+        spool.tell(_started(recipe, output_dir))
+        try:
+            with _scratch(output_dir) as scratch:
+                state = _run_steps(recipe, scratch, spool, pool, started)
+                _deliver(state, spool)
+            outcome = "done" if all(gate.passed for gate in spool.gates) else "gate"
+        except RecipeError as error:
+            outcome, problems = "failed", _placed(error, spool.step)
+            status = error.status
+        except OSError as error:  # a full disk, a folder that may not be written
+            outcome, problems = "failed", (Problem(f"{error.strerror or error}", str(error.filename or "")),)
+            status = ExitStatus.FAILED
+        if outcome != "failed":
+            status = ExitStatus.DONE if outcome == "done" else ExitStatus.GATE
+    finally:
+        if outcome == "killed":
+            pool.kill()
+        spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
+        if outcome != "killed":
+            spool.tell(events.Tagged({"tflite_recipes.verdict": {"done": "passed", "gate": "gate failed"}.get(outcome, outcome)}))
+        log = output_dir / LOG
+        if log.exists():
+            spool.tell(events.ArtifactKept(str(log)))
+        tail = _tail(log) if outcome == "failed" and status == ExitStatus.FAILED else ""
+        spool.tell(events.RunFinished(outcome, time.monotonic() - started, problems, tail))
+        spool.close()
+    model = output_dir / "model.tflite"
+    return RunResult(
+        recipe.name,
+        recipe.digest,
+        status,
+        output_dir,
+        model if outcome != "failed" else None,
+        dict(spool.metrics),
+        tuple(spool.gates),
+        tuple(spool.warnings),
+        dict(spool.tags),
+        None,
+        problems,
+    )
+
+
+def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
+    for name, text in (("recipe.yaml", recipe.to_yaml()), ("overrides.txt", "".join(f"{o}\n" for o in recipe.overrides))):
+        (output_dir / name).write_text(text, encoding="utf-8")
+    return events.RunStarted(
+        recipe.name, recipe.digest, recipe.choices, recipe.config, recipe.overrides, str(output_dir)
+    )
+
+
+@contextlib.contextmanager
+def _scratch(output_dir: Path) -> Iterator[Path]:
+    scratch = output_dir / ".work"
+    scratch.mkdir(exist_ok=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, started: float) -> State:
+    for name in ("recipe.yaml", "overrides.txt"):
+        spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
+    state = State(workdir=scratch.resolve()).to_json()
+    for steps in _jobs(recipe.steps):
+        job = {
+            "log": str((spool.output_dir / LOG).resolve()),
+            "state": state,
+            "steps": [
+                {
+                    "name": spec.name,
+                    "values": {TARGET: spec.target, **spec.values},
+                    "option": recipe.choices.get(spec.name, ""),
+                }
+                for spec in steps
+            ],
+        }
+        state = pool.ready(spool.output_dir / LOG).run(job, spool.tell, recipe.worker, started)
+    return State.from_json(state)
+
+
+def _jobs(steps: Sequence[StepSpec]) -> list[Sequence[StepSpec]]:
+    """Loading, model edits and freezing are one job, because the model in memory never leaves the worker; after that
+    every step's inputs and outputs are files, and each step is a job of its own."""
+    freeze = next(position for position, spec in enumerate(steps) if spec.name == "freeze")
+    return [steps[: freeze + 1], *([spec] for spec in steps[freeze + 1 :])]
+
+
+def _deliver(state: State, spool: Spool) -> None:
+    """The file appears under its final name only when every step has run."""
+    assert state.tflite is not None
+    digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
+    final = state.tflite.with_name("model.tflite")
+    if state.tflite != final:
+        os.replace(state.tflite, final)
+    spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
+    spool.tell(events.ArtifactKept(str(final), "model"))
+
+
+def _placed(error: RecipeError, step: str) -> tuple[Problem, ...]:
+    return tuple(problem if problem.where else replace(problem, where=step) for problem in error.problems)
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_TAIL_LINES:])

@@ -1,0 +1,101 @@
+"""Whether a converted file is what was asked for, and what its users must know of its inputs and outputs."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.tflite_file import Tensor, TFLiteFile
+
+_FLOATS = ("float16", "float32", "float64")
+
+
+def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, state: State) -> None:
+    """Refuse a file that quietly came out in another scheme. Errors: StepError naming tensors."""
+    problems = list(_io_problems(file, state.inputs, input_type, output_type))
+    tensors = [tensor for subgraph in file.subgraphs for tensor in subgraph.tensors]
+    floats = [tensor for tensor in tensors if tensor.dtype in _FLOATS]
+    if scheme == "integer_only":
+        asked_float = "float32" in (input_type, output_type)
+        inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
+        if inner:
+            named = ", ".join(f"{t.name} ({t.dtype})" for t in inner[:5])
+            problems.append(Problem(f"integer only was asked, but {len(inner)} tensors are float: {named}", "optimization"))
+    if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
+        problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
+    if scheme == "int16x8" and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
+        problems.append(Problem("16x8 was asked, but no activation came out int16", "optimization"))
+    if scheme == "none" and any(t.dtype in ("int8", "float16") and t.is_constant and t.scales for t in tensors):
+        problems.append(Problem("float32 was asked, but weights came out quantized", "optimization"))
+    stored = sum(t.buffer_bytes for t in tensors if t.is_constant)
+    if state.parameters >= 1024 and stored < 0.05 * state.parameters:
+        what = f"{state.parameters} parameters went in, {stored} bytes of constants came out: the weights are missing"
+        problems.append(Problem(what, "optimization"))
+    if problems:
+        raise StepError(problems)
+
+
+def _at_the_edge(file: TFLiteFile, tensor: Tensor) -> bool:
+    edges = [(graph.inputs, graph.outputs) for graph in file.subgraphs if tensor in graph.tensors]
+    return any(tensor.index in inputs or tensor.index in outputs for inputs, outputs in edges)
+
+
+def _io_problems(file: TFLiteFile, inputs: tuple[TensorSpec, ...], input_type: str, output_type: str) -> list[Problem]:
+    declared = {spec.name: spec.dtype for spec in inputs}
+    problems = []
+    for signature in file.signatures:
+        tensors = file.subgraphs[signature.subgraph].tensors
+        for name, index in signature.inputs:
+            wanted = input_type if declared.get(name, "float32") in _FLOATS else declared[name]
+            if tensors[index].dtype != wanted:
+                what = f"input {name!r} came out {tensors[index].dtype}, {wanted} was asked"
+                problems.append(Problem(what, "optimization.input_type"))
+        for name, index in signature.outputs:
+            dtype = tensors[index].dtype
+            if dtype != output_type and dtype not in ("bool", "int32", "int64", "string"):
+                problems.append(Problem(f"output {name!r} came out {dtype}, {output_type} was asked", "optimization.output_type"))
+    return problems
+
+
+def size_metrics(path: Path, parameters: int) -> dict[str, float]:
+    """File size, 4 bytes × the source's parameters, size when gzipped (level 9), and file size over float size."""
+    data = path.read_bytes()
+    metrics = {
+        "size.tflite_bytes": float(len(data)),
+        "size.gzip_bytes": float(len(gzip.compress(data, 9, mtime=0))),
+        "size.float_bytes": 4.0 * parameters,
+    }
+    if parameters:
+        metrics["size.ratio"] = len(data) / (4 * parameters)
+    return metrics
+
+
+def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:
+    """Names, shapes, dtypes, scales and zero points of inputs and outputs: as the source has them, and as the file
+    has them, both in the source's own order."""
+    signature = next(s for s in file.signatures if s.key == state.signature)
+    tensors = file.subgraphs[signature.subgraph].tensors
+    sides = (("inputs", state.inputs, signature.inputs), ("outputs", state.outputs, signature.outputs))
+    contract: dict[str, Any] = {"signature": state.signature}
+    for side, specs, pairs in sides:
+        indices = dict(pairs)
+        contract[side] = [
+            {
+                "name": spec.name,
+                "source": {"shape": list(spec.shape), "dtype": spec.dtype},
+                "tflite": _tensor(tensors[indices[spec.name]]),
+            }
+            for spec in specs
+            if spec.name in indices
+        ]
+    return contract
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    entry: dict[str, Any] = {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    if tensor.scales:
+        entry |= {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0] if tensor.zero_points else 0}
+    return entry

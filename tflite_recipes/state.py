@@ -1,0 +1,84 @@
+"""What one step hands to the next: small, immutable, and (but for the model in memory) JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape (None where a dimension is dynamic; the first is the batch) and numpy dtype name of a tensor."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TensorSpec:
+        return cls(data["name"], tuple(data["shape"]), data["dtype"])
+
+    def __str__(self) -> str:
+        dimensions = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name} ({dimensions}) {self.dtype}"
+
+
+def specs_from_json(data: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec.from_json(spec) for spec in data)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit, what was measured against it, and the answer. A gate that fails ends the run with exit status 1."""
+
+    name: str
+    measured: float
+    limit: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known so far.
+
+    workdir: scratch folder of this run, removed at its end.
+    model: the model in memory (`backend.models.Model`); never leaves the worker's first job.
+    source_sha256, parameters: digest of the source and its number of parameters.
+    saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
+    inputs, outputs: of that signature, in the source's own order.
+    calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
+    scheme: the quantization scheme that the file has.
+    tflite: the converted file.
+    """
+
+    workdir: Path
+    model: Any = None
+    source_sha256: str = ""
+    parameters: int = 0
+    saved_model: Path | None = None
+    signature: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    calibration: Path | None = None
+    scheme: str = ""
+    tflite: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
+        for name, value in data.items():
+            if isinstance(value, Path):
+                data[name] = str(value)
+            elif name in ("inputs", "outputs"):
+                data[name] = [asdict(spec) for spec in value]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> State:
+        values = dict(data)
+        for name in ("workdir", "saved_model", "calibration", "tflite"):
+            values[name] = Path(values[name]) if values[name] else None
+        for name in ("inputs", "outputs"):
+            values[name] = specs_from_json(values[name])
+        return cls(**values)

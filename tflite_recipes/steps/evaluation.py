@@ -1,0 +1,107 @@
+"""Source against `.tflite`: parity always, accuracy where there are labels, and the gate on its drop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes import datasets, digits
+from tflite_recipes.errors import Problem
+from tflite_recipes.events import Reporter
+from tflite_recipes.schema import existing_path, within
+from tflite_recipes.state import Gate, State
+from tflite_recipes.steps.calibration import digits_problems
+
+
+class Metric(Enum):
+    """How outputs are scored against labels."""
+
+    accuracy = "share of samples whose largest output is the labelled class; higher is better"
+    mean_absolute_error = "lower is better"
+    mean_squared_error = "lower is better"
+
+
+@dataclass(frozen=True)
+class ParityEvaluation:
+    """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none."""
+
+    samples: int = within(ge=1)
+    seed: int = within(ge=0, lt=2**32)
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import comparison
+
+        if state.calibration is not None:
+            arrays, source = datasets.open_arrays(state.calibration), "calibration samples"
+            arrays = datasets.choose(arrays, self.samples, self.seed)
+        else:
+            arrays = datasets.random_arrays(state.inputs, self.samples, self.seed, 0.0, 1.0)
+            source = "seeded random inputs"
+        reporter.note({"parity.data": source})
+        comparison.compare(state, arrays, reporter)
+        return state
+
+
+@dataclass(frozen=True)
+class NpzEvaluation:
+    """Accuracy and parity on arrays named by input, with their labels, in a `.npz` file."""
+
+    path: str = existing_path()
+    labels: str
+    metric: Metric
+    samples: int | None = within(ge=1)
+    seed: int = within(ge=0, lt=2**32)
+    max_drop: float | None = within(ge=0)
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        inputs = steps["source"].shaped_inputs()
+        yield from datasets.npz_problems(self.path, inputs, "evaluation.path", self.samples, (self.labels,))
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        arrays = datasets.load_npz(Path(self.path), state.inputs, "evaluation.path", (self.labels,))
+        arrays = datasets.choose(arrays, self.samples, self.seed)
+        labels = arrays.pop(self.labels) if self.labels not in {s.name for s in state.inputs} else arrays[self.labels]
+        _evaluate(state, arrays, labels, self.metric, self.path, self.max_drop, reporter)
+        return state
+
+
+@dataclass(frozen=True)
+class DigitsEvaluation:
+    """Accuracy and parity on the 360 held-out images of the embedded digits."""
+
+    max_drop: float | None = within(ge=0)
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from digits_problems(steps, "evaluation")
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        held_out = digits.held_out()
+        arrays = datasets.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
+        source = "scikit-learn load_digits, held-out part"
+        _evaluate(state, arrays, held_out.labels, Metric.accuracy, source, self.max_drop, reporter)
+        return state
+
+
+def _evaluate(
+    state: State,
+    arrays: Mapping[str, Any],
+    labels: Any,
+    metric: Metric,
+    source: str,
+    max_drop: float | None,
+    reporter: Reporter,
+) -> None:
+    from tflite_recipes.backend import comparison
+
+    sha256 = datasets.sha256({**arrays, "labels": labels})
+    reporter.used("evaluation", "evaluation", sha256, source, len(labels))
+    reporter.note({"parity.data": source, "accuracy.metric": metric.name})
+    outputs = comparison.compare(state, arrays, reporter)
+    scores = comparison.score(outputs, labels, metric.name, state.outputs, source)
+    drop = scores.source - scores.tflite if metric is Metric.accuracy else scores.tflite - scores.source
+    reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": drop})
+    if max_drop is not None:
+        reporter.judge(Gate("evaluation.max_drop", drop, max_drop, drop <= max_drop + 1e-12))

@@ -1,0 +1,118 @@
+"""Frozen SavedModel (+ calibration) → `.tflite`, in the scheme that was asked for and no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from tflite_recipes import datasets
+from tflite_recipes.errors import Problem
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import State
+
+if TYPE_CHECKING:
+    from tflite_recipes.tflite_file import TFLiteFile
+
+
+class Scheme(Enum):
+    """Quantization schemes."""
+
+    none = "float32 throughout"
+    dynamic_range = "int8 weights, activations quantized as they come"
+    float16 = "float16 weights"
+    full_integer = "int8 wherever an integer kernel exists, float elsewhere"
+    integer_only = "int8 throughout, or the conversion fails"
+    int16x8 = "int16 activations, int8 weights"
+
+
+class IOType(Enum):
+    """Types that a TFLite model's inputs and outputs can be given."""
+
+    float32 = "float32"
+    int8 = "int8"
+    uint8 = "uint8"
+    int16 = "int16"
+
+
+_IO_TYPES = {
+    Scheme.none: (IOType.float32,),
+    Scheme.dynamic_range: (IOType.float32,),
+    Scheme.float16: (IOType.float32,),
+    Scheme.full_integer: (IOType.float32, IOType.int8, IOType.uint8),
+    Scheme.integer_only: (IOType.int8, IOType.uint8, IOType.float32),
+    Scheme.int16x8: (IOType.float32, IOType.int16),
+}
+CALIBRATED = (Scheme.full_integer, Scheme.integer_only, Scheme.int16x8)
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Converts with TensorFlow's converter. `per_channel: false` gives each weight tensor one scale."""
+
+    scheme: Scheme
+    input_type: IOType
+    output_type: IOType
+    per_channel: bool
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        for key in ("input_type", "output_type"):
+            yield from self._type_problems(key, getattr(self, key))
+        if not self.per_channel and self.scheme not in CALIBRATED:
+            what = f"{self.scheme.name} has no per-tensor form in this converter"
+            yield Problem(what, "optimization.per_channel", "optimization.per_channel=true")
+        if self.scheme in CALIBRATED and "calibration" not in steps:
+            what = f"{self.scheme.name} needs representative data to set its ranges, and there is none"
+            fixes = ("calibration=npz calibration.path=FILE", ("calibration=random",))
+            if type(steps.get("source")).__name__ == "DigitsSource":
+                fixes = ("calibration=digits", ("calibration=npz calibration.path=FILE",))
+            yield Problem(what, "calibration", fixes[0], fixes[1])
+
+    def _type_problems(self, key: str, asked: IOType) -> Iterable[Problem]:
+        allowed = _IO_TYPES[self.scheme]
+        if asked in allowed:
+            return
+        what = f"{self.scheme.name} cannot give {asked.name}; it gives {', '.join(t.name for t in allowed)}"
+        others = [scheme.name for scheme, types in _IO_TYPES.items() if asked in types]
+        ors = tuple(f"optimization={other} optimization.{key}={asked.name}" for other in others[:1])
+        yield Problem(what, f"optimization.{key}", f"optimization.{key}={allowed[0].name}", ors)
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes import scheme_check, tflite_file
+        from tflite_recipes.backend import converter
+
+        samples = datasets.open_arrays(state.calibration) if state.calibration else None
+        if self.scheme not in CALIBRATED:
+            samples = None
+        request = converter.Request(
+            self.scheme.name, self.input_type.name, self.output_type.name, self.per_channel, samples
+        )
+        path = state.workdir / "model.tflite"
+        assert state.saved_model is not None
+        path.write_bytes(converter.convert(state.saved_model, state.signature, request, reporter))
+        file = tflite_file.read_tflite(path)
+        scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, state)
+        self._report(state, reporter, file)
+        return replace(state, tflite=path, scheme=self.scheme.name)
+
+    def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
+        from tflite_recipes import scheme_check, tflite_file
+
+        assert state.saved_model is not None
+        reporter.measure(scheme_check.size_metrics(state.workdir / "model.tflite", state.parameters))
+        reporter.measure(tflite_file.op_metrics(file))
+        reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
+        floats = tflite_file.float_operators(file)
+        if self.scheme in CALIBRATED and floats:
+            named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
+            more = f" and {len(floats) - 5} more" if len(floats) > 5 else ""
+            reporter.warn(f"{len(floats)} ops stayed float though integer was asked: {named}{more}")
+        for name, data in (
+            ("ops.json", tflite_file.to_json(file)),
+            ("io_contract.json", scheme_check.io_contract(file, state)),
+        ):
+            path = state.workdir / name
+            path.write_text(json.dumps(data, indent=2))
+            reporter.keep(str(path))

@@ -1,0 +1,262 @@
+"""Where the model comes from: nothing → the model in memory, its signature, its digest."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes import digits, model_files
+from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.events import Reporter
+from tflite_recipes.schema import existing_path, near, within
+from tflite_recipes.state import State, TensorSpec
+
+Shapes = dict[str, list[int | None]]
+
+
+class Source:
+    """What the steps behind a source may ask it before anything runs."""
+
+    input_shapes: Shapes
+
+    def inputs(self) -> tuple[TensorSpec, ...] | None:
+        """The inputs that the source declares, or None where only TensorFlow can tell."""
+        return None
+
+    def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
+        """The same with `input_shapes` applied."""
+        try:
+            inputs = self.inputs()
+        except RequestError:
+            return None  # said by `problems`
+        if inputs is None:
+            return None
+        return tuple(
+            TensorSpec(spec.name, tuple(self.input_shapes.get(spec.name, spec.shape)), spec.dtype) for spec in inputs
+        )
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        try:
+            inputs = self.inputs()
+        except RequestError as error:
+            yield from error.problems
+            return
+        yield from shape_problems(self.input_shapes, inputs)
+
+
+def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Iterable[Problem]:
+    """What is wrong with `input_shapes`, against the model's own inputs where these are known."""
+    known = {spec.name: spec for spec in inputs or ()}
+    for name, shape in shapes.items():
+        key = f"source.input_shapes.{name}"
+        if any(size is not None and size < 1 for size in shape):
+            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key)
+        elif inputs is not None and name not in known:
+            listed = "; ".join(map(str, inputs))
+            better = (near(name, list(known)) or list(known) or ["NAME"])[0]
+            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(shape)}'"
+            yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
+        elif name in known and not _fits(shape, known[name].shape):
+            own = known[name]
+            fixed = [own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)]
+            fixed += list(own.shape[len(fixed) :])
+            fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
+            yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
+
+
+def _compact(shape: Iterable[int | None]) -> str:
+    return "[" + ",".join("null" if size is None else str(size) for size in shape) + "]"
+
+
+def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(own) and all(o is None or s == o for s, o in zip(shape, own, strict=True))
+
+
+@dataclass(frozen=True)
+class DigitsSource(Source):
+    """Trains a small CNN on the 1,437 training images of the handwritten digits that scikit-learn carries."""
+
+    epochs: int = within(ge=1, le=1000)
+    batch_size: int = within(ge=1)
+    learning_rate: float = within(gt=0)
+    seed: int = within(ge=0, lt=2**32)
+    input_shapes: Shapes
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return (digits.INPUT,)
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import digits_cnn, models
+
+        images = digits.training()
+        reporter.used("digits", "training", digits.sha256(images), "scikit-learn load_digits", len(images.labels))
+        model = digits_cnn.train(images, self.epochs, self.batch_size, self.learning_rate, self.seed, reporter)
+        return models.enter(state, models.of_keras(model, self.input_shapes))
+
+
+@dataclass(frozen=True)
+class KerasSource(Source):
+    """A `.keras` or `.h5` file, whichever Keras wrote it: Keras 2 files are loaded with tf_keras."""
+
+    path: str = existing_path()
+    custom_objects: list[str]
+    trust: bool
+    input_shapes: Shapes
+
+    def inputs(self) -> tuple[TensorSpec, ...] | None:
+        return model_files.read_keras_file(Path(self.path)).inputs
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        for target in self.custom_objects:
+            yield from code_problems(target, "source.custom_objects")
+        try:
+            file = model_files.read_keras_file(Path(self.path))
+        except RequestError:
+            return  # said above
+        if file.lambda_layers and not self.trust:
+            names = ", ".join(file.lambda_layers)
+            why = f"holds code in {names}: loading it would run whatever the file's author put there"
+            yield Problem(f"{self.path} {why}", "source.trust", "source.trust=true")
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import models
+
+        model = models.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
+        return models.enter(state, model, model_files.sha256_of(Path(self.path)))
+
+
+@dataclass(frozen=True)
+class SavedModelSource(Source):
+    """A SavedModel folder of any age, and which of its signatures to convert."""
+
+    path: str = existing_path()
+    signature: str | None
+    input_shapes: Shapes
+
+    def chosen(self) -> model_files.SignatureInfo:
+        """The signature asked for, or the only one. Errors: RequestError that lists what there is."""
+        found = {info.key: info for info in model_files.read_saved_model(Path(self.path))}
+        if self.signature in found:
+            return found[self.signature]
+        if self.signature is None and len(found) == 1:
+            return next(iter(found.values()))
+        if not found:
+            raise RequestError(Problem(f"{self.path} has no signature: save it with signatures=…", "source.signature"))
+        what = f"there is no signature {self.signature!r}" if self.signature else "it has several signatures: choose one"
+        best = (near(self.signature or "", list(found)) or list(found))[0]
+        others = tuple(f"source.signature={key}" for key in found if key != best)
+        raise RequestError(
+            Problem(f"{what}; {self.path} has {', '.join(found)}", "source.signature", f"source.signature={best}", others)
+        )
+
+    def inputs(self) -> tuple[TensorSpec, ...] | None:
+        return self.chosen().inputs
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import models
+
+        path = Path(self.path)
+        model = models.load_saved_model(path, self.chosen().key, self.input_shapes)
+        return models.enter(state, model, model_files.sha256_of(path))
+
+
+@dataclass(frozen=True)
+class KerasApplicationSource(Source):
+    """One of `keras.applications`, with ImageNet weights (downloaded by Keras) or seeded random ones."""
+
+    name: str
+    weights: str | None
+    arguments: dict[str, Any]
+    seed: int = within(ge=0, lt=2**32)
+    input_shapes: Shapes
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        names = application_names()
+        if self.name not in names:
+            similar = near(self.name, names)
+            hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(names)}"
+            fix = f"source.name={similar[0] if similar else names[0]}"
+            yield Problem(f"keras.applications has no {self.name!r}; {hint}", "source.name", fix)
+        if self.weights not in (None, "imagenet") and not Path(self.weights).is_file():
+            what = f"{self.weights!r} is neither null, imagenet nor a weights file"
+            yield Problem(what, "source.weights", "source.weights=null", ("source.weights=imagenet",))
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import models
+
+        model = models.build_application(self.name, self.weights, self.arguments, self.seed, self.input_shapes)
+        return models.enter(state, model)
+
+
+def application_names() -> list[str]:
+    """The models of the installed `keras.applications`, read without importing Keras."""
+    spec = importlib.util.find_spec("keras")
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    init = Path(spec.submodule_search_locations[0]) / "applications" / "__init__.py"
+    imports = [node for node in ast.walk(ast.parse(init.read_text())) if isinstance(node, ast.ImportFrom)]
+    return sorted(alias.name for node in imports for alias in node.names if alias.name[0].isupper())
+
+
+@dataclass(frozen=True)
+class FactorySource(Source):
+    """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction."""
+
+    function: str
+    arguments: dict[str, Any]
+    seed: int = within(ge=0, lt=2**32)
+    input_shapes: Shapes
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        yield from code_problems(self.function, "source.function")
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import models
+
+        model = models.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
+        return models.enter(state, model)
+
+
+def code_problems(target: str, where: str) -> Iterable[Problem]:
+    """Whether `module:name` or `file.py:name` can be found, without running it.
+
+    A module is only looked for, because looking inside a package would import it.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        yield Problem(f"{target!r} is not module:name or file.py:name", where, f"{where}=my_model.py:build")
+    elif not place.endswith(".py"):
+        top = place.partition(".")[0]
+        here = (Path(top).is_dir()) or Path(f"{top}.py").is_file()
+        if not here and importlib.util.find_spec(top) is None:
+            yield Problem(f"there is no module {place!r}, neither installed nor in {Path.cwd()}", where)
+    elif not Path(place).is_file():
+        beside = [str(path) for path in Path(place).parent.glob("*.py")]
+        similar = near(place, beside)
+        yield Problem(f"there is no file {place}", where, f"{where}={similar[0]}:{name}" if similar else "")
+    else:
+        yield from _name_problems(Path(place), name, where)
+
+
+def _name_problems(file: Path, name: str, where: str) -> Iterable[Problem]:
+    try:
+        tree = ast.parse(file.read_text())
+    except (SyntaxError, ValueError) as error:
+        yield Problem(f"{file} is not Python: {error}", where)
+        return
+    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    imported = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if name in defined | assigned | imported or "*" in imported:
+        return
+    similar = near(name, sorted(defined))
+    hint = f"it defines {', '.join(sorted(defined)) or 'nothing'}"
+    fix = f"{where}={file}:{(similar or sorted(defined) or ['NAME'])[0]}"
+    yield Problem(f"{file} has no {name!r}; {hint}", where, fix)

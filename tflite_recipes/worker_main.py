@@ -1,0 +1,110 @@
+"""The child process that owns TensorFlow: takes jobs as JSON lines, runs their steps, says what happens.
+
+Run by `worker.Worker` as `python -m tflite_recipes.worker_main JOB_FD MESSAGE_FD`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tflite_recipes import events, schema
+from tflite_recipes.errors import Problem, RecipeError, RequestError
+from tflite_recipes.state import State
+
+
+def main(job_fd: int, message_fd: int) -> None:
+    messages = os.fdopen(message_fd, "w", encoding="utf-8")
+    jobs: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(job_fd, jobs), daemon=True).start()
+
+    def send(message: Mapping[str, Any]) -> None:
+        messages.write(json.dumps(message) + "\n")
+        messages.flush()
+
+    failure = _import_tensorflow()
+    while True:
+        job = json.loads(jobs.get())
+        _redirect(job["log"])
+        if failure is not None:
+            send({"request": False, "problems": [failure.to_json()]})
+            continue
+        try:
+            send({"state": _run(job, lambda event: send(events.to_json(event)))})
+        except RecipeError as error:
+            problems = [problem.to_json() for problem in error.problems]
+            send({"request": isinstance(error, RequestError), "problems": problems})
+        except BaseException as error:  # a user's own code may raise anything, SystemExit included
+            traceback.print_exc()
+            send({"request": False, "problems": [_unexpected(error).to_json()]})
+
+
+def _listen(job_fd: int, jobs: queue.Queue[str]) -> None:
+    with os.fdopen(job_fd, encoding="utf-8") as stream:
+        for line in stream:
+            jobs.put(line)
+    # End of file: the parent is gone or has let go. A job at work has nobody to hear of it.
+    os._exit(0)
+
+
+def _import_tensorflow() -> Problem | None:
+    try:
+        from tflite_recipes.backend import session
+
+        session.start()
+    except Exception as error:
+        traceback.print_exc()
+        return Problem(f"TensorFlow cannot be imported: {error}", "environment", "", ("pip install tensorflow",))
+    return None
+
+
+def _redirect(log: str) -> None:
+    """Send what this process and its C++ libraries print to the job's own log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
+    state = State.from_json(job["state"])
+    reporter = events.EventReporter(tell)
+    for entry in job["steps"]:
+        tell(events.StepStarted(entry["name"], entry["option"]))
+        started = time.monotonic()
+        print(f"--- {entry['name']}", flush=True)
+        step = _instance(entry["name"], entry["values"])
+        after = step(state, reporter)
+        if not isinstance(after, State):
+            what = f"the step gave {type(after).__name__}, not the state"
+            raise RequestError(Problem(what, f"{entry['name']}._target_", "", ("return dataclasses.replace(state, …)",)))
+        state = after
+        tell(events.StepFinished(entry["name"], time.monotonic() - started))
+    return replace(state, model=None).to_json()
+
+
+def _instance(name: str, section: Mapping[str, Any]) -> Any:
+    kind = schema.load_target(section[schema.TARGET])
+    step, problems = schema.build(kind, section, name)
+    if problems:
+        raise RequestError(problems)
+    return step
+
+
+def _unexpected(error: BaseException) -> Problem:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return Problem(f"{type(error).__name__}: {first}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
