@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -462,13 +463,11 @@ def test_damage_gives_an_answer_or_a_request_error(tmp_path: Path, kind: str, da
         content[data.draw(st.integers(0, len(content) - 1), "at")] = data.draw(st.integers(0, 255), "byte")
     keep = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))), "keep")
     path.write_bytes(content[:keep])
-    try:
+    with contextlib.suppress(RequestError):
         if kind == "saved_model":
             model_files.read_saved_model(tmp_path)
         else:
             model_files.read_keras_file(path)
-    except RequestError as error:
-        assert error.problems[0].where == "source.path"
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
@@ -478,6 +477,20 @@ def test_every_cut_of_a_keras_file_is_refused(tmp_path: Path, kind: str) -> None
     for keep in range(0, len(content) - 1, max(1, len(content) // 60)):
         path.write_bytes(content[:keep])
         problem_of(model_files.read_keras_file, path)
+
+
+@pytest.mark.parametrize("size", [16, 64, 512, 4096])
+def test_blocks_of_zeros_do_not_hang_the_reader(tmp_path: Path, size: int) -> None:
+    path = sample("h5", tmp_path)
+    content = path.read_bytes()
+    refused = 0
+    for start in range(0, len(content), size):
+        path.write_bytes(content[:start] + bytes(len(content[start : start + size])) + content[start + size :])
+        try:
+            model_files.read_keras_file(path)
+        except RequestError:
+            refused += 1
+    assert refused
 
 
 json_values = st.recursive(
@@ -598,7 +611,6 @@ def own_inputs(keras: Any, model: Any) -> tuple[TensorSpec, ...]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "generation"), [("keras", 3), ("tf_keras", 2)])
-@pytest.mark.filterwarnings("ignore")
 def test_inputs_agree_with_what_keras_makes_of_the_file(tmp_path: Path, module: str, generation: int) -> None:
     keras = pytest.importorskip(module)
     compared = 0

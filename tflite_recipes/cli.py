@@ -255,11 +255,13 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
             outcome = "KILLED" if not finished else "FAILED" if status is ExitStatus.FAILED else "FINISHED"
             with contextlib.suppress(Exception):
                 mlflow_tracker.end_parent(tracking, parent, outcome)
-    for overrides, result in jobs:
+    shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
+    own = [([text for text in overrides if text not in shared], result) for overrides, result in jobs]
+    for overrides, result in own:
         if result.problems:
             print(f"\n{' '.join(overrides)}:", file=sys.stderr)
             show_problems(result.problems)
-    show_sweep(jobs, parent)
+    show_sweep(own, parent)
     if failure:
         print(f"no parent run: {failure}", file=sys.stderr)
     return status

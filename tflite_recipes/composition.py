@@ -263,7 +263,11 @@ def launch(
             task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
 
         with _arguments(["tflite-recipes", "--config-name", config_name, *arguments]):
-            hydra_main(version_base="1.3", config_path=None)(job)()
+            try:
+                hydra_main(version_base="1.3", config_path=None)(job)()
+            except SystemExit as leaving:  # Hydra's own errors end with 1, which is a gate's answer here
+                if leaving.code:
+                    raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
 
 
 @contextlib.contextmanager
@@ -349,6 +353,8 @@ def _against(override: Override, plain: dict[str, Any]) -> tuple[str, Problem | 
             return f"++{line}", None  # a free mapping: input_shapes, arguments, tags
         else:
             return line, _unknown(override, parts, depth, node, plain)
+    if isinstance(node, dict) and isinstance(override.value(), dict) and len(parts) > 1:
+        return f"++{line}", None
     return line, None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -40,10 +42,44 @@ class Problem:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Problem:
+        """What `to_json` gave, also after it has been JSON text."""
         return cls(data["what"], data["where"], data["fix"], tuple(data["alternatives"]))
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data."""
         return asdict(self)
+
+
+def gist(error: BaseException) -> str:
+    """The line of an exception's message that tells most: its first, or the last of one that retells a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0].endswith("in user code:") else lines[0]
+
+
+def assignment(key: str, value: Any) -> str:
+    """`key=value` ready to paste: quoted for Hydra, then for the shell. A `key` alone (`~key`) where value is ...."""
+    return shlex.quote(key if value is ... else f"{key}={_hydra(value)}")
+
+
+# What Hydra takes for text without quotes, and what looks like text but is read as something else.
+_BARE = re.compile(r"[A-Za-z_./][\w./:-]*", re.ASCII)
+_READ_OTHERWISE = ("null", "true", "false", "nan", "inf")
+
+
+def _hydra(value: Any) -> str:
+    """A scalar or a list in the grammar of Hydra's overrides."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    text = str(value)
+    if not isinstance(value, str) or (_BARE.fullmatch(text) and text.lower() not in _READ_OTHERWISE):
+        return text
+    # A backslash stands for itself, but before a quotation mark, of which the closing one is the last.
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text)
+    return f'"{escaped}"'
 
 
 class RecipeError(Exception):

@@ -6,6 +6,7 @@ import difflib
 import functools
 import hashlib
 import json
+import mmap
 import re
 import shlex
 import zipfile
@@ -182,8 +183,9 @@ def _read_hdf5(path: Path) -> tuple[str, str]:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
     try:
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
-            config, version = _text(file.attrs.get("model_config")), _text(file.attrs.get("keras_version"))
+            config, version = _attribute(file.attrs, "model_config"), _attribute(file.attrs, "keras_version")
             names = list(file)
             weights = "layer_names" in file.attrs or bool({"layers", "vars", "model_weights"} & set(names))
     except Exception as error:  # what damage makes HDF5 raise is open-ended
@@ -195,10 +197,40 @@ def _read_hdf5(path: Path) -> tuple[str, str]:
     return config, version
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value if isinstance(value, str) else ""
+def _check_heaps(path: Path) -> None:
+    """Follows every string heap in an HDF5 file to its end. Errors: ValueError.
+
+    The HDF5 library itself never returns from a heap that was overwritten with zeros, as a broken download leaves it.
+    """
+    magic = b"GCOL\x01\0\0\0"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+
+        def number(at: int, size: int) -> int:
+            return int.from_bytes(data[at : at + size], "little")
+
+        start = data.find(magic)
+        while start >= 0:
+            at, end = start + 16, start + number(start + 8, 8)
+            while at + 16 <= end:
+                used, size = number(at, 2), number(at + 8, 8)
+                step = 16 + (size + 7) // 8 * 8 if used else size  # objects have a header of 16; free space includes it
+                if step < 16 or at + step > end:
+                    raise ValueError("a string heap in it is overwritten")
+                at += step
+            start = data.find(magic, start + 8)
+
+
+def _attribute(attributes: Any, name: str) -> str:
+    import h5py
+
+    if name not in attributes:
+        return ""
+    stored = attributes.get_id(name)
+    # By its HDF5 class, before it is read: a damaged type can send the library anywhere in memory.
+    if stored.shape != () or stored.get_type().get_class() != h5py.h5t.STRING:
+        raise ValueError(f"{name} is not a text")
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _generation(version: str, text: str) -> int:

@@ -168,6 +168,7 @@ def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, st
     for steps in _jobs(recipe.steps):
         job = {
             "log": str((spool.output_dir / LOG).resolve()),
+            "cwd": os.getcwd(),
             "state": state,
             "steps": [
                 {

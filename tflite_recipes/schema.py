@@ -5,18 +5,20 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import math
+import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, assignment
 
 TARGET = "_target_"
 
@@ -44,7 +46,7 @@ def load_target(target: str) -> Any:
 
     A file's folder is not put on the path: a file is loaded as itself. Errors: RequestError.
     """
-    place, colon, name = target.rpartition(":") if ":" in target else target.rpartition(".")
+    place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     if not place or not name:
         raise RequestError(Problem(f"{target!r} is not module:name or file.py:name"))
     try:
@@ -70,7 +72,8 @@ def _load_file(path: Path) -> types.ModuleType:
         raise RequestError(Problem(f"there is no file {path}"))
     name = f"tflite_recipes_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up by name
     spec.loader.exec_module(module)
@@ -101,104 +104,152 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     `where` is the section's dotted key. Keys unknown to the dataclass, keys missing, values that are `???`, of the
     wrong type or out of their bounds, and paths that do not exist are problems.
     """
-    values = {key: value for key, value in section.items() if key != TARGET}
+    values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]
-    problems = [_unknown_key(where, key, known) for key in values if key not in known]
+    problems = [_unknown_key(where, key, known, value) for key, value in values.items() if key not in known]
     hints = get_type_hints(kind)
     typed: dict[str, Any] = {}
     for f in fields(kind):
-        key = f"{where}.{f.name}"
+        key, hint = f"{where}.{f.name}", hints[f.name]
         if f.name not in values:
-            problems.append(Problem("is missing from the recipe", key, f"+{key}=VALUE"))
+            fix = assignment(f"+{key}", _example(hint, f.metadata))
+            problems.append(Problem("is missing from the recipe", key, fix))
             continue
         if values[f.name] == "???":
-            problems.append(Problem("must be given", key, f"{key}={_example(f.metadata, hints[f.name])}"))
+            problems.append(Problem("must be given", key, assignment(key, _example(hint, f.metadata))))
             continue
-        value, problem = _coerce(f.name, hints[f.name], values[f.name], key)
-        problem = problem or _out_of_bounds(key, value, f.metadata) or _no_such_path(key, value, f.metadata)
-        if problem:
-            problems.append(problem)
-        else:
-            typed[f.name] = value
+        value, found = _typed(key, hint, values[f.name], f.metadata)
+        problems += found
+        typed[f.name] = value
     return (None, problems) if problems else (kind(**typed), [])
 
 
-def _unknown_key(where: str, key: str, known: list[str]) -> Problem:
+def _unknown_key(where: str, key: str, known: list[str], value: Any) -> Problem:
     similar = near(key, known)
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(known) or 'none'}"
-    return Problem(f"unknown key; {hint}", f"{where}.{key}", f"'~{where}.{key}'")
+    fix = assignment(f"~{where}.{key}", ...)
+    if similar and not isinstance(value, Mapping):
+        fix += f" {assignment(f'{where}.{similar[0]}', value)}"
+    return Problem(f"unknown key; {hint}", f"{where}.{key}", fix)
 
 
-def _example(metadata: Mapping[str, Any], hint: Any) -> str:
-    return "FILE" if metadata.get("exists") else "VALUE"
+def _typed(key: str, hint: Any, value: Any, metadata: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
+    """The value as its type, its bounds and its file are asked for, or what is wrong with it."""
+    if isinstance(value, Mapping):
+        value = {str(name): item for name, item in value.items()}
+    typed, fits = _coerce(hint, value)
+    if not fits and get_origin(hint) is dict and isinstance(value, dict):
+        found = [p for name, item in value.items() for p in _typed(f"{key}.{name}", get_args(hint)[1], item, {})[1]]
+    elif not fits:
+        what = f"{_shown(value)} is not {_words(hint)}"
+        found = [Problem(what, key, assignment(key, _example(hint, metadata)))]
+    else:
+        found = [*_out_of_bounds(key, typed, metadata), *_no_such_path(key, typed, metadata)]
+    return typed, found
 
 
-def _coerce(name: str, hint: Any, value: Any, key: str) -> tuple[Any, Problem | None]:
-    # OmegaConf checks one field at a time here, because a whole dataclass stops at its first error.
-    holder = _holder(name, hint)
+def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
+    """The value in its type, and whether it has one there.
+
+    OmegaConf checks one field at a time here, because a whole dataclass stops at its first error.
+    """
+    holder = make_dataclass("Holder", [("field", hint)])
     try:
-        config = OmegaConf.merge(OmegaConf.structured(holder), {name: value})
-        return getattr(OmegaConf.to_object(config), name), None
+        config = OmegaConf.merge(OmegaConf.structured(holder), {"field": value})
+        return getattr(OmegaConf.to_object(config), "field"), True  # noqa: B009 (the class is made here)
     except OmegaConfBaseException:
-        wanted, example = _describe(hint)
-        return None, Problem(f"{value!r} is not {wanted}", key, f"{key}={example}" if example else "")
+        return None, False
 
 
-def _holder(name: str, hint: Any) -> type:
-    return make_dataclass("Holder", [(name, hint)])
+def _shown(value: Any) -> str:
+    text = repr(to_plain(value))
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _describe(hint: Any) -> tuple[str, str]:
-    """What a type hint takes, in words, and one value that it takes."""
-    options = getattr(hint, "__args__", ())
-    if type(None) in options:
-        words, example = _describe(next(option for option in options if option is not type(None)))
-        return f"{words} or null", example
+_SIMPLE: dict[Any, tuple[str, Any]] = {
+    int: ("a whole number", 1),
+    float: ("a number", 1.0),
+    bool: ("true or false", True),
+    str: ("text", "TEXT"),
+}
+
+
+def _words(hint: Any) -> str:
+    """What a type hint takes."""
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint):
+        return f"{_words(inner[0])} or null"
+    if get_origin(hint) is list:
+        return f"a list, each item {_words(inner[0])}"
+    if get_origin(hint) is dict:
+        return "a mapping of names" if inner[1] is Any else f"a mapping of names, each to {_words(inner[1])}"
     if isinstance(hint, type) and issubclass(hint, Enum):
-        names = [member.name for member in hint]
-        return f"one of {', '.join(names)}", names[0]
-    simple = {int: ("a whole number", "1"), float: ("a number", "1.0"), bool: ("true or false", "true")}
-    if hint in simple:
-        return simple[hint]
-    if hint is str:
-        return "text", "TEXT"
-    text = str(hint).replace("typing.", "")
-    return f"of the form {text}", ""
+        return f"one of {', '.join(member.name for member in hint)}"
+    return str(_SIMPLE[hint][0]) if hint in _SIMPLE else f"of the form {hint}"
 
 
-def _out_of_bounds(key: str, value: Any, metadata: Mapping[str, Any]) -> Problem | None:
+def _example(hint: Any, metadata: Mapping[str, Any]) -> Any:
+    """A value that a type hint takes, within its bounds."""
+    if metadata.get("exists"):
+        return "FILE"
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint):
+        return _example(inner[0], metadata)
+    if get_origin(hint) is list:
+        return [_example(inner[0], {})]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return next(iter(hint)).name
+    if metadata.get("bounds"):
+        return _inside(metadata["bounds"], hint(0))
+    return _SIMPLE[hint][1] if hint in _SIMPLE else None
+
+
+def _out_of_bounds(key: str, value: Any, metadata: Mapping[str, Any]) -> list[Problem]:
     bounds: Mapping[str, float] = metadata.get("bounds", {})
+    if isinstance(value, float) and not math.isfinite(value):
+        return [Problem(f"{value} is not a finite number", key, assignment(key, _inside(bounds, 0.0)))]
     if value is None or all(_holds(value, sign, bound) for sign, bound in bounds.items()):
-        return None
-    limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items())
-    return Problem(f"{value:g} is out of range, it must be {limits}", key, f"{key}={_inside(bounds, value)}")
+        return []
+    limits = " and ".join(f"{sign} {bound}" for sign, bound in bounds.items())
+    what = f"{value} is out of range, it must be {limits}"
+    return [Problem(what, key, assignment(key, _inside(bounds, value)))]
 
 
 def _holds(value: float, sign: str, bound: float) -> bool:
-    # NaN fails every comparison, so it is refused by any bound.
     return {">=": value >= bound, ">": value > bound, "<=": value <= bound, "<": value < bound}[sign]
 
 
-def _inside(bounds: Mapping[str, float], value: float) -> str:
-    closed = [bound for sign, bound in bounds.items() if sign in (">=", "<=")]
+def _inside(bounds: Mapping[str, float], value: float) -> float:
+    """The value within the bounds that is nearest to `value`; a round one where the bound itself is outside."""
     low, high = bounds.get(">=", bounds.get(">")), bounds.get("<=", bounds.get("<"))
-    if low is not None and high is not None and not closed:
-        return f"{(low + high) / 2:g}"
-    if low is not None and not value >= low or high is None:
-        return f"{low:g}" if ">=" in bounds else f"{(low or 0) + 1:g}"
-    return f"{high:g}" if "<=" in bounds else f"{(high + (low or 0)) / 2:g}"
+    if low is not None and (value < low or (value == low and ">" in bounds)):
+        return low if ">=" in bounds else _between(low, high, value)
+    if high is not None and (value > high or (value == high and "<" in bounds)):
+        return high if "<=" in bounds else _between(low, high, value)
+    return value
 
 
-def _no_such_path(key: str, value: Any, metadata: Mapping[str, Any]) -> Problem | None:
-    if not metadata.get("exists") or value is None or Path(value).expanduser().exists():
-        return None
-    folder = Path(value).expanduser().parent
-    beside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+def _between(low: float | None, high: float | None, value: float) -> float:
+    if isinstance(value, int):
+        return low + 1 if low is not None and value <= low else (high or 0) - 1
+    if low is not None and high is not None:
+        return (low + high) / 2
+    return low + 1.0 if low is not None else (high or 0) - 1.0
+
+
+def _no_such_path(key: str, value: Any, metadata: Mapping[str, Any]) -> list[Problem]:
+    if not metadata.get("exists") or value is None or os.path.exists(value):
+        return []
+    at_home = os.path.expanduser(value)
+    if at_home != value and os.path.exists(at_home):
+        return [Problem(f"there is no {value}: ~ is not expanded here", key, assignment(key, at_home))]
+    folder = Path(value).parent
+    beside = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     similar = near(Path(value).name, beside)
     if similar:
-        return Problem(f"there is no {value}", key, f"{key}={folder / similar[0]}")
-    where = f"; {folder} holds {', '.join(beside[:8]) or 'nothing'}" if folder.is_dir() else f"; no folder {folder}"
-    return Problem(f"there is no {value}{where}", key, f"{key}=FILE")
+        return [Problem(f"there is no {value}", key, assignment(key, str(folder / similar[0])))]
+    holds = f"{folder} holds {', '.join(beside[:8]) or 'nothing'}" if os.path.isdir(folder) else f"no folder {folder}"
+    return [Problem(f"there is no {value}; {holds}", key, assignment(key, "FILE"))]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class State:
     model: the model in memory (`backend.models.Model`); never leaves the worker's first job.
     source_sha256, parameters: digest of the source and its number of parameters.
     saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
+    stateful: whether the model writes to its variables, so that an invoke depends on those before it.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
     scheme: the quantization scheme that the file has.
@@ -59,6 +60,7 @@ class State:
     parameters: int = 0
     saved_model: Path | None = None
     signature: str = ""
+    stateful: bool = False
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     calibration: Path | None = None

@@ -5,6 +5,8 @@ Run by `worker.Worker` as `python -m tflite_recipes.worker_main JOB_FD MESSAGE_F
 
 from __future__ import annotations
 
+import faulthandler
+import importlib
 import json
 import os
 import queue
@@ -17,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from tflite_recipes import events, schema
-from tflite_recipes.errors import Problem, RecipeError, RequestError
+from tflite_recipes.errors import Problem, RecipeError, RequestError, gist
 from tflite_recipes.state import State
 
 
@@ -30,16 +32,19 @@ def main(job_fd: int, message_fd: int) -> None:
         messages.write(json.dumps(message) + "\n")
         messages.flush()
 
+    faulthandler.enable()  # a crash in C++ leaves the Python stack in the log
     failure = _import_tensorflow()
     while True:
         job = json.loads(jobs.get())
         _redirect(job["log"])
+        _stand_in(job["cwd"])
         if failure is not None:
             send({"request": False, "problems": [failure.to_json()]})
             continue
         try:
             send({"state": _run(job, lambda event: send(events.to_json(event)))})
         except RecipeError as error:
+            traceback.print_exc()  # the log has the whole story, the terminal its gist
             problems = [problem.to_json() for problem in error.problems]
             send({"request": isinstance(error, RequestError), "problems": problems})
         except BaseException as error:  # a user's own code may raise anything, SystemExit included
@@ -76,6 +81,19 @@ def _redirect(log: str) -> None:
     os.close(target)
 
 
+def _stand_in(folder: str) -> None:
+    """Work where the user stands, with the user's modules as they are now: this process may have loaded them for an
+    earlier run, before they were edited, or others of the same name elsewhere."""
+    os.chdir(folder)
+    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        ours = name.partition(".")[0] in ("tflite_recipes", "__main__", "__mp_main__")
+        if file and not ours and not file.startswith(installed) and "site-packages" not in file:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
 def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
     state = State.from_json(job["state"])
     reporter = events.EventReporter(tell)
@@ -102,8 +120,8 @@ def _instance(name: str, section: Mapping[str, Any]) -> Any:
 
 
 def _unexpected(error: BaseException) -> Problem:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
-    return Problem(f"{type(error).__name__}: {first}")
+    kind, text = type(error).__name__, gist(error)
+    return Problem(text if text.startswith(kind) else f"{kind}: {text}")
 
 
 if __name__ == "__main__":

@@ -37,10 +37,13 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
     assert state.tflite is not None
     source = run_source(state, arrays, reporter)
     tflite = runtime.run(
-        state.tflite, state.signature, arrays, lambda done, total: reporter.progress("evaluating the .tflite", done, total)
+        state.tflite,
+        state.signature,
+        arrays,
+        lambda done, total: reporter.progress("evaluating the .tflite", done, total),
+        stateful=state.stateful,
     )
-    numeric = {name: values for name, values in source.items() if values.dtype.kind in "fiub"}
-    measured = parity.measure(numeric, tflite)
+    measured = parity.measure(*_numeric(source, tflite))
     reporter.measure(measured.metrics())
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
@@ -48,6 +51,16 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
         what = f"a float file must compute what its source computes, and differs by {measured.relative_error:.1%} of the output range"
         raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
     return Outputs(source, tflite)
+
+
+def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Text outputs as 0 where both agree and 1 in the file's where they do not; all others as they are."""
+    ours, theirs = dict(source), dict(tflite)
+    for name, values in source.items():
+        if values.dtype.kind not in "fiub":
+            ours[name] = np.zeros(values.shape)
+            theirs[name] = (values != tflite[name]).astype("float64")
+    return ours, theirs
 
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:

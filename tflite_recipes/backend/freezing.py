@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tflite_recipes.backend.models import Model
-from tflite_recipes.errors import Problem, RequestError, StepError
+from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.state import TensorSpec
 
 # Ops that write variables, and ops on resources that are no variables: constants cannot stand for either.
@@ -33,6 +33,7 @@ class Frozen:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kept_because: str
+    stateful: bool
 
 
 def freeze(model: Model, folder: Path, variables: str) -> Frozen:
@@ -42,8 +43,7 @@ def freeze(model: Model, folder: Path, variables: str) -> Frozen:
     try:
         traced = function.get_concrete_function(**specs)
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise StepError(Problem(f"the model cannot be traced: {first}", "freeze")) from error
+        raise StepError(Problem(f"the model cannot be traced: {gist(error)}", "freeze")) from error
     outputs = tuple(
         TensorSpec(name, _shape(traced.structured_outputs[name]), traced.structured_outputs[name].dtype.name)
         for name in model.outputs
@@ -53,7 +53,7 @@ def freeze(model: Model, folder: Path, variables: str) -> Frozen:
         path = _save_with_variables(model, function, specs, folder)
     else:
         path = _save_frozen(traced, specs, folder, model)
-    return Frozen(path, model.signature, model.inputs, outputs, because)
+    return Frozen(path, model.signature, model.inputs, outputs, because, _writes(_kinds(traced)))
 
 
 def _graph_name(name: str) -> str:
@@ -73,11 +73,19 @@ def _operations(traced: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
+def _kinds(traced: Any) -> set[str]:
+    return {node.op for node in _operations(traced)}
+
+
+def _writes(kinds: set[str]) -> bool:
+    return any(kind.startswith(_STATEFUL) for kind in kinds)
+
+
 def _keep_because(traced: Any, model: Model) -> str:
-    kinds = {node.op for node in _operations(traced)}
+    kinds = _kinds(traced)
     if any(kind.startswith(_RESOURCES) for kind in kinds):
         return "the model owns lookup tables"
-    if any(kind.startswith(_STATEFUL) for kind in kinds):
+    if _writes(kinds):
         return "the model writes to its variables"
     functions = traced.graph.as_graph_def().library.function
     # tf_keras marks its LSTM so that the converter can fuse it into one op, which it cannot once it is frozen.
@@ -91,8 +99,7 @@ def _save_frozen(traced: Any, specs: dict[str, Any], folder: Path, model: Model)
         # Control flow stays functional, so that the converter still sees loops as loops.
         frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        what = f"the variables cannot be frozen: {first}"
+        what = f"the variables cannot be frozen: {gist(error)}"
         raise StepError(Problem(what, "freeze", "freeze.variables=keep")) from error
     # The frozen function takes and gives flat lists in the order in which TensorFlow flattens dicts: by key.
     in_names, out_names = sorted(specs), sorted(model.outputs)

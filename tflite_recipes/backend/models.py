@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tflite_recipes import model_files, schema
 from tflite_recipes.backend import session
-from tflite_recipes.errors import Problem, RequestError, StepError
+from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import State, TensorSpec
 from tflite_recipes.steps.source import Shapes, shape_problems
@@ -88,7 +88,8 @@ def of_keras(model: Any, shapes: Shapes, generation: int = 3) -> Model:
     tensors = getattr(model, "inputs", None)
     if not tensors:
         return _of_subclassed(model, shapes, generation)
-    names = list(model.input_names) if generation == 2 else [tensor.name for tensor in tensors]
+    # A Keras 3 tensor that its user did not name is called keras_tensor; its layer has the name that is shown.
+    names = list(model.input_names) if generation == 2 else [t._keras_history.operation.name for t in tensors]
     inputs = tuple(
         TensorSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
         for name, tensor in zip(names, tensors, strict=True)
@@ -96,12 +97,18 @@ def of_keras(model: Any, shapes: Shapes, generation: int = 3) -> Model:
     outputs = _unique(model.output_names if hasattr(model, "output_names") else [model.layers[-1].name])
     flatten = tf.nest.flatten if generation == 2 else keras.tree.flatten
     pack = tf.nest.pack_sequence_as if generation == 2 else keras.tree.pack_sequence_as
+    structure = input_structure(model)
 
     def call(**tensors: Any) -> dict[str, Any]:
-        results = model(pack(model.input, [tensors[name] for name in names]), training=False)
+        results = model(pack(structure, [tensors[name] for name in names]), training=False)
         return dict(zip(outputs, flatten(results), strict=True))
 
     return Model(call, shaped(inputs, shapes), outputs, _DEFAULT_SIGNATURE, model, generation)
+
+
+def input_structure(model: Any) -> Any:
+    """How the model takes its inputs: one, a list, or a dict. A Sequential model takes one, and does not say so."""
+    return model.inputs[0] if type(model).__name__ == "Sequential" else model.input
 
 
 def _of_subclassed(model: Any, shapes: Shapes, generation: int) -> Model:
@@ -198,7 +205,7 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
 
 
 def _load_problem(path: Path, error: Exception, file: Any) -> Problem:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    first = gist(error)
     custom = ", ".join(file.custom_layers)
     if custom or "Unknown layer" in first or "could not be" in first.lower():
         what = f"{path} cannot be loaded without its own classes{f' ({custom})' if custom else ''}: {first}"
@@ -218,11 +225,11 @@ def build_application(name: str, weights: str | None, arguments: Mapping[str, An
     try:
         model = getattr(keras.applications, name)(weights=weights, **values)
     except (TypeError, ValueError) as error:
-        raise RequestError(Problem(f"{name}: {str(error).splitlines()[0]}", "source.arguments")) from error
+        raise RequestError(Problem(f"{name}: {gist(error)}", "source.arguments")) from error
     except Exception as error:
         if weights != "imagenet":
             raise
-        what = f"the ImageNet weights of {name} could not be had: {str(error).splitlines()[0]}"
+        what = f"the ImageNet weights of {name} could not be had: {gist(error)}"
         raise StepError(Problem(what, "source.weights", "source.weights=null")) from error
     return of_keras(model, shapes)
 

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tflite_recipes.backend.models import input_structure
 from tflite_recipes.backend.training import TellEpochs
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.events import Reporter
 
 
@@ -130,7 +131,7 @@ def _compile(model: Any, settings: Any) -> None:
 
 
 def _structured(model: Any, arrays: list[Any]) -> Any:
-    return keras.tree.pack_sequence_as(model.input, arrays)
+    return keras.tree.pack_sequence_as(input_structure(model), arrays)
 
 
 def _measure(model: Any, split: _Split, when: str, reporter: Reporter) -> None:
@@ -145,7 +146,6 @@ def _fine_tune(model: Any, masked: list[_Masked], split: _Split, settings: Any, 
     try:
         model.fit(inputs, split.train_y, settings.batch_size, settings.epochs, verbose=0, callbacks=callbacks)
     except (ValueError, TypeError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise RequestError(Problem(f"the fine-tune cannot use this data: {first}", "pruning.data")) from error
+        raise RequestError(Problem(f"the fine-tune cannot use this data: {gist(error)}", "pruning.data")) from error
 
 

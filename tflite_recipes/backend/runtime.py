@@ -50,9 +50,15 @@ def run(
     tell: Callable[[int, int], None],
     xnnpack: bool = True,
     threads: int = 2,
+    stateful: bool = False,
 ) -> dict[str, Any]:
-    """Real-valued outputs by name, first axis samples, for arrays by input name. Errors: StepError."""
-    runner = interpreter(path, threads, xnnpack).get_signature_runner(signature)
+    """Real-valued outputs by name, first axis samples, for arrays by input name. Errors: StepError.
+
+    A fused LSTM keeps its state between invokes, though its source does not: unless the source is `stateful` itself,
+    the state is reset before each invoke.
+    """
+    made = interpreter(path, threads, xnnpack)
+    runner = made.get_signature_runner(signature)
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
     ready = {name: quantize(arrays[name], details) for name, details in inputs.items()}
     total = len(next(iter(arrays.values())))
@@ -65,6 +71,8 @@ def run(
         if count < batch and any(size > 0 for size in fixed):
             part = {name: _padded(values, batch) for name, values in part.items()}
         try:
+            if not stateful:
+                made.reset_all_variables()
             results = runner(**part)
         except (RuntimeError, ValueError) as error:
             raise StepError(Problem(f"LiteRT cannot run the file: {str(error).splitlines()[0]}", "target")) from error

@@ -37,6 +37,7 @@ class Freeze:
             model=None,
             saved_model=frozen.path,
             signature=frozen.signature,
+            stateful=frozen.stateful,
             inputs=frozen.inputs,
             outputs=frozen.outputs,
         )

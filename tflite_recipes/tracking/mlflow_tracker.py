@@ -41,7 +41,8 @@ def experiment_id(mlflow_client: Any, name: str) -> str:
     found = mlflow_client.get_experiment_by_name(name)
     if found is None:
         with contextlib.suppress(Exception):
-            return str(mlflow_client.create_experiment(name))
+            # Without its kind, MLflow's page takes an experiment for one of language models.
+            return str(mlflow_client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"}))
         found = mlflow_client.get_experiment_by_name(name)
     return str(found.experiment_id)
 

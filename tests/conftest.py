@@ -1,0 +1,92 @@
+"""What several test modules share: a folder of their own to stand in, the command line, the published models."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+# The same examples for everybody: a failure here is a failure there. `--hypothesis-profile=default` looks further.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def fixes(self) -> list[str]:
+        """What stands on the `fix: ` lines."""
+        return [line.removeprefix("fix: ") for line in self.err.splitlines() if line.startswith("fix: ")]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder as the working directory. What is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the published models and the gauntlet."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared (published models, gauntlet) does not lie beside this repository")
+    return SHARED
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Answer]]:
+    """`cli("check", "convert")`: a command in this process, quick."""
+    from tflite_recipes.cli import main
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return Answer(int(left.value.code or 0), out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def cli_process() -> Callable[..., Answer]:
+    """`cli_process("run", "convert", cwd=…, env=…, timeout=…)`: a command in a process of its own, as users run it."""
+
+    def run(
+        *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 300
+    ) -> Answer:
+        command = [sys.executable, "-m", "tflite_recipes.cli", *arguments]
+        done = subprocess.run(command, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def write(path: Path, text: str) -> Path:
+    """A small file, with the folders that it stands in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,140 @@
+"""Small models for the tests, written by a process of their own, so that pytest's own stays free of TensorFlow.
+
+Run as `python keras_models.py NAME FOLDER`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def write(name: str, folder: Path) -> None:
+    """Write the model `name` into `folder`."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    subprocess.run([sys.executable, __file__, name, str(folder)], check=True, capture_output=True, env=environment)
+
+
+def cnn(folder: Path) -> None:
+    import keras
+
+    i = keras.Input((16, 16, 3), name="picture")
+    h = keras.layers.Conv2D(16, 3, activation="relu", name="first")(i)
+    h = keras.layers.DepthwiseConv2D(3, activation="relu", name="depthwise")(h)
+    h = keras.layers.Conv2D(24, 3, activation="relu", name="second")(h)
+    h = keras.layers.Flatten()(h)
+    h = keras.layers.Dense(32, activation="relu", name="hidden")(h)
+    keras.Model(i, keras.layers.Dense(5, activation="softmax", name="scores")(h)).save(folder / "model.keras")
+
+
+def two_inputs(folder: Path) -> None:
+    """Swapping the inputs changes the outputs much; the outputs are of different lengths."""
+    import keras
+
+    ins = {name: keras.Input((4,), name=name) for name in ("zeta", "alpha")}
+    h = keras.layers.Concatenate()([ins["zeta"] * 10.0, ins["alpha"]])
+    heads = {"score": keras.layers.Dense(1, name="score")(h), "label": keras.layers.Dense(3, name="label")(h)}
+    keras.Model(ins, heads).save(folder / "model.keras")
+
+
+def sequential_lstm(folder: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((12, 6), name="frames"), keras.layers.LSTM(8), keras.layers.Dense(3)]).save(
+        folder / "model.keras"
+    )
+
+
+def dense(folder: Path) -> None:
+    import keras
+
+    i = keras.Input((8,), name="x")
+    h = keras.layers.Dense(32, activation="relu", name="hidden")(i)
+    keras.Model(i, keras.layers.Dense(3, activation="softmax", name="classes")(h)).save(folder / "model.keras")
+
+
+def lambda_layer(folder: Path) -> None:
+    import keras
+
+    i = keras.Input((8,), name="x")
+    doubled = keras.layers.Lambda(lambda t: t * 2.0 + 1.0, name="doubled")(i)
+    keras.Model(i, keras.layers.Dense(3)(doubled)).save(folder / "model.keras")
+
+
+def keras2(folder: Path) -> None:
+    """A file that Keras 3 cannot load: the depthwise layer's config has `groups`."""
+    import tf_keras
+
+    i = tf_keras.Input((16, 16, 3), name="image")
+    h = tf_keras.layers.DepthwiseConv2D(3, padding="same")(i)
+    h = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.SeparableConv2D(8, 3)(h))
+    tf_keras.Model(i, tf_keras.layers.Dense(4, name="out")(h)).save(folder / "model.h5")
+
+
+def keras2_lstm(folder: Path) -> None:
+    import tf_keras
+
+    tf_keras.Sequential([tf_keras.Input((12, 6), batch_size=1, name="frames"), tf_keras.layers.LSTM(8)]).save(
+        folder / "model.h5"
+    )
+
+
+def custom_layer(folder: Path) -> None:
+    (folder / "layers.py").write_text(
+        "import keras\n\n\nclass Scale(keras.layers.Layer):\n"
+        "    def build(self, shape):\n"
+        '        self.factor = self.add_weight(name="factor", shape=(shape[-1],), initializer="ones")\n\n'
+        "    def call(self, x):\n        return x * self.factor\n"
+    )
+    import keras
+
+    sys.path.insert(0, str(folder))
+    import layers
+
+    keras.Sequential([keras.Input((8,), name="x"), layers.Scale(), keras.layers.Dense(2, name="out")]).save(
+        folder / "model.keras"
+    )
+
+
+def two_signatures(folder: Path) -> None:
+    import numpy as np
+    import tensorflow as tf
+
+    class Two(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(np.random.default_rng(0).standard_normal((8, 4)).astype("float32"))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+        def embed(self, x):
+            return {"embedding": tf.matmul(x, self.w)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+        def classify(self, x):
+            return {"probabilities": tf.nn.softmax(tf.matmul(x, self.w))}
+
+    module = Two()
+    signatures = {"embed": module.embed, "classify": module.classify}
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)
+
+
+def lookup_table(folder: Path) -> None:
+    """Numbers to words: a table cannot be frozen to a constant."""
+    import tensorflow as tf
+
+    class Lookup(tf.Module):
+        def __init__(self):
+            super().__init__()
+            keys, values = tf.constant([0, 1, 2], tf.int64), tf.constant(["zero", "one", "two"])
+            self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), "?")
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="ids")])
+        def run(self, ids):
+            return {"words": self.table.lookup(ids)}
+
+    module = Lookup()
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.run})
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](Path(sys.argv[2]))
