@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes import catalog
 from tflite_recipes import recipe as recipes
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
 from tflite_recipes.resources import shipped
@@ -57,6 +59,7 @@ class RecipeFile:
 
     @property
     def config_name(self) -> str:
+        """The recipe's name in the first of its folders."""
         return self.path.stem
 
 
@@ -99,26 +102,51 @@ def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = 
     return prepare(name, overrides, config_dir).recipes[0]
 
 
-def prepare(
-    name: str, overrides: Sequence[str], config_dir: Path | None = None, sweep: bool = False
-) -> Prepared:
+def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None, sweep: bool = False) -> Prepared:
     """Compose and check a run, or every job of a sweep. Errors: RequestError; a problem that only some jobs of a sweep
     have names them."""
     with opened(name, config_dir) as file, initialize(version_base="1.3", config_path=None):
-        jobs = _jobs(overrides) if sweep else [list(overrides)]
+        latest, signs = _latest(overrides)
+        jobs = _jobs(latest) if sweep else [latest]
         composed: list[Recipe] = []
         problems: dict[Problem, list[str]] = {}
-        free: set[str] = set()
         for job in jobs:
             try:
-                composed.append(_compose(file, job, free))
+                composed.append(_compose(file, job, signs))
             except RequestError as error:
-                for problem in error.problems:
+                for problem in dict.fromkeys(error.problems):
                     problems.setdefault(problem, []).append(" ".join(job))
     if problems:
         raise RequestError([_in_job(problem, where, len(jobs)) for problem, where in problems.items()])
-    lines = [f"++{text}" if text.partition("=")[0] in free else text for text in overrides]
-    return Prepared(tuple(composed), tuple(lines))
+    lines = [f"++{text}" if signs.get(_key(text)) == FREE else text for text in latest]
+    return Prepared(tuple(composed), tuple(text for text in lines if signs.get(_key(text)) != GONE))
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].lstrip("+~")
+
+
+# What becomes of an override whose key is here: it takes an earlier one back; it did, and there is nothing else to
+# delete; its key is a new entry of a free mapping (an input's name, an argument).
+TAKES_BACK, GONE, FREE = "takes back", "gone", "free"
+
+
+def _latest(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it: `~key` takes
+    back what was asked before."""
+    loader = GlobalHydra.instance().config_loader()
+    kept: dict[str, list[str]] = {}
+    signs: dict[str, str] = {}
+    for text in overrides:
+        key = _key(text)
+        before = kept.pop(key, [])
+        stays: tuple[str, ...] = ("~",) if text.startswith("+") else ("+",)
+        if text.startswith("~") or loader.get_group_options(key.partition("@")[0]):
+            stays = ()
+        if text.startswith("~") and any(not earlier.startswith("~") for earlier in before):
+            signs[key] = TAKES_BACK
+        kept[key] = [*(earlier for earlier in before if earlier.startswith(stays)), text]
+    return [text for texts in kept.values() for text in texts], signs
 
 
 def _in_job(problem: Problem, jobs: list[str], total: int) -> Problem:
@@ -128,68 +156,59 @@ def _in_job(problem: Problem, jobs: list[str], total: int) -> Problem:
 
 
 def _jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job, as Hydra's own sweeper would expand them."""
+    """The overrides of each job, as Hydra's own sweeper would expand them; of an interval only its start."""
     choices: list[list[str]] = []
     for text in overrides:
-        override, problem = _parse(text)
-        if override is not None and problem is None and override.is_sweep_override() and not override.is_hydra_override():
-            if override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP":
-                options = override.sweep_string_iterator(transformer=_glob(override))
-            else:
-                options = override.sweep_string_iterator()
-            prefix = text[: len(text) - len(text.lstrip("+"))]
-            choices.append([f"{prefix}{override.get_key_element().lstrip('+')}={value}" for value in options])
-        else:
+        override, _ = _parse(text)
+        if override is None or not override.is_sweep_override() or override.is_hydra_override():
             choices.append([text])
+            continue
+        discrete = override.is_discrete_sweep()
+        values = override.sweep_string_iterator() if discrete else [getattr(override.value(), "start", "")]
+        choices.append([f"{text.partition('=')[0]}={value}" for value in values])
     return [list(job) for job in itertools.product(*choices)]
 
 
-def _glob(override: Override) -> Any:
-    names = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
-    return lambda value: value if isinstance(value, str) else value.filter(names)
-
-
-def _compose(file: RecipeFile, overrides: Sequence[str], free: set[str]) -> Recipe:
+def _compose(file: RecipeFile, overrides: Sequence[str], signs: dict[str, str]) -> Recipe:
     """Compose at once where all is well. Else with the group choices first, so that every other override can be held
-    against what is there, and all that is wrong is said.
-
-    `free` collects the keys that are new entries of a free mapping (an input's name, an argument).
-    """
-    parsed, problems = _parse_all(overrides)
-    loader = GlobalHydra.instance().config_loader()
-    is_group = {id(override): bool(loader.get_group_options(override.key_or_group)) for override in parsed}
-    chosen: list[str] = []
-    for override in (override for override in parsed if is_group[id(override)]):
-        found = list(_option_problems(override))
-        problems += found
-        chosen += [] if found else [override.input_line or ""]
+    against what is there, and all that is wrong is said. `signs` is as from `_latest`, and is added to."""
+    parsed, several, problems = _parse_all(overrides)
     lines = [override.input_line or "" for override in parsed]
-    config, failed = _hydra(file, lines) if not problems else (None, [])
+    config, failed = _hydra(file, lines) if not problems and not several else (None, [])
     if config is not None:
         return _typed(config, file, overrides, [])
+    config, failed = _hydra(file, [])
+    if config is None:
+        raise RequestError([*problems, *failed])
+    loader = GlobalHydra.instance().config_loader()
+    groups = [override for override in parsed if loader.get_group_options(override.key_or_group)]
+    chosen, found, unclear = _choices(groups, dict(config.hydra.runtime.choices), signs)
+    problems += found
     config, failed = _hydra(file, chosen)
     if config is None:
         raise RequestError([*problems, *failed])
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    problems += [_several(override, plain) for override in several]
     accepted: list[str] = []
-    for override in (override for override in parsed if not is_group[id(override)]):
-        line, problem = _against(override, plain)
-        if problem is not None:
-            problems.append(problem)
+    for override in (override for override in parsed if override not in groups):
+        group = override.key_or_group.partition(".")[0]
+        if group in unclear:
             continue
-        accepted.append(line)
-        if line != override.input_line:
-            free.add(override.key_or_group)
+        line, problem = _against(override, plain, signs)
+        problems += [problem] if problem is not None else []
+        accepted += [line] if line and problem is None else []
+        if problem is not None and _target_of(group, plain) is None:
+            unclear.add(group)
     if accepted:
         config, failed = _hydra(file, chosen + accepted)
         problems += failed
-    return _typed(config, file, overrides, problems)
+    try:
+        return _typed(config, file, overrides, problems)
+    except RequestError as error:
+        raise RequestError([p for p in error.problems if p in problems or p.where not in unclear]) from None
 
 
-def _typed(
-    config: DictConfig | None, file: RecipeFile, overrides: Sequence[str], problems: list[Problem]
-) -> Recipe:
+def _typed(config: DictConfig | None, file: RecipeFile, overrides: Sequence[str], problems: list[Problem]) -> Recipe:
     """Type the composed config and add what is wrong with it to what is known already."""
     try:
         if config is None:
@@ -241,16 +260,14 @@ class Job:
     number: int
 
 
-def launch(
-    name: str, arguments: Sequence[str], config_dir: Path | None, task: Callable[[Job], None]
-) -> None:
+def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: Callable[[Job], None]) -> None:
     """Hand over to Hydra: it makes the output folder, expands a sweep and launches its jobs. `arguments` are Hydra's
     own flags and overrides. `task` is called once a job and must not raise."""
     with opened(name, config_dir) as file:
         recorded, config_name = dict(file.recorded), file.config_name
 
         def job(config: DictConfig) -> None:
-            hydra_config = HydraConfig.get()
+            hydra_config: Any = HydraConfig.get()
             overrides = tuple(str(override) for override in hydra_config.overrides.task)
             folder, number = Path(hydra_config.runtime.output_dir), hydra_config.job.get("num", 0)
             problems: tuple[Problem, ...] = ()
@@ -286,45 +303,97 @@ def complete(name: str, line: str) -> list[str]:
         return [str(found) for found in DefaultCompletionPlugin(loader)._query(file.config_name, line)]
 
 
-def _parse_all(overrides: Sequence[str], sweep: bool = False) -> tuple[list[Override], list[Problem]]:
-    parsed, problems = [], []
-    for text in overrides:
-        override, problem = _parse(text)
-        if override is not None and override.is_sweep_override() and not sweep and not problem:
-            quoted = text.partition("=")
-            what = f"several values for one run: {text}"
-            ors = (f"'{quoted[0]}=[{quoted[2]}]'",)
-            problem = Problem(what, override.key_or_group, f"-m {text}", ors)
-        if problem is not None:
-            problems.append(problem)
-        elif override is not None:
-            parsed.append(override)
-    return parsed, problems
+def _parse_all(overrides: Sequence[str]) -> tuple[list[Override], list[Override], list[Problem]]:
+    """Overrides with one value, those with several, and what is wrong with the others."""
+    found = [_parse(text) for text in overrides]
+    parsed = [override for override, _ in found if override is not None]
+    one = [override for override in parsed if not override.is_sweep_override()]
+    several = [override for override in parsed if override.is_sweep_override()]
+    return one, several, [problem for _, problem in found if problem is not None]
+
+
+def _several(override: Override, plain: Mapping[str, Any]) -> Problem:
+    """Several values where one run is asked for: a sweep, or a list where the key holds one."""
+    line = override.input_line or ""
+    node: Any = plain
+    for part in override.key_or_group.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    listed = shlex.quote(f"{line.partition('=')[0]}=[{line.partition('=')[2]}]")
+    fix, ors = (listed, ("-m",)) if isinstance(node, list) else ("-m", ())
+    return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
 
 
 def _parse(text: str) -> tuple[Override | None, Problem | None]:
+    override = _parsed(text)
+    if override is not None:
+        return override, None
     key, equals, value = text.partition("=")
+    if not equals:
+        return None, Problem("is not key=value", text, assignment(text, "VALUE") if _parsed(f"{text}=VALUE") else "")
+    # As in JSON, where the keys have quotes; Hydra's have none.
+    unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
+    if _parsed(unquoted) is not None:
+        return None, Problem("the keys of a mapping have no quotes here", _key(text), shlex.quote(unquoted))
+    quoted = assignment(key, value.strip("\"'"))
+    if _parsed(shlex.split(quoted)[0]) is not None:
+        return None, Problem("this value needs quotes", _key(text), quoted)
+    return None, Problem("is not key=value", text)
+
+
+def _parsed(text: str) -> Override | None:
     try:
-        return OverridesParser.create().parse_override(text), None
+        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_override(text)
     except HydraException:
-        if not equals:
-            return None, Problem(f"{text!r} is not key=value", text, f"{text}=VALUE")
-        escaped = value.strip("\"'").replace('"', '\\"')
-        return None, Problem("this value needs quotes", key, f"'{key}=\"{escaped}\"'")
+        return None
 
 
-def _option_problems(override: Override) -> Iterator[Problem]:
-    group, option = override.key_or_group, override.value()
-    if override.is_delete() or group.startswith("hydra/"):
-        return
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
-    for one in option if isinstance(option, list) else [option]:
-        if one is None or str(one) in options:
+def _choices(
+    overrides: Sequence[Override], there: Mapping[str, Any], signs: dict[str, str]
+) -> tuple[list[str], list[Problem], set[str]]:
+    """The choices of options that can be made, what is wrong with the others, and their groups. A wrong option's best
+    match stands in for it, so that what else is wrong is said too."""
+    chosen: list[str] = []
+    problems: list[Problem] = []
+    unclear: set[str] = set()
+    for override in overrides:
+        line = override.input_line or ""
+        key = _key(line)
+        if override.is_delete() and key not in there and signs.get(key) == TAKES_BACK:
+            signs[key] = GONE
             continue
-        offered = [known for known in options if known != AS_RESOLVED]
+        found, likely = _option_problems(override, there)
+        problems += found
+        if not found:
+            chosen.append(line)
+        elif likely:
+            chosen += shlex.split(likely)
+        else:
+            unclear.add(key)
+    return chosen, problems, unclear
+
+
+def _option_problems(override: Override, there: Mapping[str, Any]) -> tuple[list[Problem], str]:
+    """What is wrong with a choice, and what was likely meant."""
+    group, option, key = override.key_or_group, override.value(), _key(override.input_line or "")
+    known = GlobalHydra.instance().config_loader().get_group_options(group)
+    offered = [name for name in known if name != AS_RESOLVED]
+    sign = "+" if override.is_add() else ""
+    if override.is_delete():
+        return ([] if key in there else [Problem("the recipe has no such group", key)]), ""
+    for one in option if isinstance(option, list) else [option]:
+        if one is None or str(one) in known:
+            continue
         similar = near(str(one), offered)
-        hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered)}"
-        yield Problem(f"there is no option {one!r}; {hint}", group, f"{group}={(similar or offered)[0]}")
+        hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
+        fix = assignment(f"{sign}{key}", (similar or offered)[0]) if offered else ""
+        return [Problem(f"there is no option {one!r}; {hint}", key, fix)], fix if similar else ""
+    if key not in there and not sign:
+        fix = assignment(f"+{key}", option)
+        return [Problem("the recipe does not have this group yet: a + adds it", key, fix)], fix
+    if key in there and sign:
+        fix = assignment(key, option)
+        return [Problem("the recipe has this group already: no + is needed", key, fix)], fix
+    return [], ""
 
 
 def _hydra(file: RecipeFile, overrides: list[str]) -> tuple[DictConfig | None, list[Problem]]:
@@ -333,12 +402,13 @@ def _hydra(file: RecipeFile, overrides: list[str]) -> tuple[DictConfig | None, l
     except RecursionError:
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]
     except (HydraException, OmegaConfBaseException) as error:
-        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        telling = str(error).partition("Config search path")[0]
+        text = " ".join(line.strip() for line in telling.splitlines() if line.strip())
         return None, [Problem(text, file.name)]
 
 
-def _against(override: Override, plain: dict[str, Any]) -> tuple[str, Problem | None]:
-    """The override's line as Hydra takes it, and what is wrong with its key."""
+def _against(override: Override, plain: dict[str, Any], signs: dict[str, str]) -> tuple[str, Problem | None]:
+    """The override's line as Hydra takes it ("" for none), and what is wrong with its key."""
     line, key = override.input_line or "", override.key_or_group
     if override.is_add() or override.is_force_add():
         return line, None
@@ -349,29 +419,65 @@ def _against(override: Override, plain: dict[str, Any]) -> tuple[str, Problem | 
             node = node[int(part)]
         elif isinstance(node, dict) and part in node:
             node = node[part]
+        elif signs.get(key) == TAKES_BACK:
+            signs[key] = GONE
+            return "", None
         elif isinstance(node, dict) and depth >= 2 and TARGET not in node and parts[0] not in ("hydra", "worker"):
-            return f"++{line}", None  # a free mapping: input_shapes, arguments, tags
+            signs[key] = FREE  # input_shapes, arguments, tags
+            return f"++{line}", None
         else:
             return line, _unknown(override, parts, depth, node, plain)
     if isinstance(node, dict) and isinstance(override.value(), dict) and len(parts) > 1:
+        signs[key] = FREE
         return f"++{line}", None
     return line, None
 
 
 def _unknown(override: Override, parts: list[str], depth: int, node: Any, plain: dict[str, Any]) -> Problem:
-    key, (_, _, value) = override.key_or_group, (override.input_line or "").partition("=")
+    """An unknown key: what it may have been meant for. The fix takes the key back and says it right."""
+    line, key = override.input_line or "", override.key_or_group
     known = [str(name) for name in node if name != TARGET] if isinstance(node, dict) else []
+    section = ".".join(parts[:depth])
+    if len(parts) > 1 and parts[0] in catalog.list_groups() and _target_of(parts[0], plain) is None:
+        return _no_option(parts[0], parts[1], override)
+    if depth and not isinstance(node, dict):
+        return Problem(f"unknown key: {section} has no keys of its own", key, assignment(f"~{key}", ...))
     if depth == 0:
         known = [name for name in dict.fromkeys([*known, *catalog.list_groups()]) if name not in ("hydra", "name")]
-    # The key alone, without its group: samples=10 for calibration.samples=10.
-    sections = plain.items() if depth == 0 and len(parts) == 1 else ()
-    owners = [group for group, section in sections if isinstance(section, dict) and parts[0] in section]
-    similar = [f"{group}.{parts[0]}" for group in owners if group != "hydra"] or near(parts[depth], known)
-    if depth == 0 and similar and similar[0] in catalog.list_groups() and len(parts) == 1:
-        options = list(catalog.list_groups()[similar[0]])
-        value = (near(value, options) or options)[0]
-    section = ".".join(parts[:depth])
-    option_hint = f" (no option of {section} is chosen)" if depth and not known else ""
-    hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(known) or 'none'}{option_hint}"
-    better = ".".join([*parts[:depth], similar[0], *parts[depth + 1 :]]) if similar else ""
-    return Problem(f"unknown key; {hint}", key, f"{better}={value}" if better else "")
+    similar = (_elsewhere(parts[0], plain) if len(parts) == 1 else []) or near(parts[depth], known)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(known) or 'none'}"
+    if override.is_delete():
+        ors = tuple(assignment("~" + ".".join([*parts[:depth], name]), ...) for name in similar[:1])
+        return Problem(f"unknown key; {hint}", key, "", ors)
+    fix = assignment(f"~{key}", ...)
+    if similar:
+        better = ".".join([*parts[:depth], similar[0], *parts[depth + 1 :]])
+        fix += " " + shlex.quote(f"{better}={_likely(better, line.partition('=')[2])}")
+    return Problem(f"unknown key; {hint}", key, fix)
+
+
+def _elsewhere(name: str, plain: Mapping[str, Any]) -> list[str]:
+    """The sections that have this key, named without them: samples=10 for calibration.samples=10."""
+    sections = {group: section for group, section in plain.items() if isinstance(section, dict) and group != "hydra"}
+    return [f"{group}.{name}" for group, section in sections.items() if name in section]
+
+
+def _likely(key: str, value: str) -> str:
+    options = list(catalog.list_groups().get(key, ()))
+    return next(iter(near(value, options)), options[0]) if options else value
+
+
+def _target_of(group: str, plain: Mapping[str, Any]) -> Any:
+    section = plain.get(group)
+    return section.get(TARGET) if isinstance(section, Mapping) else None
+
+
+def _no_option(group: str, name: str, override: Override) -> Problem:
+    """A key of a group in which nothing is chosen: the options that have it."""
+    line, key = override.input_line or "", override.key_or_group
+    options = catalog.list_groups()[group]
+    having = [option for option, path in options.items() if name in catalog.read(path)]
+    fixes = [f"{group}={option} {shlex.quote(line)}" for option in having] or [assignment(f"~{key}", ...)]
+    fixes = [""] if override.is_delete() else fixes
+    which = f"{name} is a key of {', '.join(having)}" if having else f"there are {', '.join(options)}"
+    return Problem(f"no option of {group} is chosen; {which}", key, fixes[0], tuple(fixes[1:]))

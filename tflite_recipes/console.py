@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
+from tflite_recipes.figures import figure
 from tflite_recipes.runner import LOG, RunResult
 from tflite_recipes.state import Gate
 
@@ -136,21 +137,7 @@ def show_result(result: RunResult) -> None:
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
-    return {name: _figure(name, value) for name, value in sorted(metrics.items()) if not name.startswith("time.") or name == "time.total_s"}
-
-
-def _figure(name: str, value: float) -> str:
-    if name.endswith("_bytes"):
-        return f"{value:,.0f} B"
-    if name.endswith("_ms"):
-        return f"{value:.3f} ms"
-    if name.endswith("_s"):
-        return f"{value:.1f} s"
-    if name.endswith("_db"):
-        return f"{value:.1f} dB"
-    if name.startswith("ops."):
-        return f"{value:.0f}"
-    return f"{value:.6g}"
+    return {name: figure(name, value) for name, value in sorted(metrics.items()) if not name.startswith("time.") or name == "time.total_s"}
 
 
 def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str | None) -> None:

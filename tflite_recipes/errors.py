@@ -69,9 +69,11 @@ _READ_OTHERWISE = ("null", "true", "false", "nan", "inf")
 
 
 def _hydra(value: Any) -> str:
-    """A scalar or a list in the grammar of Hydra's overrides."""
+    """A plain value in the grammar of Hydra's overrides, which has no quotes for the keys of a mapping."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_hydra(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(_hydra, value)) + "]"
     text = str(value)

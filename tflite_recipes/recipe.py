@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import yaml
 
 from tflite_recipes import schema
-from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.schema import TARGET, WorkerLimits
+from tflite_recipes.errors import Problem, RequestError, assignment
+from tflite_recipes.schema import TARGET, WorkerLimits, near
+from tflite_recipes.steps.source import Source, code_problems
 
 _APART = ("steps", "name", "worker", "tracking")
 _NOT_DIGESTED = ("name", "worker", "tracking")
@@ -76,20 +78,18 @@ def build(
 ) -> Recipe:
     """A typed recipe from a composed, resolved config. Errors: RequestError with every problem."""
     sections = {key: value for key, value in config.items() if key != "name"}
-    names = [key for key in sections if key not in _APART]
-    worker, problems = schema.build(WorkerLimits, sections.get("worker") or {}, "worker")
-    steps, listed = _steps(sections.get("steps"), sections)
-    problems += listed
-    tracking, untracked = _tracking(sections.get("tracking") or {})
-    problems += untracked
-    problems += _left_over(names, steps, sections)
-    problems += _misfits({spec.name: spec.instance for spec in steps})
+    worker, problems = _worker(sections.get("worker"))
+    steps, broken, found = _steps(sections.get("steps"), sections)
+    tracking, untracked = _tracking(sections.get("tracking"))
+    left, forgotten = _left_over(sections)
+    problems += [*found, *untracked, *left, *_misfits(steps, [*broken, *forgotten])]
     if problems:
         raise RequestError(problems)
     typed: dict[str, Any] = {"name": name, "steps": list(sections["steps"])}
     for spec in steps:
         if spec.name in sections:
-            typed[spec.name] = schema.section_of(spec.instance) if spec.instance else {TARGET: spec.target, **spec.values}
+            own = {TARGET: spec.target, **spec.values}
+            typed[spec.name] = own if spec.instance is None else schema.section_of(spec.instance)
     typed["worker"] = {key: value for key, value in schema.section_of(worker).items() if key != TARGET}
     if tracking is not None:
         typed["tracking"] = schema.section_of(tracking)
@@ -97,47 +97,83 @@ def build(
     return Recipe(name, typed, dict(choices), tuple(base_groups), tuple(overrides), final, worker, tracking)
 
 
-def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], list[Problem]]:
+def _worker(section: Any) -> tuple[Any, list[Problem]]:
+    if not isinstance(section or {}, Mapping):
+        return None, [Problem(f"{section!r} is not a section with keys", "worker", "worker.timeout_s=null")]
+    return schema.build(WorkerLimits, section or {}, "worker")
+
+
+def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], list[str], list[Problem]]:
+    """The steps, the names of those that something is wrong with, and what is wrong."""
+    mended = assignment("steps", _mended(listed, sections))
     if not isinstance(listed, (list, tuple)) or not listed:
-        return [], [Problem("is not a list of step names", "steps", "steps=[source,freeze,optimization,evaluation]")]
+        return [], [], [Problem("is not a list of step names", "steps", mended)]
     steps: list[StepSpec] = []
+    broken: list[str] = []
     problems: list[Problem] = []
-    known = [key for key in sections if key not in _APART]
-    for position, entry in enumerate(listed):
+    for position, entry in enumerate(map(str, listed)):
         where = f"steps[{position}]"
-        if isinstance(entry, str) and entry in sections and entry not in _APART:
+        if entry in sections and entry not in _APART:
             spec, found = _step(entry, sections[entry] or {})
-        elif isinstance(entry, str) and entry == "source":
+        elif entry == "source":
             spec, found = None, [_no_source()]
-        elif isinstance(entry, str) and ":" in entry:
-            spec, found = _step(entry, {TARGET: entry})
-        elif isinstance(entry, str) and entry in _GROUPS:
+        elif ":" in entry:
+            spec = StepSpec(entry, entry, {})
+            found = [_in_list(problem, where, entry, listed) for problem in code_problems(entry, where)]
+        elif entry in _GROUPS:
             spec, found = None, []  # a group with nothing chosen
         else:
-            similar = schema.near(str(entry), known)
-            what = f"{entry!r} is neither a section of the recipe ({', '.join(known)}) nor module:Class"
-            spec, found = None, [Problem(what, where, f"steps: {similar[0]}" if similar else "")]
-        if spec is not None:
-            steps.append(spec)
+            known = ", ".join(key for key in sections if key not in _APART)
+            what = f"{entry!r} is neither a section of the recipe ({known}) nor module:Class"
+            spec, found = None, [Problem(what, where, mended)]
+        steps += [spec] if spec is not None else []
+        broken += [entry] if found else []
         problems += found
-    doubled = {spec.name for spec in steps if [other.name for other in steps].count(spec.name) > 1}
-    problems += [Problem(f"{name!r} stands twice", "steps") for name in sorted(doubled)]
-    return steps, problems + _order_problems(listed)
+    doubled = {entry: None for entry in listed if listed.count(entry) > 1}
+    problems += [Problem(f"{name!r} stands twice", "steps", mended) for name in doubled]
+    return steps, broken, problems + _order_problems(listed, mended)
+
+
+def _in_list(problem: Problem, where: str, entry: str, listed: Sequence[Any]) -> Problem:
+    """A problem with an entry that is a class, whose fix is the whole list with a better entry."""
+    better = "".join(shlex.split(problem.fix)).partition("=")[2]
+    fix = assignment("steps", [better if other == entry else other for other in listed]) if better else ""
+    return replace(problem, where=where, fix=fix)
 
 
 _GROUPS = ("source", "pruning", "freeze", "calibration", "optimization", "target", "evaluation")
+_NEEDED = ("source", "freeze", "optimization")
 
 
-def _order_problems(listed: Sequence[Any]) -> list[Problem]:
+def _mended(listed: Any, sections: Mapping[str, Any]) -> list[str]:
+    """The list of steps as it should be: near matches for what is unknown, nothing twice, nothing left out, and our
+    own steps in the order in which they run."""
+    known = [*_GROUPS, *(key for key in sections if key not in _APART)]
+    entries = [str(entry) for entry in listed] if isinstance(listed, (list, tuple)) else []
+    found = [entry if entry in known or ":" in entry else next(iter(near(entry, known)), "") for entry in entries]
+    names = list(dict.fromkeys(name for name in found if name))
+    for name in (*_NEEDED, *(key for key in sections if _is_step(key, sections))):
+        if name not in names:
+            later = [other for other in names if name in _GROUPS and other in _GROUPS[_GROUPS.index(name) :]]
+            names.insert(names.index(later[0]) if later else len(names), name)
+    ours = iter(sorted((name for name in names if name in _GROUPS), key=_GROUPS.index))
+    return [next(ours) if name in _GROUPS else name for name in names]
+
+
+def _is_step(key: str, sections: Mapping[str, Any]) -> bool:
+    section = sections[key]
+    return key not in _APART and isinstance(section, Mapping) and bool(section.get(TARGET))
+
+
+def _order_problems(listed: Sequence[Any], mended: str) -> list[Problem]:
     ours = [entry for entry in listed if entry in _GROUPS]
-    wanted = [group for group in _GROUPS if group in ours]
     problems = []
-    if ours != wanted and len(set(ours)) == len(ours):
-        problems.append(Problem(f"{', '.join(ours)} cannot run in this order", "steps", f"'steps=[{','.join(wanted)}]'"))
-    for group in ("source", "freeze", "optimization"):
-        if group not in ours:
-            problems.append(Problem(f"{group!r} is needed and does not stand in the list", "steps"))
-    return problems
+    if ours != sorted(ours, key=_GROUPS.index):
+        problems.append(Problem(f"{', '.join(ours)} cannot run in this order", "steps", mended))
+    missing = [group for group in _NEEDED if group not in ours]
+    return problems + [
+        Problem(f"{group!r} is needed and does not stand in the list", "steps", mended) for group in missing
+    ]
 
 
 def _no_source() -> Problem:
@@ -145,64 +181,71 @@ def _no_source() -> Problem:
     return Problem("no model is given", "source", "source=keras source.path=model.keras", others)
 
 
-def _step(name: str, section: Mapping[str, Any]) -> tuple[StepSpec | None, list[Problem]]:
+def _step(name: str, section: Any) -> tuple[StepSpec | None, list[Problem]]:
     if not isinstance(section, Mapping) or (TARGET not in section and section):
-        return None, [Problem(f"the section has no {TARGET}, the class of the step", name, f"{name}=OPTION")]
+        fix = f"{name}=OPTION" if name in _GROUPS else f"+{name}.{TARGET}=my_step.py:MyStep"
+        return None, [Problem(f"the section has no {TARGET}, the class of the step", name, fix)]
     target = section.get(TARGET)
     if target is None:
         return (None, [_no_source()]) if name == "source" else (None, [])
-    if not target.startswith(_OURS):
-        from tflite_recipes.steps.source import code_problems
-
-        values = {key: value for key, value in section.items() if key != TARGET}
-        place = target if ":" in target else ":".join(target.rsplit(".", 1))
-        return StepSpec(name, target, values), list(code_problems(place, f"{name}.{TARGET}"))
-    try:
-        kind = schema.load_target(target)
-    except RequestError as error:
-        return None, [replace(problem, where=f"{name}.{TARGET}") for problem in error.problems]
-    instance, problems = schema.build(kind, section, name)
-    return (StepSpec(name, target, {}, instance), []) if instance else (None, problems)
+    if not str(target).startswith(_OURS):
+        values = {str(key): schema.to_plain(value) for key, value in section.items() if key != TARGET}
+        place = str(target) if ":" in str(target) else ":".join(str(target).rsplit(".", 1))
+        return StepSpec(name, str(target), values), list(code_problems(place, f"{name}.{TARGET}"))
+    instance, problems = _instance(section, name)
+    return (StepSpec(name, target, {}, instance) if instance is not None else None), problems
 
 
-def _tracking(section: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
-    if section.get(TARGET) is None:
-        return None, []
+def _instance(section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:
+    """A section of one of our own classes, typed."""
+    key = f"{where}.{TARGET}"
     try:
         kind = schema.load_target(section[TARGET])
     except RequestError as error:
-        return None, [replace(problem, where=f"tracking.{TARGET}") for problem in error.problems]
-    tracking, problems = schema.build(kind, section, "tracking")
-    if not problems:
-        problems = list(tracking.problems())
-    return tracking, problems
+        return None, [replace(problem, where=key) for problem in error.problems]
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return None, [Problem(f"{section[TARGET]} is not a class that a section can be typed by", key)]
+    return schema.build(kind, section, where)
 
 
-def _left_over(names: list[str], steps: list[StepSpec], sections: Mapping[str, Any]) -> list[Problem]:
-    """A section that no step reads is a typing error, not a note in the margin."""
-    listed = {entry for entry in sections.get("steps") or () if isinstance(entry, str)}
+def _tracking(section: Any) -> tuple[Any, list[Problem]]:
+    if not section or (isinstance(section, Mapping) and section.get(TARGET) is None):
+        return None, []
+    if not isinstance(section, Mapping) or not str(section[TARGET]).startswith(_OURS):
+        known = f"tracking.{TARGET}={_OURS}tracking.settings.MlflowSettings"
+        return None, [
+            Problem(f"{section!r} is no tracking that this package has", "tracking", "tracking=mlflow", (known,))
+        ]
+    tracking, problems = _instance(section, "tracking")
+    return tracking, problems or list(tracking.problems())
+
+
+def _left_over(sections: Mapping[str, Any]) -> tuple[list[Problem], list[str]]:
+    """A section that no step reads is a typing error, not a note in the margin. Also the steps that are not listed."""
+    entries = sections.get("steps")
+    listed = [*map(str, entries)] if isinstance(entries, (list, tuple)) else []
     problems = []
-    for name in names:
-        if name in listed:
+    forgotten = []
+    for name in sections:
+        if name in listed or name in _APART:
             continue
-        section = sections[name]
-        if isinstance(section, Mapping) and section.get(TARGET):
+        if _is_step(name, sections):
             what = "this step does not stand in `steps`, so it would not run"
-            problems.append(Problem(what, name, f"'steps=[{','.join([*map(str, sections['steps']), name])}]'"))
+            ors = (assignment(f"~{name}", ...),)
+            problems.append(Problem(what, name, assignment("steps", _mended(entries, sections)), ors))
+            forgotten.append(name)
         elif name not in _GROUPS:
-            similar = schema.near(name, [*_GROUPS, *_APART])
+            similar = near(name, [*_GROUPS, *_APART])
             hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
-            problems.append(Problem(f"unknown key{hint}", name, f"'~{name}'"))
-    return problems
+            problems.append(Problem(f"unknown key{hint}", name, assignment(f"~{name}", ...)))
+    return problems, forgotten
 
 
-def _misfits(instances: Mapping[str, Any]) -> Iterable[Problem]:
-    """What each step finds wrong with itself beside the others."""
-    typed = {name: instance for name, instance in instances.items()}
-    problems: list[Problem] = []
-    for name, instance in typed.items():
-        if instance is not None and hasattr(instance, "problems") and "source" in typed:
-            problems += instance.problems(typed)
-        elif instance is not None and hasattr(instance, "problems") and name == "optimization":
-            problems += instance.problems(typed)
-    return problems
+def _misfits(steps: Sequence[StepSpec], broken: Sequence[str]) -> Iterable[Problem]:
+    """What each step finds wrong with itself beside the others. A step that cannot be asked is there as None, but for
+    the source, in whose place stands one that does not know its inputs."""
+    beside: dict[str, Any] = {**dict.fromkeys(broken), **{spec.name: spec.instance for spec in steps}}
+    beside["source"] = beside.get("source") or Source()
+    for spec in steps:
+        if hasattr(spec.instance, "problems"):
+            yield from spec.instance.problems(beside)

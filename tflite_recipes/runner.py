@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import events
+from tflite_recipes import events, report
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError
 from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.schema import TARGET
@@ -23,6 +23,7 @@ from tflite_recipes.worker import WorkerPool
 SPOOL = "events.jsonl"
 LOG = "converter.log"
 _TAIL_LINES = 20
+_TAIL_WIDTH = 300
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Spool:
                 self.warnings.append(text)
             case events.StepStarted(step=step):
                 self.step = step
+            case events.StepFinished(step=step, seconds=seconds):
+                self.metrics[f"time.{step}_s"] = seconds
         if not isinstance(event, events.Progress):
             self._file.write(json.dumps(events.to_json(event)) + "\n")
             self._file.flush()
@@ -121,6 +124,10 @@ def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], 
         spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
         if outcome != "killed":
             spool.tell(events.Tagged({"tflite_recipes.verdict": {"done": "passed", "gate": "gate failed"}.get(outcome, outcome)}))
+        if outcome in ("done", "gate"):
+            page = report.render(recipe, spool.metrics, spool.gates, spool.warnings, spool.tags, output_dir)
+            (output_dir / "report.html").write_text(page, encoding="utf-8")
+            spool.tell(events.ArtifactKept(str(output_dir / "report.html")))
         log = output_dir / LOG
         if log.exists():
             spool.tell(events.ArtifactKept(str(log)))
@@ -209,4 +216,6 @@ def _tail(log: Path) -> str:
     if not log.exists():
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-_TAIL_LINES:])
+    # A crash report ends with every extension module that was loaded, on one line.
+    telling = [line[:_TAIL_WIDTH] for line in lines if not line.startswith("Extension modules:")]
+    return "\n".join(telling[-_TAIL_LINES:])

@@ -197,6 +197,8 @@ def _example(hint: Any, metadata: Mapping[str, Any]) -> Any:
         return _example(inner[0], metadata)
     if get_origin(hint) is list:
         return [_example(inner[0], {})]
+    if get_origin(hint) is dict:
+        return {}
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint)).name
     if metadata.get("bounds"):

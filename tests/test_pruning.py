@@ -1,0 +1,79 @@
+"""Magnitude pruning: real zeros in the file, and what they cost."""
+
+import keras_models
+import numpy as np
+import pytest
+
+from tflite_recipes import api, tflite_file
+from tflite_recipes.errors import ExitStatus
+from tflite_recipes.steps.pruning import PolynomialDecayPruning
+
+pytestmark = pytest.mark.slow
+
+
+def zeros(result, least=256):
+    """Share of zeros of each weight tensor with at least `least` elements."""
+    file = tflite_file.read_tflite(result.path)
+    arrays = [tflite_file.constant_array(file, tensor) for tensor in tflite_file.weight_tensors(file)]
+    return [float((array == 0).mean()) for array in arrays if array.size >= least]
+
+
+@pytest.mark.parametrize("option", ["constant", "polynomial_decay"])
+def test_digits_keep_their_accuracy_with_half_of_the_weights(here, option):
+    overrides = [f"pruning={option}", "pruning.data=digits", "pruning.final_sparsity=0.6", "tracking=none"]
+    result = api.run("digits_integer_only", overrides, progress=False)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["pruning.sparsity"] == pytest.approx(0.6, abs=0.005)
+    assert min(zeros(result)) > 0.59
+    assert result.metrics["sparsity.overall"] == pytest.approx(0.6, abs=0.005)
+    assert result.metrics["pruning.accuracy_before"] > 0.95
+    assert result.metrics["pruning.accuracy_after"] > 0.93
+    assert result.metrics["accuracy.tflite"] > 0.93
+    plain = api.run("digits_integer_only", ["tracking=none"], progress=False)
+    assert result.metrics["size.gzip_bytes"] < 0.8 * plain.metrics["size.gzip_bytes"]
+
+
+def test_a_users_model_on_a_users_data_by_layer(here):
+    keras_models.write("dense", here)
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", x=rng.standard_normal((200, 8)).astype("float32"), labels=rng.integers(0, 3, 200))
+    overrides = ["source=keras", "source.path=model.keras", "pruning=constant", "pruning.data=data.npz"]
+    overrides += ["pruning.layers=[hidden]", "pruning.final_sparsity=0.75", "tracking=none"]
+    result = api.run("convert", overrides, progress=False)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert zeros(result) == [0.75]  # the classes layer is smaller than the 256 asked for
+    assert min(zeros(result, 1)) < 0.05
+
+
+def test_without_data_only_the_weights_are_pruned(here):
+    keras_models.write("dense", here)
+    overrides = ["source=keras", "source.path=model.keras", "pruning=constant", "pruning.epochs=0", "tracking=none"]
+    result = api.run("convert", overrides, progress=False)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert min(zeros(result, 1)) >= 0.5
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(here):
+    keras_models.write("dense", here)
+    overrides = ["source=keras", "source.path=model.keras", "pruning=constant", "pruning.epochs=0", "tracking=none"]
+    result = api.run("convert", [*overrides, "pruning.layers=[hiden]"], progress=False)
+    assert result.status == ExitStatus.REQUEST
+    assert "hidden" in result.problems[0].what
+
+
+def test_a_keras_2_model_is_refused(here):
+    keras_models.write("keras2", here)
+    overrides = ["source=keras", "source.path=model.h5", "pruning=constant", "pruning.epochs=0", "tracking=none"]
+    result = api.run("convert", overrides, progress=False)
+    assert result.status == ExitStatus.REQUEST
+    assert "Keras 2" in result.problems[0].what
+
+
+def test_the_schedule():
+    from tflite_recipes import composition
+
+    recipe = composition.compose("digits_pruned", ["pruning.final_sparsity=0.8", "pruning.begin_step=10", "pruning.end_step=110"])
+    (pruning,) = (spec.instance for spec in recipe.steps if spec.name == "pruning")
+    assert isinstance(pruning, PolynomialDecayPruning)
+    wanted = {0: 0.0, 9: 0.0, 10: 0.0, 60: 0.8 * (1 - 0.5**3), 110: 0.8, 500: 0.8}
+    assert {step: pruning.sparsity_at(step, 1000) for step in wanted} == pytest.approx(wanted)

@@ -1,0 +1,18 @@
+"""How numbers are written, the same on the terminal and in the report."""
+
+from __future__ import annotations
+
+
+def figure(name: str, value: float) -> str:
+    """A metric's value with the unit that its name ends in."""
+    if name.endswith("_bytes"):
+        return f"{value:,.0f} B"
+    if name.endswith("_ms"):
+        return f"{value:.3f} ms"
+    if name.endswith("_s"):
+        return f"{value:.1f} s"
+    if name.endswith("_db"):
+        return f"{value:.1f} dB"
+    if name.startswith("ops."):
+        return f"{value:.0f}"
+    return f"{value:.6g}"

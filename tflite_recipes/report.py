@@ -1,0 +1,120 @@
+"""`report.html`: what a run was and what it came to, in one self-contained page. No scripts, nothing loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes.figures import figure
+from tflite_recipes.recipe import Recipe
+from tflite_recipes.state import Gate
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid #d5dce3; }
+table { border-collapse: collapse; } td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; } .passed { color: #11734b; } .failed { color: #b3261e; }
+pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #62707d; } svg text { font: 13px system-ui; }
+"""
+_BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
+
+
+def render(
+    recipe: Recipe,
+    metrics: Mapping[str, float],
+    gates: Sequence[Gate],
+    warnings: Sequence[str],
+    tags: Mapping[str, str],
+    output_dir: Path,
+) -> str:
+    """The page for a run whose `ops.json` and `io_contract.json` lie in `output_dir`."""
+    contract, ops = (_read(output_dir / name) for name in ("io_contract.json", "ops.json"))
+    parts = [
+        f"<h1>{escape(recipe.name)}</h1><p class='muted'>recipe digest {recipe.digest}</p>",
+        _verdict(gates, tags),
+        _section("Warnings", _list(warnings)) if warnings else "",
+        _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
+        _section("Size", bars({name: metrics[name] for name in _SIZES if name in metrics}, "B")),
+        _section("Inputs and outputs", _contract(contract)),
+        _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
+        _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
+        _section("Time by step", bars(_times(metrics), "s")),
+        _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
+        _section("Recipe", f"<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code></p><pre>{escape(recipe.to_yaml())}</pre>"),
+    ]
+    head = f"<meta charset='utf-8'><title>{escape(recipe.name)}</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+_SIZES = ("size.float_bytes", "size.tflite_bytes", "size.gzip_bytes")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _times(metrics: Mapping[str, float]) -> dict[str, float]:
+    names = [name for name in metrics if name.startswith("time.") and name != "time.total_s"]
+    return {name.removeprefix("time.").removesuffix("_s"): metrics[name] for name in names}
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>{body}"
+
+
+def _verdict(gates: Sequence[Gate], tags: Mapping[str, str]) -> str:
+    verdict = tags.get("tflite_recipes.verdict", "")
+    rows = []
+    for gate in gates:
+        kind = "passed" if gate.passed else "failed"
+        cells = f"<td>{escape(gate.name)}</td><td class='n'>{gate.measured:g}</td><td class='n'>{gate.limit:g}</td>"
+        rows.append(f"<tr>{cells}<td class='{kind}'>{kind}</td></tr>")
+    head = "<tr><th>gate</th><th>measured</th><th>limit</th><th></th></tr>"
+    table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p class='muted'>no gate was set</p>"
+    kind = "passed" if verdict == "passed" else "failed"
+    return f"<p class='{kind}'><b>{escape(verdict)}</b></p>{table}"
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    cells = (f"<tr><td>{escape(name)}</td><td class='n'>{escape(value)}</td></tr>" for name, value in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+
+
+def _contract(contract: Mapping[str, Any]) -> str:
+    rows = ["<tr><th></th><th>name</th><th>source</th><th>.tflite</th><th>scale</th><th>zero point</th></tr>"]
+    for side in ("inputs", "outputs"):
+        for entry in contract.get(side, ()):
+            source, tflite = entry["source"], entry["tflite"]
+            cells = (side[:-1], entry["name"], _kind(source), _kind(tflite), tflite.get("scale", ""), tflite.get("zero_point", ""))
+            rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _kind(tensor: Mapping[str, Any]) -> str:
+    shape = ", ".join("?" if size is None else str(size) for size in tensor["shape"])
+    return f"{tensor['dtype']} ({shape})"
+
+
+def bars(values: Mapping[str, float], unit: str) -> str:
+    """A bar plot as SVG: one row a value, the longest bar for the largest."""
+    if not values:
+        return "<p class='muted'>nothing to show</p>"
+    most = max(values.values()) or 1.0
+    rows = []
+    for position, (name, value) in enumerate(values.items()):
+        top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
+        label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
+        rows.append(
+            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
+            f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
+            f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
+        )
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
+    return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"
