@@ -286,7 +286,8 @@ def _report(pairs: dict[str, list[Pair]], commands: dict[str, float], load: floa
 def _steps(pairs: dict[str, list[Pair]]) -> Iterator[str]:
     yield f"\n| where ours spends it, s | {' | '.join(pairs)} |"
     yield f"| --- |{' ---: |' * len(pairs)}"
-    for name in dict.fromkeys(name for found in pairs.values() for pair in found for name in pair.steps):
+    runs = [pair.steps for found in pairs.values() for pair in found]
+    for name in dict.fromkeys(name for steps in sorted(runs, key=len, reverse=True) for name in steps):
         times = [[pair.steps[name] for pair in found if name in pair.steps] for found in pairs.values()]
         yield _row(name, *(f"{statistics.median(seconds):.1f}" if seconds else "" for seconds in times))
 

@@ -336,7 +336,8 @@ def test_containers_without_a_model_list_what_they_hold(tmp_path: Path) -> None:
     assert "7.npy and 2 more" in problem_of(model_files.read_keras_file, tmp_path / "data.npz").what
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["images"] = [1, 2]
-    assert "no Keras model, but images" in problem_of(model_files.read_keras_file, tmp_path / "data.h5").what
+        file[b"\xff"] = [3]
+    assert "no Keras model, but images, b" in problem_of(model_files.read_keras_file, tmp_path / "data.h5").what
 
 
 @pytest.mark.parametrize("model", [[], "text", {"class_name": 3, "config": {}}, {"class_name": "Sequential"}])

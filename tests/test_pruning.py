@@ -72,7 +72,9 @@ def test_a_keras_2_model_is_refused(here):
 def test_the_schedule():
     from tflite_recipes import composition
 
-    recipe = composition.compose("digits_pruned", ["pruning.final_sparsity=0.8", "pruning.begin_step=10", "pruning.end_step=110"])
+    recipe = composition.compose(
+        "digits_pruned", ["pruning.final_sparsity=0.8", "pruning.begin_step=10", "pruning.end_step=110"]
+    )
     (pruning,) = (spec.instance for spec in recipe.steps if spec.name == "pruning")
     assert isinstance(pruning, PolynomialDecayPruning)
     wanted = {0: 0.0, 9: 0.0, 10: 0.0, 60: 0.8 * (1 - 0.5**3), 110: 0.8, 500: 0.8}

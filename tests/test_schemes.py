@@ -92,7 +92,16 @@ def test_types_of_every_tensor(here, cnn, scheme):
         assert result.metrics["parity.max_abs_error"] < (1e-6 if scheme == "none" else 1e-2)
 
 
-@pytest.mark.parametrize(("scheme", "kind"), [("full_integer", "int8"), ("full_integer", "uint8"), ("integer_only", "uint8"), ("integer_only", "float32"), ("int16x8", "int16")])
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        ("full_integer", "int8"),
+        ("full_integer", "uint8"),
+        ("integer_only", "uint8"),
+        ("integer_only", "float32"),
+        ("int16x8", "int16"),
+    ],
+)
 def test_io_types(here, cnn, scheme, kind):
     calibration = ["calibration=npz", f"calibration.path={cnn / 'samples.npz'}"]
     more = {"optimization.input_type": kind, "optimization.output_type": kind}
@@ -117,7 +126,13 @@ def test_per_tensor_weights_have_one_scale(here, cnn):
 # Reference sizes are those of the published int8 files beside the models. ad01's reference has per-tensor Dense
 # layers; per-channel scales cost 15 % there.
 REAL = {
-    "kws": (["source=saved_model", "source.path={shared}/models/kws_saved_model"], "kws_int8.tflite", -10.0, 10.0, 1.10),
+    "kws": (
+        ["source=saved_model", "source.path={shared}/models/kws_saved_model"],
+        "kws_int8.tflite",
+        -10.0,
+        10.0,
+        1.10,
+    ),
     "ad01": (["source=keras", "source.path={shared}/models/ad01.h5"], "ad01_int8.tflite", -5.0, 5.0, 1.20),
 }
 

@@ -43,7 +43,13 @@ def test_inputs_and_outputs_are_bound_by_name(here, models):
     arrays = {"zeta": rng.random((40, 4)).astype("float32"), "alpha": 100 * rng.random((40, 4)).astype("float32")}
     np.savez("samples.npz", **arrays)
     path = models("two_inputs") / "model.keras"
-    result = convert("source=keras", f"source.path={path}", "optimization=integer_only", "calibration=npz", "calibration.path=samples.npz")
+    result = convert(
+        "source=keras",
+        f"source.path={path}",
+        "optimization=integer_only",
+        "calibration=npz",
+        "calibration.path=samples.npz",
+    )
     inputs, outputs = ports(result)
     assert inputs == {"zeta": (None, 4), "alpha": (None, 4)}
     assert outputs == {"score": (None, 1), "label": (None, 3)}
@@ -112,7 +118,11 @@ def test_the_fused_lstm_of_keras_2_stays_fused(here, models):
 
 
 def test_keras_application_and_input_shapes(here):
-    overrides = ["source=keras_application", "source.name=MobileNetV2", "source.arguments={input_shape:[96,96,3],alpha:0.35,classes:10}"]
+    overrides = [
+        "source=keras_application",
+        "source.name=MobileNetV2",
+        "source.arguments={input_shape:[96,96,3],alpha:0.35,classes:10}",
+    ]
     first = convert(*overrides, "source.input_shapes={input_layer:[2,96,96,3]}")
     assert ports(first) == ({"input_layer": (2, 96, 96, 3)}, {"predictions": (2, 10)})
     again = convert(*overrides, "source.input_shapes={input_layer:[2,96,96,3]}")
@@ -122,13 +132,21 @@ def test_keras_application_and_input_shapes(here):
 
 
 def test_an_unknown_input_name_is_refused_with_the_models_own(here):
-    wrong = convert("source=keras_application", "source.arguments={input_shape:[32,32,3],weights:null}", "source.input_shapes={picture:[1,32,32,3]}")
+    wrong = convert(
+        "source=keras_application",
+        "source.arguments={input_shape:[32,32,3],weights:null}",
+        "source.input_shapes={picture:[1,32,32,3]}",
+    )
     assert wrong.status == ExitStatus.REQUEST
-    named = convert("source=keras_application", "source.arguments={input_shape:[32,32,3]}", "source.input_shapes={picture:[1,32,32,3]}")
+    named = convert(
+        "source=keras_application",
+        "source.arguments={input_shape:[32,32,3]}",
+        "source.input_shapes={picture:[1,32,32,3]}",
+    )
     assert "input_layer (?, 32, 32, 3) float32" in named.problems[0].what
 
 
-FACTORIES = '''
+FACTORIES = """
 import numpy as np
 
 
@@ -162,10 +180,12 @@ def concrete():
 
 def nothing():
     return 42
-'''
+"""
 
 
-@pytest.mark.parametrize(("function", "more"), [("keras_model", ["source.arguments.units=2"]), ("module", []), ("concrete", [])])
+@pytest.mark.parametrize(
+    ("function", "more"), [("keras_model", ["source.arguments.units=2"]), ("module", []), ("concrete", [])]
+)
 def test_factories(here, function, more):
     (here / "make.py").write_text(FACTORIES)
     result = convert("source=factory", f"source.function=make.py:{function}", *more)
@@ -188,10 +208,19 @@ def test_a_factory_that_gives_nothing_usable(here):
 
 
 def test_fixed_batch_calibrates_and_evaluates_in_whole_batches(here):
-    np.savez("samples.npz", image=np.random.default_rng(0).random((10, 8, 8, 1)).astype("float32"), labels=np.zeros(10, "int64"))
+    np.savez(
+        "samples.npz",
+        image=np.random.default_rng(0).random((10, 8, 8, 1)).astype("float32"),
+        labels=np.zeros(10, "int64"),
+    )
     result = convert(
-        "source.epochs=1", "source.input_shapes={image:[4,8,8,1]}", "calibration=npz", "calibration.path=samples.npz",
-        "evaluation=npz", "evaluation.path=samples.npz", recipe="digits_integer_only",
+        "source.epochs=1",
+        "source.input_shapes={image:[4,8,8,1]}",
+        "calibration=npz",
+        "calibration.path=samples.npz",
+        "evaluation=npz",
+        "evaluation.path=samples.npz",
+        recipe="digits_integer_only",
     )
     assert ports(result)[0] == {"image": (4, 8, 8, 1)}
     assert 0.0 <= result.metrics["accuracy.tflite"] <= 1.0

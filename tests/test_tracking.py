@@ -31,8 +31,12 @@ def test_the_terminal_shows_our_lines_and_no_others(digits):
     folder, done, _, run = digits
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("•")] == [
-        "• source = digits", "• freeze = saved_model", "• calibration = digits",
-        "• optimization = integer_only", "• target = generic", "• evaluation = digits",
+        "• source = digits",
+        "• freeze = saved_model",
+        "• calibration = digits",
+        "• optimization = integer_only",
+        "• target = generic",
+        "• evaluation = digits",
     ]
     assert any(line.startswith("  training epochs 12/12") for line in lines)
     assert "  calibration samples 100/100" in lines
@@ -53,9 +57,17 @@ def test_metrics_tags_and_params(digits):
     assert metrics["accuracy.drop"] == pytest.approx(metrics["accuracy.source"] - metrics["accuracy.tflite"])
     assert metrics["ops.float"] == metrics["ops.flex"] == metrics["ops.custom"] == 0
     assert metrics["size.ratio"] == pytest.approx(metrics["size.tflite_bytes"] / metrics["size.float_bytes"])
-    names = ("parity.max_abs_error", "parity.mean_abs_error", "parity.cosine", "parity.sqnr_db", "parity.top1_agreement")
+    names = (
+        "parity.max_abs_error",
+        "parity.mean_abs_error",
+        "parity.cosine",
+        "parity.sqnr_db",
+        "parity.top1_agreement",
+    )
     assert set(names) <= set(metrics)
-    assert {"time.source_s", "time.optimization_s", "time.total_s", "sparsity.overall", "size.gzip_bytes"} <= set(metrics)
+    assert {"time.source_s", "time.optimization_s", "time.total_s", "sparsity.overall", "size.gzip_bytes"} <= set(
+        metrics
+    )
     for name in ("recipe", "recipe_digest", "source_sha256", "calibration_sha256", "tflite_sha256", "version"):
         assert tags[f"tflite_recipes.{name}"]
     assert tags["tflite_recipes.verdict"] == "passed"
@@ -68,7 +80,16 @@ def test_metrics_tags_and_params(digits):
 def test_artifacts_and_datasets(digits):
     folder, _, client, run = digits
     found = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert found >= {"model", "recipe.yaml", "overrides.txt", "io_contract.json", "ops.json", "environment.txt", "converter.log", "report.html"}
+    assert found >= {
+        "model",
+        "recipe.yaml",
+        "overrides.txt",
+        "io_contract.json",
+        "ops.json",
+        "environment.txt",
+        "converter.log",
+        "report.html",
+    }
     assert [item.path for item in client.list_artifacts(run.info.run_id, "model")] == ["model/model.tflite"]
     contract = json.loads((next(folder.glob("outputs/*/*/io_contract.json"))).read_text())
     assert contract["inputs"][0]["name"] == "image"

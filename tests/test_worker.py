@@ -103,7 +103,10 @@ def test_an_exception_in_the_users_code_is_the_steps_failure(here, function, sai
 
 def test_edited_code_is_run_as_it_is_now(here):
     write(here / "shapes.py", "WIDTH = 4\n")
-    code = "import shapes\n\n\ndef build():\n    import keras\n    i = keras.Input((shapes.WIDTH,), name='x')\n    return keras.Model(i, keras.layers.Dense(2)(i))\n"
+    code = (
+        "import shapes\n\n\ndef build():\n    import keras\n    i = keras.Input((shapes.WIDTH,), name='x')\n"
+        "    return keras.Model(i, keras.layers.Dense(2)(i))\n"
+    )
     write(here / "own.py", code)
     widths = []
     for width in (4, 7):
@@ -133,7 +136,9 @@ def test_a_converter_that_crashes(here):
 def started(here, *arguments):
     """A command in a process group of its own, as a shell would start it."""
     command = [sys.executable, "-m", "tflite_recipes.cli", "run", *arguments]
-    return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    return subprocess.Popen(
+        command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
 
 
 def wait_for(condition, seconds=60):

@@ -1,8 +1,8 @@
 """Compose, check and run from Python. The command line is a thin layer over this.
 
-    import tflite_recipes
-    result = tflite_recipes.run("digits_integer_only", ["calibration.samples=50"])
-    result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
+import tflite_recipes
+result = tflite_recipes.run("digits_integer_only", ["calibration.samples=50"])
+result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tflite_recipes import composition
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.runner import RunResult
+from tflite_recipes.runner import LOG, SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.worker import WorkerPool
 
@@ -54,13 +54,16 @@ def run(
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
     folder = Path(output_dir) if output_dir is not None else _fresh_folder(composed.name)
+    if (folder / SPOOL).exists():
+        what = f"{folder} holds an earlier run, which would be mixed with this one"
+        raise RequestError(Problem(what, "output_dir", f"hydra.run.dir={folder}_2"))
     listeners: list[Listener] = []
     if progress:
         from tflite_recipes.console import Console
 
         listeners.append(Console())
     folder.mkdir(parents=True, exist_ok=True)
-    _POOL.ready(folder / "converter.log")
+    _POOL.ready(folder / LOG)
     if composed.tracking is None:
         return run_steps(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker

@@ -63,22 +63,30 @@ def find(name: str) -> Path:
     builtin = shipped("recipes") / f"{name if name.startswith(f'{BUILTIN}/') else f'{BUILTIN}/{name}'}.yaml"
     if builtin.is_file():
         return builtin
+    kind, there = "recipe", list(known)
     if given.suffix in (".yaml", ".yml"):
-        raise RequestError(Problem(f"there is no file {name}", "recipe"))
-    similar = near(name, list(known))
-    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(known)}"
-    raise RequestError(Problem(f"there is no recipe {name!r}; {hint}", "recipe", similar[0] if similar else ""))
+        kind, there = "file", [str(path) for path in sorted(given.parent.glob("*.y*ml"))]
+    similar = near(name, there)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(there) or 'none'}"
+    # No fix to paste behind the command: the name stands in its middle.
+    raise RequestError(Problem(f"there is no {kind} {name!r}; {hint}", "recipe", "", tuple(similar[:1])))
 
 
 def read(path: Path) -> dict[str, Any]:
+    """A recipe's or an option's own content. Errors: RequestError, also where a recipe inherits itself."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(Problem(f"is not YAML: {error}", str(path))) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RequestError(Problem(f"cannot be read as YAML: {error}", str(path))) from error
     if not isinstance(content, dict):
         raise RequestError(Problem("holds no recipe: it is not a mapping", str(path)))
-    inherited = [entry.strip("/") for entry in content.get("defaults") or () if isinstance(entry, str)]
+    defaults = content.get("defaults") or []
+    if not isinstance(defaults, list):
+        raise RequestError(Problem("its defaults are not a list", str(path)))
+    inherited = [entry.strip("/") for entry in defaults if isinstance(entry, str)]
     if path.stem in inherited and path.parent != shipped("conf"):
-        what = f"inherits {path.stem!r}, which is itself; the built-in of this name is {BUILTIN}/{path.stem}"
-        raise RequestError(Problem(what, f"{path} defaults", f"write `- {BUILTIN}/{path.stem}` under defaults"))
+        other = "give the file another name"
+        if (shipped("recipes") / BUILTIN / path.name).is_file():
+            other = f"inherit ours: write `- /{BUILTIN}/{path.stem}` under its defaults"
+        raise RequestError(Problem(f"inherits {path.stem!r}, which is itself", f"{path} defaults", "", (other,)))
     return content

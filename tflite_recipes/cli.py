@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -293,8 +292,12 @@ def _job(job: Job) -> None:
     if job.recipe is None:
         result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=job.problems)
     else:
-        result = api.run(job.recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
-    result = replace(result, metrics=dict(result.metrics))
+        try:
+            result = api.run(job.recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
+        except RequestError as error:
+            result = RunResult(
+                job.recipe.name, job.recipe.digest, error.status, job.output_dir, problems=error.problems
+            )
     (Path(settings["results"]) / f"{job.number:06d}.pickle").write_bytes(pickle.dumps((job.overrides, result)))
 
 

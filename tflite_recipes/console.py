@@ -15,12 +15,15 @@ from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.figures import figure
 from tflite_recipes.runner import LOG, RunResult
-from tflite_recipes.state import Gate
 
 if TYPE_CHECKING:
     from tflite_recipes.tflite_file import Inspection
 
-_OUTCOMES = {ExitStatus.DONE: "done", ExitStatus.GATE: "done, and a gate said no", ExitStatus.UNTRACKED: "done, not tracked"}
+_OUTCOMES = {
+    ExitStatus.DONE: "done",
+    ExitStatus.GATE: "done, and a gate said no",
+    ExitStatus.UNTRACKED: "done, not tracked",
+}
 
 
 def rich_console(stream: TextIO | None = None) -> RichConsole:
@@ -55,7 +58,7 @@ class Console:
                 self.say(f"  warning: {text}", "yellow")
             case events.Judged(gate=gate):
                 self._end_progress()
-                self.say(f"  gate {_gate(gate)}", "green" if gate.passed else "red")
+                self.say(f"  gate {gate.name}: {gate}", "green" if gate.passed else "red")
             case events.StepFinished(seconds=seconds):
                 self._end_progress()
                 self.say(f"  {seconds:.1f} s", "dim")
@@ -73,7 +76,12 @@ class Console:
         if not self._out.is_terminal:
             return
         if self._bar is None:
-            columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[detail]}"))
+            columns = (
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[detail]}"),
+            )
             self._bar = Progress(*columns, console=self._out, transient=True)
             self._bar.start()
             self._task = self._bar.add_task(event.what, total=event.total, detail=event.detail)
@@ -99,11 +107,6 @@ class Console:
             self.say("interrupted: the worker was ended, nothing half-written is left", "red")
 
 
-def _gate(gate: Gate) -> str:
-    verdict = "passed" if gate.passed else "FAILED"
-    return f"{gate.name}: {gate.measured:g} against {gate.limit:g}, {verdict}"
-
-
 def show_problems(problems: Sequence[Problem]) -> None:
     """Problems on standard error, `fix:` lines on lines of their own."""
     out = rich_console(sys.stderr)
@@ -125,7 +128,7 @@ def show_result(result: RunResult) -> None:
         for name, value in _shown(result.metrics).items():
             table.add_row(name, value)
         for gate in result.gates:
-            table.add_row(f"gate {gate.name}", f"{gate.measured:g} of {gate.limit:g}: {'passed' if gate.passed else 'FAILED'}")
+            table.add_row(f"gate {gate.name}", str(gate))
         out.print(table)
     outcome = _OUTCOMES.get(result.status, "failed")
     out.print(f"{result.recipe}: {outcome}", markup=False)
@@ -137,7 +140,11 @@ def show_result(result: RunResult) -> None:
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
-    return {name: figure(name, value) for name, value in sorted(metrics.items()) if not name.startswith("time.") or name == "time.total_s"}
+    return {
+        name: figure(name, value)
+        for name, value in sorted(metrics.items())
+        if not name.startswith("time.") or name == "time.total_s"
+    }
 
 
 def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str | None) -> None:
@@ -186,7 +193,11 @@ def show_inspection(found: Inspection, path: Path) -> None:
                 table.add_row(side, name, f"({shape})", tensor.dtype, scale, zero)
         out.print(f"\nsignature {signature.key or '(none)'}", markup=False)
         out.print(table)
-    histograms = (("ops", found.op_counts), ("tensors", found.tensor_dtypes), ("bytes of constants", found.constant_bytes))
+    histograms = (
+        ("ops", found.op_counts),
+        ("tensors", found.tensor_dtypes),
+        ("bytes of constants", found.constant_bytes),
+    )
     for title, counts in histograms:
         out.print(f"\n{title}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()), markup=False)
     table = Table("largest constants", "shape", "type", "bytes", box=None, pad_edge=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.state import TensorSpec
 
 Arrays = Mapping[str, Any]  # numpy arrays by input name; numpy is imported where it is needed, as it takes 0.1 s
@@ -26,22 +27,34 @@ def headers(path: Path, where: str) -> dict[str, TensorSpec]:
     import numpy as np
 
     found: dict[str, TensorSpec] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
-                with archive.open(member) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    read = np.lib.format.read_array_header_1_0
-                    if version >= (2, 0):
-                        read = np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(stream)
-                found[name] = TensorSpec(name, shape, dtype.name)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise RequestError(
-            Problem(f"{path} cannot be read as .npz: {error}", where, "", ("write it with numpy.savez(FILE, NAME=array)",))
-        ) from error
+    with _reading(f"{path}", where), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0
+                if version >= (2, 0):
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            found[name] = TensorSpec(name, shape, dtype.name)
     return found
+
+
+@contextlib.contextmanager
+def _reading(what: str, where: str) -> Iterator[None]:
+    # For a damaged file zipfile, zlib, tokenize and numpy raise all kinds of errors.
+    try:
+        yield
+    except Exception as error:
+        ors = ("write it with numpy.savez(FILE, NAME=array)",)
+        raise RequestError(
+            Problem(f"{what} cannot be read as .npz: {gist(error)}", where, _other(where), ors)
+        ) from error
+
+
+def _other(where: str) -> str:
+    """The fix for data that is no use: another file, where `where` is the key of a file."""
+    return f"{where}=OTHER.npz" if "." in where else ""
 
 
 def npz_problems(
@@ -65,34 +78,39 @@ def npz_problems(
             key = where.rsplit(".", 1)[0]
             others = [other for other in found if other not in {spec.name for spec in inputs or ()}]
             fix = f"{key}.labels={others[0]}" if others and key == "evaluation" else ""
-            yield Problem(f"{path} has no array {name!r}; it has {', '.join(map(str, found.values())) or 'none'}", where, fix)
+            listed = ", ".join(map(str, found.values())) or "none"
+            yield Problem(f"{path} has no array {name!r}; it has {listed}", where, fix or _other(where))
     if inputs is None:
         return
     missing = [spec.name for spec in inputs if spec.name not in found]
     if missing:
-        yield Problem(f"{path} has not the model's inputs\n{side_by_side(inputs, found)}", where, f"{where}=OTHER.npz")
+        yield Problem(f"{path} has not the model's inputs\n{side_by_side(inputs, found)}", where, _other(where))
         return
     for spec in inputs:
         yield from _header_problems(path, spec, found[spec.name], where)
-    lengths = {name: found[name].shape[0] for name in (*(s.name for s in inputs), *extra) if name in found and found[name].shape}
+    used = [found[name] for name in dict.fromkeys([*(spec.name for spec in inputs), *extra]) if name in found]
+    lengths = {array.name: array.shape[0] for array in used if array.shape}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        yield Problem(f"{path}: the arrays differ in their number of samples: {listed}", where)
+        yield Problem(f"{path}: the arrays differ in their number of samples: {listed}", where, _other(where))
 
 
 def _header_problems(path: str, spec: TensorSpec, array: TensorSpec, where: str) -> Iterable[Problem]:
+    named, fix = f"{path}, array {spec.name!r}", _other(where)
     if not shape_fits(spec.shape, array.shape):
-        yield Problem(f"{path}, array {spec.name!r}: shape {array.shape} does not fit the model's {spec}", where)
-    elif not array.shape or array.shape[0] == 0:
-        yield Problem(f"{path}, array {spec.name!r}: empty, it holds no sample", where)
+        yield Problem(f"{named}: shape {array.shape} does not fit the model's {spec}", where, fix)
+    elif not array.shape or 0 in array.shape:
+        yield Problem(f"{named}: empty, it holds no sample", where, fix)
     if not _castable(array.dtype, spec.dtype):
-        yield Problem(f"{path}, array {spec.name!r}: {array.dtype} cannot become the model's {spec.dtype}", where)
+        yield Problem(f"{named}: {array.dtype} cannot become the model's {spec.dtype}", where, fix)
 
 
 def _castable(given: str, wanted: str) -> bool:
     import numpy as np
 
-    if wanted == "string" or given == wanted:
+    if wanted == "string":
+        return given.startswith(("str", "bytes", "object"))
+    if given == wanted:
         return True
     kinds = {"f": "f", "i": "fi", "u": "fi", "b": "fi"}
     try:
@@ -122,10 +140,8 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
     arrays: dict[str, Any] = {}
     with np.load(path, allow_pickle=False) as data:
         for name in (*(spec.name for spec in inputs), *extra):
-            try:
+            with _reading(f"{path}, array {name!r}:", where):
                 arrays[name] = data[name]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-                raise RequestError(Problem(f"{path}, array {name!r}: cannot be read: {error}", where)) from error
     checked = check_arrays(arrays, inputs, str(path), where)
     return {**arrays, **checked}
 
@@ -133,34 +149,49 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
 def check_arrays(arrays: Arrays, inputs: tuple[TensorSpec, ...], file: str, where: str) -> dict[str, Any]:
     """The inputs' arrays in the inputs' order and dtypes. Refuses what would poison a calibration: NaN, infinities,
     nothing at all, another shape. Errors: RequestError naming file, array and first bad sample."""
+    import numpy as np
+
     problems: list[Problem] = []
     checked: dict[str, Any] = {}
     for spec in inputs:
         if spec.name not in arrays:
             found = {name: TensorSpec(name, array.shape, array.dtype.name) for name, array in arrays.items()}
-            raise RequestError(Problem(f"{file} has not the model's inputs\n{side_by_side(inputs, found)}", where))
+            what = f"{file} has not the model's inputs\n{side_by_side(inputs, found)}"
+            raise RequestError(Problem(what, where, _other(where)))
         array = arrays[spec.name]
         found_spec = TensorSpec(spec.name, array.shape, array.dtype.name)
-        listed = list(_header_problems(file, spec, found_spec, where)) or list(_bad_samples(file, spec.name, array, where))
-        problems += listed
+        listed = list(_header_problems(file, spec, found_spec, where))
         if not listed:
-            checked[spec.name] = array.astype(object if spec.dtype == "string" else spec.dtype, copy=False)
+            with np.errstate(over="ignore"):  # said below
+                cast = array.astype(object if spec.dtype == "string" else spec.dtype, copy=False)
+            listed = list(_bad_samples(file, spec.name, array, cast, where))
+            checked[spec.name] = cast
+        problems += listed
     if problems:
         raise RequestError(problems)
     return checked
 
 
-def _bad_samples(file: str, name: str, array: Any, where: str) -> Iterable[Problem]:
+def _bad_samples(file: str, name: str, array: Any, cast: Any, where: str) -> Iterable[Problem]:
+    """Samples that would poison a calibration, as they are or in the type that the model takes."""
     import numpy as np
 
-    if array.dtype.kind != "f":
-        return
-    for what, test in (("NaN", np.isnan), ("infinite", np.isinf)):
-        bad = test(array).reshape(len(array), -1).any(axis=1)
-        if bad.any():
-            first, count = int(bad.argmax()), int(bad.sum())
-            samples = f"sample {first}" if count == 1 else f"{count} samples, the first is sample {first}"
-            yield Problem(f"{file}, array {name!r}: {what} values in {samples}", where)
+    bad: dict[str, Any] = {}
+    if array.dtype.kind == "f":
+        bad = {
+            "NaN": np.isnan(array),
+            "infinite": np.isinf(array),
+            "too large": np.isfinite(array) & ~np.isfinite(cast),
+        }
+    elif array.dtype.kind in "iu" and cast.dtype.kind in "iu":
+        bad = {"too large or too small": array != cast}
+    for what, cells in bad.items():
+        samples = cells.reshape(len(array), -1).any(axis=1)
+        if samples.any():
+            first, count = int(samples.argmax()), int(samples.sum())
+            which = f"sample {first}" if count == 1 else f"{count} samples, the first is sample {first}"
+            limit = f" for {cast.dtype.name}" if what.startswith("too") else ""
+            yield Problem(f"{file}, array {name!r}: {what} values{limit} in {which}", where, _other(where))
 
 
 def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
@@ -175,7 +206,8 @@ def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
 
 
 def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: float, high: float) -> dict[str, Any]:
-    """Seeded uniform samples for each input, (samples, …); integers for integer inputs, words of five letters for text inputs, dynamic sizes taken as 1."""
+    """Seeded uniform samples for each input, (samples, …): integers for integer inputs, within their type; words of
+    five letters for text inputs. Dynamic sizes are taken as 1."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -188,7 +220,9 @@ def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: 
         elif spec.dtype == "bool":
             arrays[spec.name] = rng.integers(0, 2, shape).astype(bool)
         elif np.dtype(spec.dtype).kind in "iu":
-            arrays[spec.name] = rng.integers(int(low), max(int(high), int(low) + 1), shape).astype(spec.dtype)
+            limits = np.iinfo(spec.dtype)
+            least = min(max(int(low), limits.min), limits.max)
+            arrays[spec.name] = rng.integers(least, max(min(int(high), limits.max), least + 1), shape, spec.dtype)
         else:
             arrays[spec.name] = rng.uniform(low, high, shape).astype(spec.dtype)
     return arrays

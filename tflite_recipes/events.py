@@ -32,6 +32,8 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class StepStarted(Event):
+    """`option` is the one chosen of the step's group, "" for a step of the user's own."""
+
     step: str
     option: str = ""
 
@@ -48,16 +50,22 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Warned(Event):
+    """Something that was not asked for, or that the user should know."""
+
     text: str
 
 
 @dataclass(frozen=True)
 class Measured(Event):
+    """Metrics by tracking name."""
+
     metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Tagged(Event):
+    """Tags by tracking name."""
+
     tags: Mapping[str, str]
 
 
@@ -70,6 +78,8 @@ class Noted(Event):
 
 @dataclass(frozen=True)
 class Judged(Event):
+    """A gate has answered."""
+
     gate: Gate
 
 
@@ -94,6 +104,8 @@ class DatasetUsed(Event):
 
 @dataclass(frozen=True)
 class StepFinished(Event):
+    """`seconds` that the step took."""
+
     step: str
     seconds: float
 
@@ -118,10 +130,12 @@ _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subcla
 
 
 def to_json(event: Event) -> dict[str, Any]:
+    """The event with its kind under `event`."""
     return {"event": type(event).__name__, **asdict(event)}
 
 
 def from_json(data: Mapping[str, Any]) -> Event:
+    """The event that `to_json` gave."""
     values = dict(data)
     kind = _KINDS[values.pop("event")]
     if kind is Judged:

@@ -186,7 +186,7 @@ def _read_hdf5(path: Path) -> tuple[str, str]:
         _check_heaps(path)
         with h5py.File(path, "r") as file:
             config, version = _attribute(file.attrs, "model_config"), _attribute(file.attrs, "keras_version")
-            names = list(file)
+            names = [str(name) for name in file]  # bytes where a name is not Unicode
             weights = "layer_names" in file.attrs or bool({"layers", "vars", "model_weights"} & set(names))
     except Exception as error:  # what damage makes HDF5 raise is open-ended
         raise _damaged(path, error) from error
@@ -202,7 +202,7 @@ def _check_heaps(path: Path) -> None:
 
     The HDF5 library itself never returns from a heap that was overwritten with zeros, as a broken download leaves it.
     """
-    magic = b"GCOL\x01\0\0\0"
+    magic = b"GCOL\x01"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
 
         def number(at: int, size: int) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 
 # Identical outputs have no noise; MLflow's stores take no infinity.
 _MOST_DB = 200.0
+# Stands for infinite outputs, which would make every figure NaN: the largest float32.
+_INFINITY = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Parity:
     finite: bool
 
     def metrics(self) -> dict[str, float]:
+        """By tracking name."""
         metrics = {
             "parity.max_abs_error": self.max_abs_error,
             "parity.mean_abs_error": self.mean_abs_error,
@@ -51,9 +54,10 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
         s = np.asarray(values, "float64").reshape(len(values), -1)
         t = np.asarray(tflite[name], "float64").reshape(len(values), -1)
         finite = finite and bool(np.isfinite(t[np.isfinite(s)]).all())
-        s, t = np.nan_to_num(s), np.nan_to_num(t)
+        s, t = (np.nan_to_num(values, posinf=_INFINITY, neginf=-_INFINITY) for values in (s, t))
         error = np.abs(s - t)
-        largest, total, count = max(largest, float(error.max(initial=0.0))), total + float(error.sum()), count + error.size
+        largest = max(largest, float(error.max(initial=0.0)))
+        total, count = total + float(error.sum()), count + error.size
         cosine, sqnr = min(cosine, _cosine(s, t)), min(sqnr, _sqnr(s, error))
         spread = float(s.max(initial=0.0) - s.min(initial=0.0)) or float(np.abs(s).max(initial=0.0)) or 1.0
         if error.max(initial=0.0) / spread > relative:

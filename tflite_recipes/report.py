@@ -13,12 +13,16 @@ from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1c2733; overflow-wrap: anywhere; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid #d5dce3; }
 table { border-collapse: collapse; } td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; } .passed { color: #11734b; } .failed { color: #b3261e; }
-pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #62707d; } svg text { font: 13px system-ui; }
+pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #62707d; }
+svg text { font: 13px system-ui; }
 """
+_AGAIN = "<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code></p>"
+_SIZES = ("size.float_bytes", "size.tflite_bytes", "size.gzip_bytes")
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
 
 
@@ -43,13 +47,10 @@ def render(
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
-        _section("Recipe", f"<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code></p><pre>{escape(recipe.to_yaml())}</pre>"),
+        _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),
     ]
     head = f"<meta charset='utf-8'><title>{escape(recipe.name)}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
-
-
-_SIZES = ("size.float_bytes", "size.tflite_bytes", "size.gzip_bytes")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -92,7 +93,14 @@ def _contract(contract: Mapping[str, Any]) -> str:
     for side in ("inputs", "outputs"):
         for entry in contract.get(side, ()):
             source, tflite = entry["source"], entry["tflite"]
-            cells = (side[:-1], entry["name"], _kind(source), _kind(tflite), tflite.get("scale", ""), tflite.get("zero_point", ""))
+            cells = (
+                side[:-1],
+                entry["name"],
+                _kind(source),
+                _kind(tflite),
+                tflite.get("scale", ""),
+                tflite.get("zero_point", ""),
+            )
             rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return f"<table>{''.join(rows)}</table>"
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from tflite_recipes import events, report
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError
@@ -22,6 +21,7 @@ from tflite_recipes.worker import WorkerPool
 
 SPOOL = "events.jsonl"
 LOG = "converter.log"
+MODEL = "model.tflite"
 _TAIL_LINES = 20
 _TAIL_WIDTH = 300
 
@@ -96,62 +96,78 @@ class Spool:
         self._file.close()
 
 
+@dataclass(frozen=True)
+class _End:
+    """How a run ended: done, gate, failed or killed."""
+
+    outcome: str
+    status: ExitStatus
+    problems: tuple[Problem, ...] = ()
+
+
+_VERDICTS = {"done": "passed", "gate": "gate failed", "failed": "failed"}
+
+
 def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], pool: WorkerPool) -> RunResult:
     """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again."""
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     pool.ready(output_dir / LOG)  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
-    outcome, problems = "killed", ()
     try:
-        spool.tell(_started(recipe, output_dir))
-        try:
-            with _scratch(output_dir) as scratch:
-                state = _run_steps(recipe, scratch, spool, pool, started)
-                _deliver(state, spool)
-            outcome = "done" if all(gate.passed for gate in spool.gates) else "gate"
-        except RecipeError as error:
-            outcome, problems = "failed", _placed(error, spool.step)
-            status = error.status
-        except OSError as error:  # a full disk, a folder that may not be written
-            outcome, problems = "failed", (Problem(f"{error.strerror or error}", str(error.filename or "")),)
-            status = ExitStatus.FAILED
-        if outcome != "failed":
-            status = ExitStatus.DONE if outcome == "done" else ExitStatus.GATE
-    finally:
-        if outcome == "killed":
-            pool.kill()
-        spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
-        if outcome != "killed":
-            spool.tell(events.Tagged({"tflite_recipes.verdict": {"done": "passed", "gate": "gate failed"}.get(outcome, outcome)}))
-        if outcome in ("done", "gate"):
-            page = report.render(recipe, spool.metrics, spool.gates, spool.warnings, spool.tags, output_dir)
-            (output_dir / "report.html").write_text(page, encoding="utf-8")
-            spool.tell(events.ArtifactKept(str(output_dir / "report.html")))
-        log = output_dir / LOG
-        if log.exists():
-            spool.tell(events.ArtifactKept(str(log)))
-        tail = _tail(log) if outcome == "failed" and status == ExitStatus.FAILED else ""
-        spool.tell(events.RunFinished(outcome, time.monotonic() - started, problems, tail))
-        spool.close()
-    model = output_dir / "model.tflite"
+        end = _attempt(recipe, spool, pool, started)
+    except BaseException:
+        _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
+        raise
+    _conclude(recipe, spool, end, started)
     return RunResult(
-        recipe.name,
-        recipe.digest,
-        status,
-        output_dir,
-        model if outcome != "failed" else None,
-        dict(spool.metrics),
-        tuple(spool.gates),
-        tuple(spool.warnings),
-        dict(spool.tags),
-        None,
-        problems,
+        recipe=recipe.name,
+        digest=recipe.digest,
+        status=end.status,
+        output_dir=output_dir,
+        path=output_dir / MODEL if end.outcome in ("done", "gate") else None,
+        metrics=dict(spool.metrics),
+        gates=tuple(spool.gates),
+        warnings=tuple(spool.warnings),
+        tags=dict(spool.tags),
+        problems=end.problems,
     )
 
 
+def _attempt(recipe: Recipe, spool: Spool, pool: WorkerPool, started: float) -> _End:
+    try:
+        spool.tell(_started(recipe, spool.output_dir))
+        with _scratch(spool.output_dir, pool) as scratch:
+            _deliver(_run_steps(recipe, scratch, spool, pool, started), spool)
+    except RecipeError as error:
+        return _End("failed", error.status, _placed(error, spool.step))
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _End("failed", ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),))
+    passed = all(gate.passed for gate in spool.gates)
+    return _End("done", ExitStatus.DONE) if passed else _End("gate", ExitStatus.GATE)
+
+
+def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
+    spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
+    if end.outcome in _VERDICTS:
+        spool.tell(events.Tagged({"tflite_recipes.verdict": _VERDICTS[end.outcome]}))
+    if end.outcome in ("done", "gate"):
+        page = report.render(recipe, spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir)
+        (spool.output_dir / "report.html").write_text(page, encoding="utf-8")
+        spool.tell(events.ArtifactKept(str(spool.output_dir / "report.html")))
+    log = spool.output_dir / LOG
+    if log.exists():
+        spool.tell(events.ArtifactKept(str(log)))
+    tail = _tail(log) if end.status is ExitStatus.FAILED else ""
+    spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail))
+    spool.close()
+
+
 def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
-    for name, text in (("recipe.yaml", recipe.to_yaml()), ("overrides.txt", "".join(f"{o}\n" for o in recipe.overrides))):
+    for name, text in (
+        ("recipe.yaml", recipe.to_yaml()),
+        ("overrides.txt", "".join(f"{o}\n" for o in recipe.overrides)),
+    ):
         (output_dir / name).write_text(text, encoding="utf-8")
     return events.RunStarted(
         recipe.name, recipe.digest, recipe.choices, recipe.config, recipe.overrides, str(output_dir)
@@ -159,11 +175,14 @@ def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
 
 
 @contextlib.contextmanager
-def _scratch(output_dir: Path) -> Iterator[Path]:
+def _scratch(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
     scratch = output_dir / ".work"
     scratch.mkdir(exist_ok=True)
     try:
         yield scratch
+    except KeyboardInterrupt:
+        pool.kill()  # before its folder goes, or it would write on
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -201,7 +220,7 @@ def _deliver(state: State, spool: Spool) -> None:
     """The file appears under its final name only when every step has run."""
     assert state.tflite is not None
     digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
-    final = state.tflite.with_name("model.tflite")
+    final = state.tflite.with_name(MODEL)
     if state.tflite != final:
         os.replace(state.tflite, final)
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))

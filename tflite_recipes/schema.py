@@ -10,10 +10,10 @@ import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,17 +23,26 @@ from tflite_recipes.errors import Problem, RequestError, assignment
 TARGET = "_target_"
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a number must keep within, sign by sign (`>=`, `>`, `<=`, `<`)."""
+
+    limits: tuple[tuple[str, float], ...]
+
+
 def within(
     *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
-) -> Any:
-    """A numeric field and its bounds."""
-    bounds = {">=": ge, ">": gt, "<=": le, "<": lt}
-    return field(metadata={"bounds": {sign: bound for sign, bound in bounds.items() if bound is not None}})
+) -> Bounds:
+    """The bounds of a numeric field: `samples: Annotated[int, within(ge=1)]`."""
+    signs = {">=": ge, ">": gt, "<=": le, "<": lt}
+    return Bounds(tuple((sign, bound) for sign, bound in signs.items() if bound is not None))
 
 
-def existing_path() -> Any:
-    """A field that names a file or folder which must exist when the recipe is checked."""
-    return field(metadata={"exists": True})
+class Exists:
+    """Marks a path that must exist when the recipe is checked."""
+
+
+ExistingPath = Annotated[str, Exists()]
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:
@@ -107,21 +116,34 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]
     problems = [_unknown_key(where, key, known, value) for key, value in values.items() if key not in known]
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     typed: dict[str, Any] = {}
     for f in fields(kind):
-        key, hint = f"{where}.{f.name}", hints[f.name]
+        key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
         if f.name not in values:
-            fix = assignment(f"+{key}", _example(hint, f.metadata))
+            fix = assignment(f"+{key}", _example(hint, marks))
             problems.append(Problem("is missing from the recipe", key, fix))
             continue
         if values[f.name] == "???":
-            problems.append(Problem("must be given", key, assignment(key, _example(hint, f.metadata))))
+            problems.append(Problem("must be given", key, assignment(key, _example(hint, marks))))
             continue
-        value, found = _typed(key, hint, values[f.name], f.metadata)
+        value, found = _typed(key, hint, values[f.name], marks)
         problems += found
         typed[f.name] = value
     return (None, problems) if problems else (kind(**typed), [])
+
+
+def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A field's plain type, and the marks that `Annotated` gives it."""
+    return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+
+
+def _bounds(marks: tuple[Any, ...]) -> dict[str, float]:
+    return dict(limit for mark in marks if isinstance(mark, Bounds) for limit in mark.limits)
+
+
+def _must_exist(marks: tuple[Any, ...]) -> bool:
+    return any(isinstance(mark, Exists) for mark in marks)
 
 
 def _unknown_key(where: str, key: str, known: list[str], value: Any) -> Problem:
@@ -133,18 +155,18 @@ def _unknown_key(where: str, key: str, known: list[str], value: Any) -> Problem:
     return Problem(f"unknown key; {hint}", f"{where}.{key}", fix)
 
 
-def _typed(key: str, hint: Any, value: Any, metadata: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
+def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any, list[Problem]]:
     """The value as its type, its bounds and its file are asked for, or what is wrong with it."""
     if isinstance(value, Mapping):
         value = {str(name): item for name, item in value.items()}
     typed, fits = _coerce(hint, value)
     if not fits and get_origin(hint) is dict and isinstance(value, dict):
-        found = [p for name, item in value.items() for p in _typed(f"{key}.{name}", get_args(hint)[1], item, {})[1]]
+        found = [p for name, item in value.items() for p in _typed(f"{key}.{name}", get_args(hint)[1], item, ())[1]]
     elif not fits:
         what = f"{_shown(value)} is not {_words(hint)}"
-        found = [Problem(what, key, assignment(key, _example(hint, metadata)))]
+        found = [Problem(what, key, assignment(key, _example(hint, marks)))]
     else:
-        found = [*_out_of_bounds(key, typed, metadata), *_no_such_path(key, typed, metadata)]
+        found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
     return typed, found
 
 
@@ -188,26 +210,26 @@ def _words(hint: Any) -> str:
     return str(_SIMPLE[hint][0]) if hint in _SIMPLE else f"of the form {hint}"
 
 
-def _example(hint: Any, metadata: Mapping[str, Any]) -> Any:
+def _example(hint: Any, marks: tuple[Any, ...]) -> Any:
     """A value that a type hint takes, within its bounds."""
-    if metadata.get("exists"):
+    if _must_exist(marks):
         return "FILE"
     inner = [option for option in get_args(hint) if option is not type(None)]
     if type(None) in get_args(hint):
-        return _example(inner[0], metadata)
+        return _example(inner[0], marks)
     if get_origin(hint) is list:
-        return [_example(inner[0], {})]
+        return [_example(inner[0], ())]
     if get_origin(hint) is dict:
         return {}
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint)).name
-    if metadata.get("bounds"):
-        return _inside(metadata["bounds"], hint(0))
+    if bounds := _bounds(marks):
+        return _inside(bounds, hint(0))
     return _SIMPLE[hint][1] if hint in _SIMPLE else None
 
 
-def _out_of_bounds(key: str, value: Any, metadata: Mapping[str, Any]) -> list[Problem]:
-    bounds: Mapping[str, float] = metadata.get("bounds", {})
+def _out_of_bounds(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]:
+    bounds = _bounds(marks)
     if isinstance(value, float) and not math.isfinite(value):
         return [Problem(f"{value} is not a finite number", key, assignment(key, _inside(bounds, 0.0)))]
     if value is None or all(_holds(value, sign, bound) for sign, bound in bounds.items()):
@@ -239,8 +261,8 @@ def _between(low: float | None, high: float | None, value: float) -> float:
     return low + 1.0 if low is not None else (high or 0) - 1.0
 
 
-def _no_such_path(key: str, value: Any, metadata: Mapping[str, Any]) -> list[Problem]:
-    if not metadata.get("exists") or value is None or os.path.exists(value):
+def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]:
+    if not _must_exist(marks) or value is None or os.path.exists(value):
         return []
     at_home = os.path.expanduser(value)
     if at_home != value and os.path.exists(at_home):
@@ -258,5 +280,5 @@ def _no_such_path(key: str, value: Any, metadata: Mapping[str, Any]) -> list[Pro
 class WorkerLimits:
     """What the process that owns TensorFlow may use: seconds for a whole run, GiB of resident memory."""
 
-    timeout_s: float | None = within(gt=0)
-    memory_gb: float | None = within(gt=0)
+    timeout_s: Annotated[float | None, within(gt=0)]
+    memory_gb: Annotated[float | None, within(gt=0)]

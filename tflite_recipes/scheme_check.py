@@ -23,7 +23,8 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
         if inner:
             named = ", ".join(f"{t.name} ({t.dtype})" for t in inner[:5])
-            problems.append(Problem(f"integer only was asked, but {len(inner)} tensors are float: {named}", "optimization"))
+            what = f"integer only was asked, but {len(inner)} tensors are float: {named}"
+            problems.append(Problem(what, "optimization"))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
     if scheme == "int16x8" and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
@@ -56,7 +57,8 @@ def _io_problems(file: TFLiteFile, inputs: tuple[TensorSpec, ...], input_type: s
         for name, index in signature.outputs:
             dtype = tensors[index].dtype
             if dtype != output_type and dtype not in ("bool", "int32", "int64", "string"):
-                problems.append(Problem(f"output {name!r} came out {dtype}, {output_type} was asked", "optimization.output_type"))
+                what = f"output {name!r} came out {dtype}, {output_type} was asked"
+                problems.append(Problem(what, "optimization.output_type"))
     return problems
 
 

@@ -38,6 +38,9 @@ class Gate:
     limit: float
     passed: bool
 
+    def __str__(self) -> str:
+        return f"{self.measured:g} of {self.limit:g}: {'passed' if self.passed else 'FAILED'}"
+
 
 @dataclass(frozen=True)
 class State:

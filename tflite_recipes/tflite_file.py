@@ -57,6 +57,7 @@ class Tensor:
 
     @property
     def is_constant(self) -> bool:
+        """Its values stand in the file."""
         return self.buffer_bytes > 0
 
 
@@ -77,6 +78,7 @@ class Operator:
 
     @property
     def is_custom(self) -> bool:
+        """Neither a builtin nor a TensorFlow op: the application has to bring it."""
         return self.name == "CUSTOM" and not self.is_flex
 
     @property

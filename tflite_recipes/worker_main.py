@@ -24,6 +24,7 @@ from tflite_recipes.state import State
 
 
 def main(job_fd: int, message_fd: int) -> None:
+    """Serve jobs until the parent closes its end of the pipe."""
     messages = os.fdopen(message_fd, "w", encoding="utf-8")
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(job_fd, jobs), daemon=True).start()
@@ -105,7 +106,9 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
         after = step(state, reporter)
         if not isinstance(after, State):
             what = f"the step gave {type(after).__name__}, not the state"
-            raise RequestError(Problem(what, f"{entry['name']}._target_", "", ("return dataclasses.replace(state, …)",)))
+            raise RequestError(
+                Problem(what, f"{entry['name']}._target_", "", ("return dataclasses.replace(state, …)",))
+            )
         state = after
         tell(events.StepFinished(entry["name"], time.monotonic() - started))
     return replace(state, model=None).to_json()

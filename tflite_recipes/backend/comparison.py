@@ -28,6 +28,8 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Scores:
+    """The metric of source and file."""
+
     source: float
     tflite: float
 
@@ -48,7 +50,8 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     if state.scheme == "none" and measured.relative_error > 1e-2:
-        what = f"a float file must compute what its source computes, and differs by {measured.relative_error:.1%} of the output range"
+        by = f"{measured.relative_error:.1%} of the output range"
+        what = f"a float file must compute what its source computes, and differs by {by}"
         raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
     return Outputs(source, tflite)
 
@@ -105,7 +108,9 @@ def _accuracy(values: Any, labels: Any, file: str) -> float:
         labels = labels.argmax(axis=1)  # one-hot
     labels = labels.reshape(-1)
     if len(labels) != len(flat) or labels.dtype.kind not in "iufb":
-        raise RequestError(Problem(f"{file}: {len(labels)} labels ({labels.dtype}) for {len(flat)} samples", "evaluation.labels"))
+        raise RequestError(
+            Problem(f"{file}: {len(labels)} labels ({labels.dtype}) for {len(flat)} samples", "evaluation.labels")
+        )
     if flat.shape[1] == 1:
         return float(((flat[:, 0] > 0.5) == (labels > 0.5)).mean())
     if labels.max(initial=0) >= flat.shape[1] or labels.min(initial=0) < 0:
@@ -113,5 +118,3 @@ def _accuracy(values: Any, labels: Any, file: str) -> float:
         what = f"{file}: label {labels[first]} of sample {first} is none of the output's {flat.shape[1]} classes"
         raise RequestError(Problem(what, "evaluation.labels"))
     return float((flat.argmax(axis=1) == labels).mean())
-
-

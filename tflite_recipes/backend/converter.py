@@ -55,7 +55,9 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
     return data
 
 
-def _samples(converter: Any, signature: str, request: Request, reporter: Reporter) -> Iterator[tuple[str, dict[str, Any]]]:
+def _samples(
+    converter: Any, signature: str, request: Request, reporter: Reporter
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """One sample at a time, by signature and input name: a list of arrays would be bound by position.
 
     A model whose batch is fixed above 1 gets that many rows at a time.
@@ -87,8 +89,6 @@ def _reason(error: Exception, request: Request) -> Problem:
     if "error:" in what:
         what = what.split("error:", 1)[1].strip()
     fix = ""
-    if request.scheme == "integer_only":
-        fix = "optimization=full_integer"
-    elif request.scheme == "int16x8":
+    if request.scheme == "integer_only" or request.scheme == "int16x8":
         fix = "optimization=full_integer"
     return Problem(f"the converter refused: {what[:600]}", "optimization", fix)

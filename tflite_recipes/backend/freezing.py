@@ -19,7 +19,13 @@ from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.state import TensorSpec
 
 # Ops that write variables, and ops on resources that are no variables: constants cannot stand for either.
-_STATEFUL = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceScatter", "ResourceStridedSliceAssign")
+_STATEFUL = (
+    "AssignVariableOp",
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+    "ResourceScatter",
+    "ResourceStridedSliceAssign",
+)
 _RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
 
 

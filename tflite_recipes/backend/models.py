@@ -45,7 +45,9 @@ class Model:
         """The Keras 3 model. Errors: RequestError for anything else."""
         if self.generation != 3:
             kind = "a Keras 2 model" if self.generation == 2 else "not a Keras model"
-            raise RequestError(Problem(f"pruning works on Keras 3 models, and this is {kind}", "pruning", "pruning=none"))
+            raise RequestError(
+                Problem(f"pruning works on Keras 3 models, and this is {kind}", "pruning", "pruning=none")
+            )
         return self.owner
 
 
@@ -62,6 +64,7 @@ def changed(state: State) -> State:
 
 
 def variables_of(model: Model) -> list[Any]:
+    """The variables that hold numbers: a Keras model's weights, or those that a function reads."""
     if model.generation:
         return list(model.owner.variables if model.generation == 2 else model.owner.weights)
     found = getattr(model.owner, "variables", None)
@@ -72,6 +75,7 @@ def variables_of(model: Model) -> list[Any]:
 
 
 def digest(model: Model) -> str:
+    """SHA-256 of input specs, architecture and weights, for models that come from no file."""
     hashed = hashlib.sha256()
     for spec in model.inputs:
         hashed.update(str(spec).encode())
@@ -120,7 +124,9 @@ def _of_subclassed(model: Any, shapes: Shapes, generation: int) -> Model:
     names = [spec.name for spec in inputs]
     pack = (lambda tensors: tensors[names[0]]) if len(names) == 1 else dict
     example = model(pack({s.name: tf.zeros([d or 1 for d in s.shape]) for s in inputs}), training=False)
-    outputs = _unique(sorted(example) if isinstance(example, dict) else [f"output_{i}" for i in range(len(tf.nest.flatten(example)))])
+    outputs = _unique(
+        sorted(example) if isinstance(example, dict) else [f"output_{i}" for i in range(len(tf.nest.flatten(example)))]
+    )
 
     def call(**tensors: Any) -> dict[str, Any]:
         return dict(zip(outputs, tf.nest.flatten(model(pack(tensors), training=False)), strict=True))
@@ -214,12 +220,14 @@ def _load_problem(path: Path, error: Exception, file: Any) -> Problem:
 
 
 def load_saved_model(path: Path, signature: str, shapes: Shapes) -> Model:
+    """One signature of a SavedModel folder. Errors: RequestError for shapes that do not fit."""
     session.fresh(0)
     loaded = tf.saved_model.load(str(path))
     return of_function(loaded.signatures[signature], signature, loaded, shapes, path)
 
 
 def build_application(name: str, weights: str | None, arguments: Mapping[str, Any], seed: int, shapes: Shapes) -> Model:
+    """A model of `keras.applications`. Errors: RequestError for its arguments, StepError for weights out of reach."""
     session.fresh(seed)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     try:
@@ -260,6 +268,8 @@ def _of_module(module: Any, shapes: Shapes, target: str) -> Model:
     signed = [name for name in names if getattr(module, name).function_spec.fullargspec is not None]
     ready = [name for name in signed if getattr(module, name).input_signature is not None]
     if len(ready) != 1:
-        what = f"{target} gave a tf.Module with {len(ready)} functions that have an input_signature; exactly one is needed"
+        what = (
+            f"{target} gave a tf.Module with {len(ready)} functions that have an input_signature; exactly one is needed"
+        )
         raise RequestError(Problem(what, "source.function"))
     return of_function(getattr(module, ready[0]).get_concrete_function(), _DEFAULT_SIGNATURE, module, shapes)

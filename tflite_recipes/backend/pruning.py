@@ -45,7 +45,13 @@ def kernels(model: Any, patterns: list[str]) -> list[Any]:
     unmatched = [p for p in patterns if not any(fnmatchcase(layer.name, p) for layer in layers)]
     if unmatched:
         names = ", ".join(dict.fromkeys(layer.name for layer in layers))
-        raise RequestError(Problem(f"{unmatched} match no layer that can be pruned: {names or 'none'}", "pruning.layers", "'pruning.layers=[\"*\"]'"))
+        raise RequestError(
+            Problem(
+                f"{unmatched} match no layer that can be pruned: {names or 'none'}",
+                "pruning.layers",
+                "'pruning.layers=[\"*\"]'",
+            )
+        )
     chosen = [_kernel(layer) for layer in layers if any(fnmatchcase(layer.name, p) for p in patterns)]
     return list({id(kernel): kernel for kernel in chosen}.values())
 
@@ -141,11 +147,12 @@ def _measure(model: Any, split: _Split, when: str, reporter: Reporter) -> None:
 
 def _fine_tune(model: Any, masked: list[_Masked], split: _Split, settings: Any, reporter: Reporter) -> None:
     steps = -(-len(split.train_y) // settings.batch_size)
-    callbacks = [_Prune(masked, settings, steps * settings.epochs), TellEpochs(reporter, "pruning epochs", settings.epochs)]
+    callbacks = [
+        _Prune(masked, settings, steps * settings.epochs),
+        TellEpochs(reporter, "pruning epochs", settings.epochs),
+    ]
     inputs = _structured(model, split.train_x)
     try:
         model.fit(inputs, split.train_y, settings.batch_size, settings.epochs, verbose=0, callbacks=callbacks)
     except (ValueError, TypeError) as error:
         raise RequestError(Problem(f"the fine-tune cannot use this data: {gist(error)}", "pruning.data")) from error
-
-

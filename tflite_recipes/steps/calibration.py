@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tflite_recipes import datasets, digits
 from tflite_recipes.errors import Problem
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import existing_path, within
+from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import State
 
 
@@ -33,9 +33,9 @@ class NpzCalibration:
     """Arrays named by input in a `.npz` file, first axis samples. `samples: null` takes all, in the file's order;
     fewer are drawn without replacement by `seed`."""
 
-    path: str = existing_path()
-    samples: int | None = within(ge=1)
-    seed: int = within(ge=0, lt=2**32)
+    path: ExistingPath
+    samples: Annotated[int | None, within(ge=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from datasets.npz_problems(self.path, steps["source"].shaped_inputs(), "calibration.path", self.samples)
@@ -53,8 +53,8 @@ class NpzCalibration:
 class RandomCalibration:
     """Seeded uniform noise in low…high. Never a default: ranges from noise are rarely those of real data."""
 
-    samples: int = within(ge=1)
-    seed: int = within(ge=0, lt=2**32)
+    samples: Annotated[int, within(ge=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
     low: float
     high: float
 
@@ -75,8 +75,8 @@ class RandomCalibration:
 class DigitsCalibration:
     """Training images of the embedded digits."""
 
-    samples: int = within(ge=1, le=1437)
-    seed: int = within(ge=0, lt=2**32)
+    samples: Annotated[int, within(ge=1, le=1437)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "calibration")

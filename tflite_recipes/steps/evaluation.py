@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tflite_recipes import datasets, digits
 from tflite_recipes.errors import Problem
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import existing_path, within
+from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.calibration import digits_problems
 
@@ -28,8 +28,8 @@ class Metric(Enum):
 class ParityEvaluation:
     """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none."""
 
-    samples: int = within(ge=1)
-    seed: int = within(ge=0, lt=2**32)
+    samples: Annotated[int, within(ge=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import comparison
@@ -49,12 +49,12 @@ class ParityEvaluation:
 class NpzEvaluation:
     """Accuracy and parity on arrays named by input, with their labels, in a `.npz` file."""
 
-    path: str = existing_path()
+    path: ExistingPath
     labels: str
     metric: Metric
-    samples: int | None = within(ge=1)
-    seed: int = within(ge=0, lt=2**32)
-    max_drop: float | None = within(ge=0)
+    samples: Annotated[int | None, within(ge=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
+    max_drop: Annotated[float | None, within(ge=0)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         inputs = steps["source"].shaped_inputs()
@@ -72,7 +72,7 @@ class NpzEvaluation:
 class DigitsEvaluation:
     """Accuracy and parity on the 360 held-out images of the embedded digits."""
 
-    max_drop: float | None = within(ge=0)
+    max_drop: Annotated[float | None, within(ge=0)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "evaluation")

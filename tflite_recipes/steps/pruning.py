@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tflite_recipes import datasets, digits
 from tflite_recipes.errors import Problem
@@ -77,17 +77,17 @@ class Pruning:
 class ConstantPruning(Pruning):
     """One sparsity from the first step on."""
 
-    final_sparsity: float = within(gt=0, lt=1)
-    frequency: int = within(ge=1)
+    final_sparsity: Annotated[float, within(gt=0, lt=1)]
+    frequency: Annotated[int, within(ge=1)]
     layers: list[str]
     data: str | None
-    epochs: int = within(ge=0)
-    batch_size: int = within(ge=1)
-    learning_rate: float = within(gt=0)
+    epochs: Annotated[int, within(ge=0)]
+    batch_size: Annotated[int, within(ge=1)]
+    learning_rate: Annotated[float, within(gt=0)]
     loss: Loss
     from_logits: bool
-    validation_split: float = within(ge=0, lt=1)
-    seed: int = within(ge=0, lt=2**32)
+    validation_split: Annotated[float, within(ge=0, lt=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def sparsity_at(self, step: int, total: int) -> float:
         return self.final_sparsity
@@ -100,21 +100,21 @@ class PolynomialDecayPruning(Pruning):
     The schedule is that of Zhu and Gupta, "To prune, or not to prune" (2017), equation 1, with `power` for its 3.
     """
 
-    initial_sparsity: float = within(ge=0, lt=1)
-    final_sparsity: float = within(gt=0, lt=1)
-    power: float = within(gt=0)
-    begin_step: int = within(ge=0)
-    end_step: int | None = within(ge=1)
-    frequency: int = within(ge=1)
+    initial_sparsity: Annotated[float, within(ge=0, lt=1)]
+    final_sparsity: Annotated[float, within(gt=0, lt=1)]
+    power: Annotated[float, within(gt=0)]
+    begin_step: Annotated[int, within(ge=0)]
+    end_step: Annotated[int | None, within(ge=1)]
+    frequency: Annotated[int, within(ge=1)]
     layers: list[str]
     data: str | None
-    epochs: int = within(ge=0)
-    batch_size: int = within(ge=1)
-    learning_rate: float = within(gt=0)
+    epochs: Annotated[int, within(ge=0)]
+    batch_size: Annotated[int, within(ge=1)]
+    learning_rate: Annotated[float, within(gt=0)]
     loss: Loss
     from_logits: bool
-    validation_split: float = within(ge=0, lt=1)
-    seed: int = within(ge=0, lt=2**32)
+    validation_split: Annotated[float, within(ge=0, lt=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)

@@ -7,12 +7,12 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tflite_recipes import digits, model_files
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import existing_path, near, within
+from tflite_recipes.schema import ExistingPath, near, within
 from tflite_recipes.state import State, TensorSpec
 
 Shapes = dict[str, list[int | None]]
@@ -62,7 +62,9 @@ def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Ite
             yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
         elif name in known and not _fits(shape, known[name].shape):
             own = known[name]
-            fixed = [own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)]
+            fixed = [
+                own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)
+            ]
             fixed += list(own.shape[len(fixed) :])
             fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
             yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
@@ -80,10 +82,10 @@ def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
 class DigitsSource(Source):
     """Trains a small CNN on the 1,437 training images of the handwritten digits that scikit-learn carries."""
 
-    epochs: int = within(ge=1, le=1000)
-    batch_size: int = within(ge=1)
-    learning_rate: float = within(gt=0)
-    seed: int = within(ge=0, lt=2**32)
+    epochs: Annotated[int, within(ge=1, le=1000)]
+    batch_size: Annotated[int, within(ge=1)]
+    learning_rate: Annotated[float, within(gt=0)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
 
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -102,7 +104,7 @@ class DigitsSource(Source):
 class KerasSource(Source):
     """A `.keras` or `.h5` file, whichever Keras wrote it: Keras 2 files are loaded with tf_keras."""
 
-    path: str = existing_path()
+    path: ExistingPath
     custom_objects: list[str]
     trust: bool
     input_shapes: Shapes
@@ -134,7 +136,7 @@ class KerasSource(Source):
 class SavedModelSource(Source):
     """A SavedModel folder of any age, and which of its signatures to convert."""
 
-    path: str = existing_path()
+    path: ExistingPath
     signature: str | None
     input_shapes: Shapes
 
@@ -147,11 +149,15 @@ class SavedModelSource(Source):
             return next(iter(found.values()))
         if not found:
             raise RequestError(Problem(f"{self.path} has no signature: save it with signatures=…", "source.signature"))
-        what = f"there is no signature {self.signature!r}" if self.signature else "it has several signatures: choose one"
+        what = (
+            f"there is no signature {self.signature!r}" if self.signature else "it has several signatures: choose one"
+        )
         best = (near(self.signature or "", list(found)) or list(found))[0]
         others = tuple(f"source.signature={key}" for key in found if key != best)
         raise RequestError(
-            Problem(f"{what}; {self.path} has {', '.join(found)}", "source.signature", f"source.signature={best}", others)
+            Problem(
+                f"{what}; {self.path} has {', '.join(found)}", "source.signature", f"source.signature={best}", others
+            )
         )
 
     def inputs(self) -> tuple[TensorSpec, ...] | None:
@@ -172,7 +178,7 @@ class KerasApplicationSource(Source):
     name: str
     weights: str | None
     arguments: dict[str, Any]
-    seed: int = within(ge=0, lt=2**32)
+    seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
@@ -210,7 +216,7 @@ class FactorySource(Source):
 
     function: str
     arguments: dict[str, Any]
-    seed: int = within(ge=0, lt=2**32)
+    seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
@@ -253,7 +259,12 @@ def _name_problems(file: Path, name: str, where: str) -> Iterable[Problem]:
         return
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    imported = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     if name in defined | assigned | imported or "*" in imported:
         return
     similar = near(name, sorted(defined))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
@@ -24,7 +25,7 @@ def _flash_gate(state: State, limit: float | None) -> Iterator[Gate]:
 class GenericTarget:
     """Any LiteRT runtime. `flash_kb` limits the file's size in KiB (1024 bytes)."""
 
-    flash_kb: float | None = within(gt=0)
+    flash_kb: Annotated[float | None, within(gt=0)]
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         for gate in _flash_gate(state, self.flash_kb):
@@ -36,12 +37,12 @@ class GenericTarget:
 class CpuTarget:
     """LiteRT on the CPU of this machine: latency of single invokes, in ms, after `warmup` invokes."""
 
-    threads: int = within(ge=1, le=256)
+    threads: Annotated[int, within(ge=1, le=256)]
     xnnpack: bool
-    warmup: int = within(ge=0)
-    runs: int = within(ge=1)
-    flash_kb: float | None = within(gt=0)
-    max_latency_ms: float | None = within(gt=0)
+    warmup: Annotated[int, within(ge=0)]
+    runs: Annotated[int, within(ge=1)]
+    flash_kb: Annotated[float | None, within(gt=0)]
+    max_latency_ms: Annotated[float | None, within(gt=0)]
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import latency
@@ -49,7 +50,10 @@ class CpuTarget:
         assert state.tflite is not None
         measured = latency.measure(state, self.threads, self.xnnpack, self.warmup, self.runs, reporter)
         reporter.measure({"latency.p50_ms": measured.p50_ms, "latency.p90_ms": measured.p90_ms})
-        gates = [*_flash_gate(state, self.flash_kb), *_limit("target.max_latency_ms", measured.p50_ms, self.max_latency_ms)]
+        gates = [
+            *_flash_gate(state, self.flash_kb),
+            *_limit("target.max_latency_ms", measured.p50_ms, self.max_latency_ms),
+        ]
         for gate in gates:
             reporter.judge(gate)
         return state

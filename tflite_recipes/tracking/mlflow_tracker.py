@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes import events
+from tflite_recipes.figures import figure
 from tflite_recipes.tracking.environment import environment_text, version
 from tflite_recipes.tracking.settings import MlflowSettings
 
@@ -19,6 +20,7 @@ PREFIX = "tflite_recipes"
 _OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 _PARAM_LENGTH = 6000  # MLflow's own limit on a parameter's value
 _PARAMS_AT_ONCE = 100
+_TELLING = ("accuracy.source", "accuracy.tflite", "parity.cosine", "size.tflite_bytes", "size.ratio", "latency.p50_ms")
 
 
 def client(uri: str) -> Any:
@@ -44,7 +46,9 @@ def experiment_id(mlflow_client: Any, name: str) -> str:
     if found is None:
         with contextlib.suppress(Exception):
             # Without its kind, MLflow's page takes an experiment for one of language models.
-            return str(mlflow_client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"}))
+            return str(
+                mlflow_client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
+            )
         found = mlflow_client.get_experiment_by_name(name)
     return str(found.experiment_id)
 
@@ -62,6 +66,7 @@ def start_parent(settings: MlflowSettings, recipe: str, overrides: list[str]) ->
 
 
 def end_parent(settings: MlflowSettings, run_id: str, status: str) -> None:
+    """Close a sweep's parent run as FINISHED, FAILED or KILLED."""
     client(settings.uri).set_terminated(run_id, status)
 
 
@@ -105,6 +110,7 @@ class MlflowTracker:
             case events.RunStarted():
                 self._start(event)
             case events.Measured(metrics=metrics):
+                self._measured.update(metrics)
                 self._batch(metrics=metrics, at=event.at)
             case events.Tagged(tags=tags):
                 self._batch(tags=tags)
@@ -113,7 +119,7 @@ class MlflowTracker:
             case events.StepFinished(step=step, seconds=seconds):
                 self._batch(metrics={f"time.{_name(step)}_s": seconds}, at=event.at)
             case events.Judged(gate=gate):
-                self._batch(tags={f"{PREFIX}.gate.{gate.name}": f"{gate.measured:g} of {gate.limit:g}: {'passed' if gate.passed else 'failed'}"})
+                self._batch(tags={f"{PREFIX}.gate.{gate.name}": str(gate)})
             case events.ArtifactKept(path=path, folder=folder):
                 self._client.log_artifact(self.run_id, path, folder or None)
             case events.DatasetUsed():
@@ -126,6 +132,8 @@ class MlflowTracker:
 
     def _start(self, event: events.RunStarted) -> None:
         self._warnings: list[str] = []
+        self._measured: dict[str, float] = {}
+        self._recipe = event.recipe
         settings = self._settings
         tags = {
             **settings.tags,
@@ -153,7 +161,16 @@ class MlflowTracker:
             self._batch(tags={f"{PREFIX}.error": text[:5000]})
         if event.log_tail:
             self._batch(tags={f"{PREFIX}.log_tail": event.log_tail[-5000:]})
+        self._batch(tags={"mlflow.note.content": self._description(event)})
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
+
+    def _description(self, event: events.RunFinished) -> str:
+        """A few lines of Markdown at the top of the run's page."""
+        rows = [f"| {name} | {figure(name, self._measured[name])} |" for name in _TELLING if name in self._measured]
+        problems = [f"- {line}" for problem in event.problems for line in problem.lines()]
+        table = ["", "| | |", "|---|---|", *rows] if rows else []
+        again = "`tflite-recipes run recipe.yaml` with the artifact `recipe.yaml` repeats it; `report.html` shows it."
+        return "\n".join([f"**{self._recipe}**: {event.outcome}", *problems, *table, "", again])
 
     def _batch(
         self,

@@ -1,0 +1,85 @@
+"""Imports go downward only, and what only composes, lists, shows or refuses stays quick because it imports little."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from importlinter.cli import lint_imports
+
+PYPROJECT = REPOSITORY / "pyproject.toml"
+HEAVY = {"tensorflow", "keras", "tf_keras", "mlflow", "numpy", "h5py", "ai_edge_litert", "sklearn"}
+
+
+def test_the_contracts_on_imports_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(PYPROJECT), no_cache=True)
+    report = capsys.readouterr().out
+    assert status == 0, report[report.find("Contracts:") :]
+
+
+def test_every_module_has_its_place_among_the_layers() -> None:
+    contracts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
+    placed = {name.strip() for layer in layers["layers"] for name in layer.split("|")}
+    package = REPOSITORY / "tflite_recipes"
+    modules = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    assert placed == modules - {"__init__"}
+    assert layers["exhaustive"]
+
+
+def loaded(code: str, cwd: Path) -> set[str]:
+    """The top-level modules that are loaded after `code`."""
+    ending = "import sys, json; print(); print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    command = [sys.executable, "-c", f"{code}\n{ending}"]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_no_module_outside_the_backend_loads_anything_heavy_by_being_imported(tmp_path: Path) -> None:
+    package = REPOSITORY / "tflite_recipes"
+    steps = [f"tflite_recipes.steps.{path.stem}" for path in (package / "steps").glob("*.py") if path.stem != "__init__"]
+    modules = ["api", "catalog", "cli", "completion", "composition", "console", "datasets", "digits", "model_files"]
+    modules += ["recipe", "runner", "schema", "worker", "worker_main", "tracking.mlflow_tracker", "tracking.settings"]
+    names = [*(f"tflite_recipes.{name}" for name in modules), *steps]
+    assert len(steps) >= 7
+    assert not loaded(f"import {', '.join(names)}", tmp_path) & HEAVY
+
+
+def test_a_command_that_only_reads_loads_nothing_heavy(tmp_path: Path) -> None:
+    commands = [
+        ["--help"],
+        ["ls"],
+        ["ls", "source"],
+        ["show", "digits_integer_only"],
+        ["check", "mobilenet_v2_latency"],
+        ["cp", "convert"],
+        ["check", "convert", "source=kras", "calibraton=npz"],
+    ]
+    code = f"""
+import sys
+from tflite_recipes.cli import main
+for arguments in {commands}:
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+    heavy = set({sorted(HEAVY)}) & sys.modules.keys()
+    assert not heavy, (arguments, heavy)
+"""
+    loaded(code, tmp_path)
+
+
+def test_a_check_of_npz_data_needs_numpy_alone(tmp_path: Path) -> None:
+    code = """
+import numpy
+numpy.savez("cal.npz", image=numpy.zeros((3, 8, 8, 1), "float32"))
+from tflite_recipes import api
+assert api.check("digits_integer_only", ["calibration=npz", "calibration.path=cal.npz"]) == ()
+"""
+    assert loaded(code, tmp_path) & HEAVY == {"numpy"}

@@ -1,0 +1,50 @@
+"""What one step hands to the next goes between processes as JSON, whole but for the model in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tflite_recipes.state import Gate, State, TensorSpec
+
+sizes = st.none() | st.integers(1, 1000)
+specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_from(["float32", "int8", "string"]))
+paths = st.text("abc/ ", min_size=1).map(Path)
+BY_HINT = {
+    str: st.text(),
+    int: st.integers(),
+    bool: st.booleans(),
+    Path: paths,
+    Path | None: st.none() | paths,
+    tuple[TensorSpec, ...]: st.lists(specs).map(tuple),
+}
+states = st.builds(
+    State, **{name: BY_HINT[hint] for name, hint in get_type_hints(State).items() if name != "model"}
+)
+
+
+@given(states)
+def test_a_state_survives_json(state):
+    assert State.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+def test_the_model_in_memory_stays_where_it_is():
+    assert "model" not in State(Path("work"), model=object()).to_json()
+
+
+@pytest.mark.parametrize("value", [State(Path()), TensorSpec("x", (None, 1), "int8"), Gate("a", 1.0, 2.0, True)])
+def test_state_cannot_be_changed(value):
+    name = dataclasses.fields(value)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, None)
+
+
+def test_a_tensor_says_what_it_is():
+    assert str(TensorSpec("image", (None, 8, 8, 1), "float32")) == "image (?, 8, 8, 1) float32"
+    assert str(TensorSpec("scalar", (), "int32")) == "scalar () int32"
