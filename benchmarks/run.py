@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -114,6 +115,7 @@ class Pair:
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way of ending it cleans up
     if not TOOL.exists():
         print(f"there is no {TOOL}: pip install -e . in this environment first", file=sys.stderr)
         return 1
@@ -134,6 +136,8 @@ def main() -> int:
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print("\n".join(_report(pairs, commands, load)))
     return 0
 

@@ -27,7 +27,9 @@ def test_every_module_has_its_place_among_the_layers() -> None:
     (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
     placed = {name.strip() for layer in layers["layers"] for name in layer.split("|")}
     package = REPOSITORY / "tflite_recipes"
-    modules = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
     assert placed == modules - {"__init__"}
     assert layers["exhaustive"]
 
@@ -43,7 +45,9 @@ def loaded(code: str, cwd: Path) -> set[str]:
 
 def test_no_module_outside_the_backend_loads_anything_heavy_by_being_imported(tmp_path: Path) -> None:
     package = REPOSITORY / "tflite_recipes"
-    steps = [f"tflite_recipes.steps.{path.stem}" for path in (package / "steps").glob("*.py") if path.stem != "__init__"]
+    steps = [
+        f"tflite_recipes.steps.{path.stem}" for path in (package / "steps").glob("*.py") if path.stem != "__init__"
+    ]
     modules = ["api", "catalog", "cli", "completion", "composition", "console", "datasets", "digits", "model_files"]
     modules += ["recipe", "runner", "schema", "worker", "worker_main", "tracking.mlflow_tracker", "tracking.settings"]
     names = [*(f"tflite_recipes.{name}" for name in modules), *steps]

@@ -134,10 +134,9 @@ def test_damage_anywhere_is_refused_and_never_crashes(here, data):
     Path("data.npz").write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
         arrays = datasets.load_npz(Path("data.npz"), (IMAGE, MASK), WHERE)
-    except RequestError as error:
-        assert all("data.npz" in problem.what for problem in error.problems)
-    else:
-        assert arrays["image"].tolist() == np.arange(40).reshape(10, 4).tolist()
+    except RequestError:
+        return
+    assert arrays["image"].tolist() == np.arange(40).reshape(10, 4).tolist()
 
 
 @in_one_folder

@@ -19,7 +19,9 @@ leaves = (
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
-    | st.sampled_from(["null", "True", "nan", "-inf", "1e3", "0x10", "a,b", "a=b", "~/m", "it's", 'say "no"', "end\\", "größe"])
+    | st.sampled_from(
+        ["null", "True", "nan", "-inf", "1e3", "0x10", "a,b", "a=b", "~/m", "it's", 'say "no"', "end\\", "größe"]
+    )
 )
 
 

@@ -24,9 +24,7 @@ BY_HINT = {
     Path | None: st.none() | paths,
     tuple[TensorSpec, ...]: st.lists(specs).map(tuple),
 }
-states = st.builds(
-    State, **{name: BY_HINT[hint] for name, hint in get_type_hints(State).items() if name != "model"}
-)
+states = st.builds(State, **{name: BY_HINT[hint] for name, hint in get_type_hints(State).items() if name != "model"})
 
 
 @given(states)

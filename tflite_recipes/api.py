@@ -17,7 +17,7 @@ from tflite_recipes import composition
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.runner import LOG, SPOOL, RunResult
+from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.worker import WorkerPool
 
@@ -37,6 +37,11 @@ def check(recipe: str, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
     except RequestError as error:
         return error.problems
     return ()
+
+
+def warm_up() -> None:
+    """Start loading TensorFlow now, for a run that is sure to come."""
+    _POOL.ready()
 
 
 def run(
@@ -63,7 +68,7 @@ def run(
 
         listeners.append(Console())
     folder.mkdir(parents=True, exist_ok=True)
-    _POOL.ready(folder / LOG)
+    _POOL.ready()
     if composed.tracking is None:
         return run_steps(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker

@@ -72,6 +72,7 @@ def _dispatch(given: list[str]) -> ExitStatus:
 
         print(shell_completion(given[1] if len(given) > 1 else ""), end="")
         return ExitStatus.DONE
+    _known_command(given)
     parser = _parser()
     options, rest = parser.parse_known_args(given)
     if options.command is None:
@@ -83,6 +84,25 @@ def _dispatch(given: list[str]) -> ExitStatus:
         raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "--help"))
     command: Callable[[argparse.Namespace], ExitStatus] = options.function
     return command(options)
+
+
+def _known_command(given: list[str]) -> None:
+    """Say near matches, and a command that lacks what it works on, in our own words rather than argparse's."""
+    from tflite_recipes.completion import COMMANDS
+
+    if not given or given[0].startswith("-"):
+        return
+    if given[0] not in COMMANDS:
+        from tflite_recipes.schema import near
+
+        similar = near(given[0], COMMANDS)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(COMMANDS)}"
+        ways = tuple(f"tflite-recipes {' '.join([name, *given[1:]])}" for name in similar)
+        raise RequestError(Problem(f"there is no command {given[0]!r}; {hint}", "tflite-recipes", "", ways))
+    if given[1:] == [] and given[0] != "ls":
+        example = "model.tflite" if given[0] == "inspect" else "digits_integer_only"
+        missing = "file" if given[0] == "inspect" else "recipe (tflite-recipes ls lists them)"
+        raise RequestError(Problem(f"no {missing} is named", given[0], example))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,7 +218,7 @@ def _inspect(options: argparse.Namespace) -> ExitStatus:
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
-    from tflite_recipes import composition
+    from tflite_recipes import api, composition
 
     overrides = [*options.overrides, *(text for text in rest if not text.startswith("-"))]
     flags = [text for text in rest if text.startswith("-")]
@@ -215,6 +235,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
     arguments = [*flags, *prepared.overrides]
     if options.multirun:
         return _sweep(options, prepared, arguments)
+    api.warm_up()  # while Hydra makes its folders
     with _collected({}) as results:
         composition.launch(options.recipe, arguments, options.config_dir, _job)
         (result,) = results()

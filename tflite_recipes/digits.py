@@ -25,14 +25,17 @@ class Digits:
 
 
 def training() -> Digits:
+    """The 1,437 images for training and calibration."""
     return _split()[0]
 
 
 def held_out() -> Digits:
+    """The 360 images for evaluation."""
     return _split()[1]
 
 
 def sha256(digits: Digits) -> str:
+    """Digest of images and labels."""
     return hashlib.sha256(digits.images.tobytes() + digits.labels.tobytes()).hexdigest()
 
 

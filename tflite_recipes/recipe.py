@@ -117,7 +117,7 @@ def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], li
             spec, found = _step(entry, sections[entry] or {})
         elif entry == "source":
             spec, found = None, [_no_source()]
-        elif ":" in entry:
+        elif ":" in entry and isinstance(listed[position], str):
             spec = StepSpec(entry, entry, {})
             found = [_in_list(problem, where, entry, listed) for problem in code_problems(entry, where)]
         elif entry in _GROUPS:
@@ -149,7 +149,7 @@ def _mended(listed: Any, sections: Mapping[str, Any]) -> list[str]:
     """The list of steps as it should be: near matches for what is unknown, nothing twice, nothing left out, and our
     own steps in the order in which they run."""
     known = [*_GROUPS, *(key for key in sections if key not in _APART)]
-    entries = [str(entry) for entry in listed] if isinstance(listed, (list, tuple)) else []
+    entries = [entry for entry in listed if isinstance(entry, str)] if isinstance(listed, (list, tuple)) else []
     found = [entry if entry in known or ":" in entry else next(iter(near(entry, known)), "") for entry in entries]
     names = list(dict.fromkeys(name for name in found if name))
     for name in (*_NEEDED, *(key for key in sections if _is_step(key, sections))):

@@ -112,7 +112,7 @@ def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], 
     """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again."""
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
-    pool.ready(output_dir / LOG)  # TensorFlow loads while the listeners set themselves up
+    pool.ready()  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
     try:
         end = _attempt(recipe, spool, pool, started)
@@ -205,7 +205,7 @@ def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, st
                 for spec in steps
             ],
         }
-        state = pool.ready(spool.output_dir / LOG).run(job, spool.tell, recipe.worker, started)
+        state = pool.ready().run(job, spool.tell, recipe.worker, started)
     return State.from_json(state)
 
 

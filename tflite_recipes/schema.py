@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import math
@@ -175,12 +176,16 @@ def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
 
     OmegaConf checks one field at a time here, because a whole dataclass stops at its first error.
     """
-    holder = make_dataclass("Holder", [("field", hint)])
     try:
-        config = OmegaConf.merge(OmegaConf.structured(holder), {"field": value})
+        config = OmegaConf.merge(_holder(hint), {"field": value})
         return getattr(OmegaConf.to_object(config), "field"), True  # noqa: B009 (the class is made here)
     except OmegaConfBaseException:
         return None, False
+
+
+@functools.cache
+def _holder(hint: Any) -> Any:
+    return OmegaConf.structured(make_dataclass("Holder", [("field", hint)]))
 
 
 def _shown(value: Any) -> str:
@@ -272,8 +277,9 @@ def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]
     similar = near(Path(value).name, beside)
     if similar:
         return [Problem(f"there is no {value}", key, assignment(key, str(folder / similar[0])))]
+    named = value or "file of an empty name"
     holds = f"{folder} holds {', '.join(beside[:8]) or 'nothing'}" if os.path.isdir(folder) else f"no folder {folder}"
-    return [Problem(f"there is no {value}; {holds}", key, assignment(key, "FILE"))]
+    return [Problem(f"there is no {named}; {holds}", key, assignment(key, "FILE"))]
 
 
 @dataclass(frozen=True)

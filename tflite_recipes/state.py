@@ -26,6 +26,7 @@ class TensorSpec:
 
 
 def specs_from_json(data: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Several specs, in their order."""
     return tuple(TensorSpec.from_json(spec) for spec in data)
 
 

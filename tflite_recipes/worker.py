@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,13 +27,14 @@ _GIB = 1024**3
 
 
 class Worker:
-    """One child process in a session of its own. Its raw output goes to the log of the job that it works on.
+    """One child process in a session of its own. Its raw output goes to the log of the job that it works on; what it
+    prints before its first job is only kept for the case that it dies of it.
 
     It imports TensorFlow as soon as it starts, so start it early; it is kept for the next job, and ends by itself when
     this process ends, however that happens, because its job pipe closes.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self) -> None:
         job_read, self._jobs = os.pipe()
         self._messages, message_write = os.pipe()
         command = [sys.executable, "-P", "-m", "tflite_recipes.worker_main", str(job_read), str(message_write)]
@@ -41,18 +43,19 @@ class Worker:
         # -P keeps the working directory from shadowing modules; the child still has to find this very package.
         paths = [package_root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(job_read, message_write),
-                env=environment,
-                start_new_session=True,
-            )
+        self._early = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._early,
+            stderr=subprocess.STDOUT,
+            pass_fds=(job_read, message_write),
+            env=environment,
+            start_new_session=True,
+        )
         os.close(job_read)
         os.close(message_write)
+        self._begun = False
         self._heard: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -77,7 +80,7 @@ class Worker:
         try:
             os.write(self._jobs, (json.dumps(job) + "\n").encode())
         except BrokenPipeError:
-            raise StepError(self._death()) from None
+            raise StepError(self._death(job)) from None
         while True:
             try:
                 message = self._heard.get(timeout=_POLL_S)
@@ -85,7 +88,8 @@ class Worker:
                 self._enforce(limits, started)
                 continue
             if message is None:
-                raise StepError(self._death())
+                raise StepError(self._death(job))
+            self._begun = True
             if "event" in message:
                 tell(events.from_json(message))
                 self._enforce(limits, started)
@@ -113,8 +117,12 @@ class Worker:
         except psutil.Error:
             return 0
 
-    def _death(self) -> Problem:
+    def _death(self, job: Mapping[str, Any]) -> Problem:
         code = self._process.wait()
+        if not self._begun:
+            self._early.seek(0)
+            with Path(job["log"]).open("ab") as log:
+                log.write(self._early.read())
         if code < 0:
             name = signal.Signals(-code).name
             reasons = {"SIGKILL": " (by another, often for want of memory)", "SIGABRT": " (it gave up by itself)"}
@@ -128,17 +136,10 @@ class Worker:
         self._process.wait()
         self._close()
 
-    def close(self) -> None:
-        """Let the child end: closing its job pipe is the sign."""
-        self._close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
     def _close(self) -> None:
         if self._jobs >= 0:
             os.close(self._jobs)
+            self._early.close()
             self._jobs = -1
 
 
@@ -153,18 +154,17 @@ class WorkerPool:
     def __init__(self) -> None:
         self._worker: Worker | None = None
 
-    def ready(self, log: Path) -> Worker:
+    def ready(self) -> Worker:
+        """The worker, started where there is none."""
         if self._worker is None or not self._worker.alive:
             self.close()
-            self._worker = Worker(log)
+            self._worker = Worker()
         return self._worker
 
     def kill(self) -> None:
+        """End the worker, if there is one."""
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
 
-    def close(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+    close = kill  # an idle worker holds nothing that it would have to put away

@@ -22,13 +22,17 @@ _CALIBRATED = ("full_integer", "integer_only", "int16x8")
 
 @dataclass(frozen=True)
 class Request:
-    """What the file is to be. `samples`: arrays by input name, first axis samples; None where nothing is calibrated."""
+    """What the file is to be.
+
+    samples: arrays by input name, first axis samples; None where nothing is calibrated. batch: rows at a time.
+    """
 
     scheme: str
     input_type: str
     output_type: str
     per_channel: bool
     samples: Mapping[str, Any] | None
+    batch: int = 1
 
 
 def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
@@ -42,7 +46,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         converter.target_spec.supported_ops = _OPS[request.scheme]
     if request.scheme in _CALIBRATED:
         assert request.samples is not None
-        converter.representative_dataset = lambda: _samples(converter, signature, request, reporter)
+        converter.representative_dataset = lambda: _samples(signature, request, reporter)
         converter.inference_input_type = tf.as_dtype(request.input_type)
         converter.inference_output_type = tf.as_dtype(request.output_type)
         converter._experimental_disable_per_channel = not request.per_channel
@@ -55,31 +59,17 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
     return data
 
 
-def _samples(
-    converter: Any, signature: str, request: Request, reporter: Reporter
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[tuple[str, dict[str, Any]]]:
     """One sample at a time, by signature and input name: a list of arrays would be bound by position.
 
     A model whose batch is fixed above 1 gets that many rows at a time.
     """
     assert request.samples is not None
     total = len(next(iter(request.samples.values())))
-    rows = _fixed_batch(converter, signature, request.samples)
-    for start in range(0, total - rows + 1, rows):
-        yield signature, {name: np.asarray(array[start : start + rows]) for name, array in request.samples.items()}
-        reporter.progress("calibration samples", min(start + rows, total), total)
-
-
-def _fixed_batch(converter: Any, signature: str, samples: Mapping[str, Any]) -> int:
-    loaded = tf.saved_model.load(converter.saved_model_dir).signatures[signature]
-    specs = loaded.structured_input_signature[1]
-    sizes = [spec.shape[0] for spec in specs.values() if spec.shape.rank]
-    rows = next((size for size in sizes if size is not None), 1)
-    total = len(next(iter(samples.values())))
-    if total < rows:
-        what = f"the batch is fixed at {rows}, and there are only {total} calibration samples"
-        raise StepError(Problem(what, "calibration.samples", f"calibration.samples={rows}"))
-    return rows
+    for start in range(0, total - request.batch + 1, request.batch):
+        rows = slice(start, start + request.batch)
+        yield signature, {name: np.asarray(array[rows]) for name, array in request.samples.items()}
+        reporter.progress("calibration samples", start + request.batch, total)
 
 
 def _reason(error: Exception, request: Request) -> Problem:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import datasets
-from tflite_recipes.errors import Problem
+from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import State
 
@@ -87,7 +87,12 @@ class Optimization:
         if self.scheme not in CALIBRATED:
             samples = None
         request = converter.Request(
-            self.scheme.name, self.input_type.name, self.output_type.name, self.per_channel, samples
+            self.scheme.name,
+            self.input_type.name,
+            self.output_type.name,
+            self.per_channel,
+            samples,
+            _batch(state, samples),
         )
         path = state.workdir / "model.tflite"
         assert state.saved_model is not None
@@ -116,3 +121,12 @@ class Optimization:
             path = state.workdir / name
             path.write_text(json.dumps(data, indent=2))
             reporter.keep(str(path))
+
+
+def _batch(state: State, samples: Mapping[str, Any] | None) -> int:
+    """Rows that the model takes at a time: its fixed batch, or 1. Errors: RequestError for fewer samples than that."""
+    fixed = max((spec.shape[0] or 1 for spec in state.inputs if spec.shape), default=1)
+    if samples is not None and (total := len(next(iter(samples.values())))) < fixed:
+        what = f"the batch is fixed at {fixed}, and there are only {total} samples"
+        raise RequestError(Problem(what, "calibration.samples", f"calibration.samples={fixed}"))
+    return fixed
