@@ -126,10 +126,14 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     run = add("run", None, "run a recipe; with -m a sweep over comma-separated values")
-    run.epilog = "any other Hydra flag is passed on (--cfg, --info, hydra/launcher=…)"
+    run.epilog = "any other Hydra flag is passed on"
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for each combination of values")
     run.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="a folder of config groups of your own")
+    run.add_argument("-c", "--cfg", choices=("job", "hydra", "all"), help="print the config as Hydra composes it")
+    run.add_argument("-i", "--info", nargs="?", const="all", metavar="WHAT", help="print Hydra's own information")
+    run.add_argument("-p", "--package", metavar="KEY", help="with --cfg: this part only")
+    run.add_argument("--resolve", action="store_true", help="with --cfg: interpolations resolved")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="group=option or group.key=value")
     ls = add("ls", _ls, "list recipes, or the options of a group")
     ls.add_argument("group", nargs="?", metavar="GROUP")
@@ -220,15 +224,14 @@ def _inspect(options: argparse.Namespace) -> ExitStatus:
 def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
     from tflite_recipes import api, composition
 
-    overrides = [*options.overrides, *(text for text in rest if not text.startswith("-"))]
     flags = [text for text in rest if text.startswith("-")]
+    overrides = [*options.overrides, *(text for text in rest if not text.startswith("-"))]
     if options.config_dir is not None:
         if not options.config_dir.is_dir():
             raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
         flags += ["--config-dir", str(options.config_dir)]
-    if any(flag in ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "--hydra-help") for flag in flags):
-        # Hydra's own questions, with its own words between the flags: handed on as they came.
-        arguments = [text for text in rest if text != "--"] + options.overrides
+    if questions := _questions(options):
+        arguments = [*questions, *flags, *overrides, *(["--multirun"] if options.multirun else [])]
         composition.launch(options.recipe, arguments, options.config_dir, lambda job: None)
         return ExitStatus.DONE
     prepared = composition.prepare(options.recipe, overrides, options.config_dir, options.multirun)
@@ -240,6 +243,12 @@ def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
         composition.launch(options.recipe, arguments, options.config_dir, _job)
         (result,) = results()
     return _finish(result[1])
+
+
+def _questions(options: argparse.Namespace) -> list[str]:
+    """Hydra's flags that ask about the config instead of running it."""
+    asked = [f"--{name}={value}" for name in ("cfg", "info", "package") if (value := getattr(options, name))]
+    return [*asked, *(["--resolve"] if options.resolve else [])]
 
 
 def _finish(result: RunResult) -> ExitStatus:

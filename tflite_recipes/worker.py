@@ -43,7 +43,7 @@ class Worker:
         # -P keeps the working directory from shadowing modules; the child still has to find this very package.
         paths = [package_root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
         environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        self._early = tempfile.TemporaryFile()
+        self._early = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the pipe)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,60 @@
+"""A resolved recipe is unfolded into a tree of options, one for each section that carries its class."""
+
+from __future__ import annotations
+
+import yaml
+
+from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
+
+CONTENT = {
+    "defaults": [
+        "/base",
+        {"override /source": "keras"},
+        {"override /calibration": "none"},
+        {"/my/group": "mine"},
+        {"/mine": "b"},
+        "_self_",
+    ],
+    "name": "x",
+    "steps": ["source"],
+    "source": {"_target_": "a.B", "path": "m.keras"},
+    "mine": {"_target_": "my.Step", "n": 1},
+    "worker": {"timeout_s": None},
+}
+
+
+def test_only_a_recipe_whose_sections_carry_their_classes_is_resolved():
+    assert is_resolved(CONTENT)
+    assert not is_resolved({"defaults": ["/base"], "source": {"path": "m.keras"}})
+    assert not is_resolved({key: value for key, value in CONTENT.items() if key != "defaults"})
+
+
+def test_sections_become_options_and_the_rest_stays(tmp_path):
+    recorded = unfold(tmp_path / "from" / "x.yaml", CONTENT, tmp_path)
+    assert recorded == {"source": "keras", "mine": "b"}
+    written = {
+        path.relative_to(tmp_path).as_posix(): yaml.safe_load(path.read_text()) for path in tmp_path.rglob("*.yaml")
+    }
+    assert written == {
+        f"source/{AS_RESOLVED}.yaml": {"_target_": "a.B", "path": "m.keras"},
+        f"mine/{AS_RESOLVED}.yaml": {"_target_": "my.Step", "n": 1},
+        "x.yaml": {
+            "defaults": [
+                "/base",
+                {"override /source": AS_RESOLVED},
+                {"override /calibration": "none"},
+                {"/my/group": "mine"},
+                {"/mine": AS_RESOLVED},
+                "_self_",
+            ],
+            "name": "x",
+            "steps": ["source"],
+            "worker": {"timeout_s": None},
+        },
+    }
+
+
+def test_what_was_given_is_left_as_it_is(tmp_path):
+    before = yaml.safe_dump(CONTENT)
+    unfold(tmp_path / "x.yaml", CONTENT, tmp_path)
+    assert yaml.safe_dump(CONTENT) == before
