@@ -75,6 +75,11 @@ def _dispatch(given: list[str]) -> ExitStatus:
     _known_command(given)
     parser = _parser()
     options, rest = parser.parse_known_args(given)
+    if options.version:
+        from tflite_recipes.tracking.environment import version
+
+        print(f"tflite-recipes {version()}")
+        return ExitStatus.DONE
     if options.command is None:
         parser.print_help()
         return ExitStatus.DONE
@@ -116,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     summary = "TensorFlow and Keras models to TensorFlow Lite, as recipes that can be repeated exactly."
     parser = _Parser("tflite-recipes", description=summary, epilog=_EPILOG, formatter_class=formatter)
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="store_true", help="show the version")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
@@ -150,12 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
     inspect.add_argument("file", type=Path, metavar="FILE.tflite")
     return parser
-
-
-def _version() -> str:
-    from tflite_recipes.tracking.environment import version
-
-    return f"tflite-recipes {version()}"
 
 
 def _ls(options: argparse.Namespace) -> ExitStatus:

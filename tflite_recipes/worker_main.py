@@ -43,7 +43,10 @@ def main(job_fd: int, message_fd: int) -> None:
             send({"request": False, "problems": [failure.to_json()]})
             continue
         try:
-            send({"state": _run(job, lambda event: send(events.to_json(event)))})
+            state = _run(job, lambda event: send(events.to_json(event)))
+            if not job["state"]["saved_model"]:
+                _forget()
+            send({"state": state})
         except RecipeError as error:
             traceback.print_exc()  # the log has the whole story, the terminal its gist
             problems = [problem.to_json() for problem in error.problems]
@@ -70,6 +73,13 @@ def _import_tensorflow() -> Problem | None:
         traceback.print_exc()
         return Problem(f"TensorFlow cannot be imported: {error}", "environment", "", ("pip install tensorflow",))
     return None
+
+
+def _forget() -> None:
+    """The model in memory has become a folder: give its memory back before the converter asks for more."""
+    from tflite_recipes.backend import session
+
+    session.forget()
 
 
 def _redirect(log: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 
@@ -13,6 +14,14 @@ def start() -> None:
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.disable_interactive_logging()
+
+
+def forget() -> None:
+    """Give back what a model in memory held: from here on there are files."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
 
 
 def fresh(seed: int) -> None:
