@@ -81,6 +81,8 @@ def read_keras_file(path: Path) -> KerasFile:
     Errors: RequestError where the file is missing, damaged, holds weights only, or is no Keras model.
     """
     head = _head(path)
+    if not head.startswith((_ZIP, _HDF5)):
+        raise _no_keras_file(path, head)
     written = path.stat()
     return _described(path, head, written.st_mtime_ns, written.st_size)
 
@@ -88,12 +90,7 @@ def read_keras_file(path: Path) -> KerasFile:
 # A check asks for the same file several times; its time and size tell whether it is still the same.
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
-    if head.startswith(_ZIP):
-        text, version = _read_zip(path)
-    elif head.startswith(_HDF5):
-        text, version = _read_hdf5(path)
-    else:
-        raise _no_keras_file(path, head)
+    text, version = _read_zip(path) if head.startswith(_ZIP) else _read_hdf5(path)
     try:
         model = json.loads(text)
     except (ValueError, RecursionError) as error:
