@@ -17,8 +17,8 @@ from tflite_recipes import model_files, schema
 from tflite_recipes.backend import session
 from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.events import Reporter
+from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
-from tflite_recipes.steps.source import Shapes, shape_problems
 
 _DEFAULT_SIGNATURE = "serving_default"
 

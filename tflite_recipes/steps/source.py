@@ -13,9 +13,8 @@ from tflite_recipes import digits, model_files
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, near, within
+from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
-
-Shapes = dict[str, list[int | None]]
 
 
 class Source:
@@ -46,36 +45,6 @@ class Source:
             yield from error.problems
             return
         yield from shape_problems(self.input_shapes, inputs)
-
-
-def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Iterable[Problem]:
-    """What is wrong with `input_shapes`, against the model's own inputs where these are known."""
-    known = {spec.name: spec for spec in inputs or ()}
-    for name, shape in shapes.items():
-        key = f"source.input_shapes.{name}"
-        if any(size is not None and size < 1 for size in shape):
-            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key)
-        elif inputs is not None and name not in known:
-            listed = "; ".join(map(str, inputs))
-            better = (near(name, list(known)) or list(known) or ["NAME"])[0]
-            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(shape)}'"
-            yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
-        elif name in known and not _fits(shape, known[name].shape):
-            own = known[name]
-            fixed = [
-                own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)
-            ]
-            fixed += list(own.shape[len(fixed) :])
-            fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
-            yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
-
-
-def _compact(shape: Iterable[int | None]) -> str:
-    return "[" + ",".join("null" if size is None else str(size) for size in shape) + "]"
-
-
-def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(own) and all(o is None or s == o for s, o in zip(shape, own, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""What people see of a run."""
+
+import io
+
+from tflite_recipes import console, events
+from tflite_recipes.errors import ExitStatus, Problem
+from tflite_recipes.runner import RunResult
+from tflite_recipes.state import Gate
+
+
+def told(*happened):
+    stream = io.StringIO()
+    listener = console.Console(stream)
+    for event in happened:
+        listener(event)
+    return stream.getvalue().splitlines()
+
+
+def test_progress_is_one_line_a_part_where_nobody_looks_on():
+    lines = told(
+        events.StepStarted("source", "digits"),
+        events.Progress("training epochs", 1, 3, "loss 1.0"),
+        events.Progress("training epochs", 3, 3, "loss 0.1"),
+        events.Progress("calibration samples", 5, 100),
+        events.StepFinished("source", 1.234),
+    )
+    assert lines == ["• source = digits", "  training epochs 3/3  loss 0.1", "  calibration samples 5/100", "  1.2 s"]
+
+
+def test_names_with_brackets_are_no_markup():
+    assert told(events.Warned("layer [red]conv[/red] stayed float")) == [
+        "  warning: layer [red]conv[/red] stayed float"
+    ]
+
+
+def test_a_failure_shows_the_end_of_the_log():
+    lines = told(events.RunFinished("failed", 1.0, (Problem("it died", "source"),), "one\ntwo"))
+    assert lines == ["the last lines of converter.log:", "  | one", "  | two"]
+
+
+def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
+    gate = Gate("target.flash_kb", 27.75, 16.0, False)
+    metrics = {"size.tflite_bytes": 28416.0, "time.source_s": 3.0, "time.total_s": 4.0}
+    result = RunResult("mine", "d" * 64, ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, (gate,), run_id="abc")
+    console.show_result(result)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == ["mine: done, and a gate said no", f"model:  {tmp_path / 'model.tflite'}", "run ID: abc"]
+    assert [line.split() for line in lines[:3]] == [
+        ["size.tflite_bytes", "28,416", "B"],
+        ["time.total_s", "4.0", "s"],
+        ["gate", "target.flash_kb", "27.75", "of", "16:", "FAILED"],
+    ]
+
+
+def test_a_failed_run_points_to_its_log(capsys, tmp_path):
+    console.show_result(RunResult("mine", "d" * 64, ExitStatus.FAILED, tmp_path))
+    assert capsys.readouterr().out.splitlines() == [
+        "mine: failed",
+        f"log:    {tmp_path / 'converter.log'}",
+        "run ID: none (not tracked)",
+    ]
+
+
+def test_long_fixes_are_not_broken_over_lines(capsys):
+    fix = "'source.input_shapes={" + ",".join(f"input_{n}: [1,224,224,3]" for n in range(20)) + "}'"
+    console.show_problems([Problem("several", "source.input_shapes", fix)])
+    assert f"fix: {fix}\n" in capsys.readouterr().err

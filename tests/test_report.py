@@ -1,0 +1,67 @@
+"""The page of a run: complete, self-contained, and safe whatever a model's names hold."""
+
+import json
+from html.parser import HTMLParser
+
+from tflite_recipes import composition, report
+from tflite_recipes.state import Gate
+
+VOID = ("meta", "rect")
+
+
+class Checked(HTMLParser):
+    """Collects text and refuses what is not closed in order, and what would load or run something."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.text = [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        assert tag not in ("script", "link", "img", "iframe")
+        assert not any(name in ("src", "href") or name.startswith("on") for name, _ in attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag not in ("script", "link", "img", "iframe")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def page(folder, gates=(), warnings=(), verdict="passed", name="image"):
+    recipe = composition.compose("digits_integer_only")
+    tensor = {"shape": [None, 8], "dtype": "int8", "scale": 0.5, "zero_point": 3}
+    contract = {"inputs": [{"name": name, "source": tensor, "tflite": tensor}], "outputs": []}
+    (folder / "io_contract.json").write_text(json.dumps(contract))
+    (folder / "ops.json").write_text(json.dumps({"op_counts": {"CONV_2D": 2}, "tensor_dtypes": {"int8": 12}}))
+    metrics = {"size.tflite_bytes": 28416.0, "parity.sqnr_db": 42.36, "time.source_s": 5.4}
+    return report.render(recipe, metrics, gates, warnings, {"tflite_recipes.verdict": verdict}, folder)
+
+
+def test_it_holds_results_gates_warnings_contract_and_recipe(here):
+    gate = Gate("evaluation.max_drop", 0.05, 0.02, False)
+    text = " ".join(Checked(page(here, [gate], ["7 ops stayed float"], "gate failed")).text)
+    for part in ("28,416 B", "42.4 dB", "evaluation.max_drop", "failed", "7 ops stayed float", "CONV_2D", "int8 (?, 8)"):
+        assert part in text
+    assert "_target_: tflite_recipes.steps.source.DigitsSource" in text
+
+
+def test_names_from_a_model_are_text(here):
+    checked = Checked(page(here, warnings=["<script>alert(1)</script>"], name="<img src=x onerror=alert(1)>"))
+    assert "<script>alert(1)</script>" in "".join(checked.text)
+
+
+def test_the_longest_bar_is_the_largest_value():
+    plot = report.bars({"a": 1.0, "b": 4.0}, "B")
+    widths = [float(part.split("'")[0]) for part in plot.split("width='")[2:]]
+    assert widths[1] == 4 * widths[0]
+
+
+def test_nothing_to_show_is_said():
+    assert "nothing to show" in report.bars({}, "B")

@@ -1,0 +1,7 @@
+"""What a model file says about itself, read without TensorFlow or Keras, so that a wrong request is refused at once."""
+
+from tflite_recipes.model_files.digest import saved_model_bytes, sha256_of
+from tflite_recipes.model_files.keras_file import KerasFile, read_keras_file
+from tflite_recipes.model_files.saved_model import SignatureInfo, read_saved_model
+
+__all__ = ["KerasFile", "SignatureInfo", "read_keras_file", "read_saved_model", "saved_model_bytes", "sha256_of"]

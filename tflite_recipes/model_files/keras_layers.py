@@ -1,0 +1,48 @@
+"""Which layers in the config of a Keras model hold code, and which are custom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def walk(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every object in a config, in the order of the file, with the name of the layer it belongs to."""
+    stack: list[tuple[Any, str]] = [(tree, "")]
+    while stack:
+        node, owner = stack.pop()
+        if isinstance(node, dict):
+            class_name, config = node.get("class_name"), node.get("config")
+            if isinstance(class_name, str) and isinstance(config, dict):
+                name = config.get("name")
+                owner = name if isinstance(name, str) and name else owner or class_name
+            yield node, owner
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        stack.extend((child, owner) for child in reversed(list(children)))
+
+
+def holds_code(node: dict[str, Any]) -> bool:
+    """Loading this object would run code that stands in the file."""
+    class_name = node.get("class_name")
+    # With a module beside it, Keras also takes a dotted name such as `layers.Lambda`.
+    if isinstance(class_name, str) and class_name.rpartition(".")[2] in ("Lambda", "__lambda__"):
+        return True
+    if node.get("function_type") == "lambda":  # a subclass of Lambda, in Keras 2
+        return True
+    # A lambda outside of a Lambda layer, as both Kerases write it into HDF5: code, defaults, closure.
+    value = node.get("value") if len(node) == 1 else None
+    return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
+
+
+def is_custom(node: dict[str, Any]) -> bool:
+    """This object is of a class that Keras does not bring along."""
+    class_name = node.get("class_name")
+    if not isinstance(class_name, str) or class_name.startswith("__") or not isinstance(node.get("config"), dict):
+        return False
+    if "module" not in node:
+        return ">" in class_name
+    module = node["module"]
+    top = module.partition(".")[0] if isinstance(module, str) else ""
+    if top == "builtins":  # also where a class lands whose file was run without a module name
+        return bool(node.get("registered_name"))
+    return top not in ("keras", "tf_keras", "tensorflow")

@@ -1,0 +1,42 @@
+"""Fixing dynamic dimensions: `input_shapes` against the inputs that a model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tflite_recipes.errors import Problem
+from tflite_recipes.schema import near
+from tflite_recipes.state import TensorSpec
+
+# By input name; None leaves a dimension dynamic, the first is the batch.
+Shapes = dict[str, list[int | None]]
+
+
+def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Iterable[Problem]:
+    """What is wrong with `input_shapes`, against the model's own inputs where these are known."""
+    known = {spec.name: spec for spec in inputs or ()}
+    for name, shape in shapes.items():
+        key = f"source.input_shapes.{name}"
+        if any(size is not None and size < 1 for size in shape):
+            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key)
+        elif inputs is not None and name not in known:
+            listed = "; ".join(map(str, inputs))
+            better = (near(name, list(known)) or list(known) or ["NAME"])[0]
+            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(shape)}'"
+            yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
+        elif name in known and not _fits(shape, known[name].shape):
+            own = known[name]
+            fixed = [
+                own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)
+            ]
+            fixed += list(own.shape[len(fixed) :])
+            fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
+            yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
+
+
+def _compact(shape: Iterable[int | None]) -> str:
+    return "[" + ",".join("null" if size is None else str(size) for size in shape) + "]"
+
+
+def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(own) and all(o is None or s == o for s, o in zip(shape, own, strict=True))
