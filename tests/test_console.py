@@ -41,7 +41,9 @@ def test_a_failure_shows_the_end_of_the_log():
 def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
     gate = Gate("target.flash_kb", 27.75, 16.0, False)
     metrics = {"size.tflite_bytes": 28416.0, "time.source_s": 3.0, "time.total_s": 4.0}
-    result = RunResult("mine", "d" * 64, ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, (gate,), run_id="abc")
+    result = RunResult(
+        "mine", "d" * 64, ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, (gate,), run_id="abc"
+    )
     console.show_result(result)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3:] == ["mine: done, and a gate said no", f"model:  {tmp_path / 'model.tflite'}", "run ID: abc"]

@@ -47,7 +47,15 @@ def page(folder, gates=(), warnings=(), verdict="passed", name="image"):
 def test_it_holds_results_gates_warnings_contract_and_recipe(here):
     gate = Gate("evaluation.max_drop", 0.05, 0.02, False)
     text = " ".join(Checked(page(here, [gate], ["7 ops stayed float"], "gate failed")).text)
-    for part in ("28,416 B", "42.4 dB", "evaluation.max_drop", "failed", "7 ops stayed float", "CONV_2D", "int8 (?, 8)"):
+    for part in (
+        "28,416 B",
+        "42.4 dB",
+        "evaluation.max_drop",
+        "failed",
+        "7 ops stayed float",
+        "CONV_2D",
+        "int8 (?, 8)",
+    ):
         assert part in text
     assert "_target_: tflite_recipes.steps.source.DigitsSource" in text
 

@@ -50,11 +50,19 @@ class Problem:
         return asdict(self)
 
 
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def gist(error: BaseException) -> str:
-    """The line of an exception's message that tells most: its first, or the last of one that retells a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The line of an exception's message that tells most: its first, or the last of one that retells a traceback.
+
+    Keras puts where it happened first, and what happened, in bold, on the next line.
+    """
+    lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
+    if lines[0].startswith("Exception encountered when calling") and len(lines) > 1:
+        return f"{lines[0].removeprefix('Exception encountered when ')} {lines[1]}"
     return lines[-1] if lines[0].endswith("in user code:") else lines[0]
 
 

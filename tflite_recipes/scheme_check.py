@@ -24,7 +24,7 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         if inner:
             named = ", ".join(f"{t.name} ({t.dtype})" for t in inner[:5])
             what = f"integer only was asked, but {len(inner)} tensors are float: {named}"
-            problems.append(Problem(what, "optimization"))
+            problems.append(Problem(what, "optimization", "optimization=full_integer"))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
     if scheme == "int16x8" and not any(t.dtype == "int16" and not t.is_constant for t in tensors):

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.diagnosis import diagnose
+from tflite_recipes.errors import StepError
 from tflite_recipes.events import Reporter
+from tflite_recipes.state import TensorSpec
 
 _OPS = {
     "integer_only": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
@@ -24,7 +26,8 @@ _CALIBRATED = ("full_integer", "integer_only", "int16x8")
 class Request:
     """What the file is to be.
 
-    samples: arrays by input name, first axis samples; None where nothing is calibrated. batch: rows at a time.
+    samples: arrays by input name, first axis samples; None where nothing is calibrated. inputs: the
+    signature's. batch: rows at a time.
     """
 
     scheme: str
@@ -32,6 +35,7 @@ class Request:
     output_type: str
     per_channel: bool
     samples: Mapping[str, Any] | None
+    inputs: tuple[TensorSpec, ...] = ()
     batch: int = 1
 
 
@@ -54,7 +58,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
     try:
         data: bytes = converter.convert()
     except Exception as error:
-        raise StepError(_reason(error, request)) from error
+        raise StepError(diagnose(str(error), request.scheme, request.inputs)) from error
     reporter.progress("converting", 1, 1)
     return data
 
@@ -70,15 +74,3 @@ def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[t
         rows = slice(start, start + request.batch)
         yield signature, {name: np.asarray(array[rows]) for name, array in request.samples.items()}
         reporter.progress("calibration samples", start + request.batch, total)
-
-
-def _reason(error: Exception, request: Request) -> Problem:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = next((line for line in lines if "error:" in line or "not supported" in line), None)
-    what = telling or (lines[0] if lines else type(error).__name__)
-    if "error:" in what:
-        what = what.split("error:", 1)[1].strip()
-    fix = ""
-    if request.scheme == "integer_only" or request.scheme == "int16x8":
-        fix = "optimization=full_integer"
-    return Problem(f"the converter refused: {what[:600]}", "optimization", fix)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tflite_recipes.backend.models import Model
+from tflite_recipes.diagnosis import by_hand, open_sizes
 from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.state import TensorSpec
 
@@ -26,6 +27,7 @@ _STATEFUL = (
     "ResourceScatter",
     "ResourceStridedSliceAssign",
 )
+_LONGEST = 300
 _RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
 
 
@@ -49,7 +51,7 @@ def freeze(model: Model, folder: Path, variables: str) -> Frozen:
     try:
         traced = function.get_concrete_function(**specs)
     except Exception as error:
-        raise StepError(Problem(f"the model cannot be traced: {gist(error)}", "freeze")) from error
+        raise StepError(_untraceable(error, model.inputs)) from error
     outputs = tuple(
         TensorSpec(name, _shape(traced.structured_outputs[name]), traced.structured_outputs[name].dtype.name)
         for name in model.outputs
@@ -60,6 +62,14 @@ def freeze(model: Model, folder: Path, variables: str) -> Frozen:
     else:
         path = _save_frozen(traced, specs, folder, model)
     return Frozen(path, model.signature, model.inputs, outputs, because, _writes(_kinds(traced)))
+
+
+def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...]) -> Problem:
+    what = f"the model cannot be traced: {gist(error)[:_LONGEST]}"
+    if dynamic := open_sizes(inputs):
+        what += f"; sizes are open: {', '.join(map(str, dynamic))}"
+        return Problem(what, "source.input_shapes", "", by_hand(dynamic))
+    return Problem(what, "freeze")
 
 
 def _graph_name(name: str) -> str:

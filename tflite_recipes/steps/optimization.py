@@ -87,12 +87,13 @@ class Optimization:
         if self.scheme not in CALIBRATED:
             samples = None
         request = converter.Request(
-            self.scheme.name,
-            self.input_type.name,
-            self.output_type.name,
-            self.per_channel,
-            samples,
-            _batch(state, samples),
+            scheme=self.scheme.name,
+            input_type=self.input_type.name,
+            output_type=self.output_type.name,
+            per_channel=self.per_channel,
+            samples=samples,
+            inputs=state.inputs,
+            batch=_batch(state, samples),
         )
         path = state.workdir / "model.tflite"
         assert state.saved_model is not None
