@@ -20,7 +20,7 @@ from tflite_recipes.steps.optimization import Optimization, Scheme
 from tflite_recipes.steps.source import DigitsSource
 
 STEPS = "tflite_recipes.steps"
-few = settings(max_examples=40)
+few = settings(max_examples=25)
 OURS = ["source", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
 CONFIG = {
     "name": None,
@@ -172,9 +172,9 @@ def test_the_order_of_the_sections_does_not_matter(order):
 def test_the_yaml_is_a_recipe_that_inherits_the_base_and_the_choices():
     recipe = recipes.build(CONFIG, {"source": "digits", "mygroup": "opt"}, ["source"], [], "mine")
     text = recipe.to_yaml()
-    assert text.startswith(f"# mine, resolved; recipe digest {recipe.digest}\n")
+    assert text.startswith(f"# @package _global_\n# mine, resolved; recipe digest {recipe.digest}\n")
     content = yaml.safe_load(text)
-    assert content.pop("defaults") == ["/base", {"override /source": "digits"}, {"/mygroup": "opt"}, "_self_"]
+    assert content.pop("defaults") == ["/base", {"/mygroup": "opt"}, {"override /source": "digits"}, "_self_"]
     assert content == recipe.config
 
 
@@ -368,6 +368,7 @@ values = st.recursive(
 )
 
 
+@few
 @given(st.dictionaries(st.sampled_from(list(CONFIG)) | st.text(min_size=1), values, max_size=3))
 def test_any_config_is_built_or_refused_and_never_crashes(changes):
     try:

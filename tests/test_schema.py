@@ -18,8 +18,8 @@ from tflite_recipes import schema
 from tflite_recipes.errors import RequestError
 from tflite_recipes.schema import ExistingPath, within
 
-few = settings(max_examples=40)
-in_one_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=25)
+in_one_folder = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Colour(Enum):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +17,9 @@ from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
-from hydra import initialize
+from hydra import initialize_config_dir
 from hydra import main as hydra_main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -31,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes import catalog
 from tflite_recipes import recipe as recipes
-from tflite_recipes.errors import Problem, RequestError, assignment
+from tflite_recipes.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
 from tflite_recipes.resources import shipped
@@ -77,14 +80,17 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
     before = _search_path
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         recorded: dict[str, str] = {}
-        first = path.parent
+        first: tuple[Path, ...] = (path.parent,)
         if is_resolved(content):
             recorded = unfold(path, content, Path(folder))
-            first = Path(folder)
-        folders = tuple(dict.fromkeys((first, *catalog.places(config_dir))))
+            first = (Path(folder),)
+        elif path.suffix != ".yaml":  # which Hydra does not look for
+            shutil.copyfile(path, Path(folder) / f"{path.stem}.yaml")
+            first = (Path(folder), path.parent)
+        folders = tuple(dict.fromkeys((*first, *catalog.places(config_dir))))
         _search_path = folders
         try:
-            yield RecipeFile(name, first / path.name, folders, recorded)
+            yield RecipeFile(name, path, folders, recorded)
         finally:
             _search_path = before
 
@@ -105,14 +111,15 @@ def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = 
 def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None, sweep: bool = False) -> Prepared:
     """Compose and check a run, or every job of a sweep. Errors: RequestError; a problem that only some jobs of a sweep
     have names them."""
-    with opened(name, config_dir) as file, initialize(version_base="1.3", config_path=None):
+    with opened(name, config_dir) as file, initialize_config_dir(str(file.folders[0]), version_base="1.3"):
         latest, signs = _latest(overrides)
         jobs = _jobs(latest) if sweep else [latest]
+        request = _Request(file, signs, {} if len(jobs) > 1 else None)
         composed: list[Recipe] = []
         problems: dict[Problem, list[str]] = {}
         for job in jobs:
             try:
-                composed.append(_compose(file, job, signs))
+                composed.append(_compose(request, job))
             except RequestError as error:
                 for problem in dict.fromkeys(error.problems):
                     problems.setdefault(problem, []).append(" ".join(job))
@@ -131,6 +138,24 @@ def _key(text: str) -> str:
 TAKES_BACK, GONE, FREE = "takes back", "gone", "free"
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What the jobs of a request share. `signs` is as from `_latest`, and added to. `known` keeps what Hydra composed,
+    which takes it a tenth of a second, where there are several jobs."""
+
+    file: RecipeFile
+    signs: dict[str, str]
+    known: dict[tuple[str, ...], tuple[DictConfig | None, list[Problem]]] | None
+
+    def config(self, choices: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
+        """The recipe with these options, before any value is overridden, or what is wrong with them."""
+        if self.known is None:
+            return _hydra(self.file, choices)
+        if tuple(choices) not in self.known:
+            self.known[tuple(choices)] = _hydra(self.file, choices)
+        return copy.deepcopy(self.known[tuple(choices)])
+
+
 def _latest(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it: `~key` takes
     back what was asked before."""
@@ -140,12 +165,16 @@ def _latest(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     for text in overrides:
         key = _key(text)
         before = kept.pop(key, [])
-        stays: tuple[str, ...] = ("~",) if text.startswith("+") else ("+",)
-        if text.startswith("~") or loader.get_group_options(key.partition("@")[0]):
-            stays = ()
-        if text.startswith("~") and any(not earlier.startswith("~") for earlier in before):
-            signs[key] = TAKES_BACK
-        kept[key] = [*(earlier for earlier in before if earlier.startswith(stays)), text]
+        added = [earlier for earlier in before if earlier.startswith("+")]
+        deleted = [earlier for earlier in before if earlier.startswith("~")] if text.startswith("+") else []
+        if text.startswith("~"):
+            below = [other for other in kept if other.startswith(f"{key}.")]
+            before += [earlier for other in below for earlier in kept.pop(other)]
+            if any(not earlier.startswith("~") for earlier in before):
+                signs |= dict.fromkeys([key, *below], TAKES_BACK)
+        elif added and not text.startswith("+") and not loader.get_group_options(key.partition("@")[0]):
+            text = f"++{text}"
+        kept[key] = [*deleted, text]
     return [text for texts in kept.values() for text in texts], signs
 
 
@@ -169,57 +198,78 @@ def _jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices)]
 
 
-def _compose(file: RecipeFile, overrides: Sequence[str], signs: dict[str, str]) -> Recipe:
-    """Compose at once where all is well. Else with the group choices first, so that every other override can be held
-    against what is there, and all that is wrong is said. `signs` is as from `_latest`, and is added to."""
+def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
+    """Compose the options first, then hold every other override against what is there, so that all that is wrong is
+    said at once."""
     parsed, several, problems = _parse_all(overrides)
-    lines = [override.input_line or "" for override in parsed]
-    config, failed = _hydra(file, lines) if not problems and not several else (None, [])
-    if config is not None:
-        return _typed(config, file, overrides, [])
-    config, failed = _hydra(file, [])
-    if config is None:
-        raise RequestError([*problems, *failed])
     loader = GlobalHydra.instance().config_loader()
     groups = [override for override in parsed if loader.get_group_options(override.key_or_group)]
-    chosen, found, unclear = _choices(groups, dict(config.hydra.runtime.choices), signs)
-    problems += found
-    config, failed = _hydra(file, chosen)
+    groups = [override for override in groups if not isinstance(override.value(), dict)]
+    unclear: set[str] = set()
+    config, failed = request.config([override.input_line or "" for override in groups])
+    if config is None and groups:
+        bare, failed = request.config([])
+        if bare is not None:
+            chosen, found, unclear = _choices(groups, dict(bare.hydra.runtime.choices), request.signs)
+            problems += found
+            config, failed = request.config(chosen)
     if config is None:
         raise RequestError([*problems, *failed])
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    plain = _plain(config)
     problems += [_several(override, plain) for override in several]
-    accepted: list[str] = []
     for override in (override for override in parsed if override not in groups):
         group = override.key_or_group.partition(".")[0]
         if group in unclear:
             continue
-        line, problem = _against(override, plain, signs)
-        problems += [problem] if problem is not None else []
-        accepted += [line] if line and problem is None else []
-        if problem is not None and _target_of(group, plain) is None:
+        found = _apply(override, config, plain, request.signs)
+        problems += found
+        if found and _nothing_chosen(group, plain):
             unclear.add(group)
-    if accepted:
-        config, failed = _hydra(file, chosen + accepted)
-        problems += failed
-    try:
-        return _typed(config, file, overrides, problems)
-    except RequestError as error:
-        raise RequestError([p for p in error.problems if p in problems or p.where not in unclear]) from None
+        elif not found and not (override.input_line or "")[0].isalpha():
+            plain = _plain(config)  # a + or a ~ changed which keys there are
+    return _typed(config, request.file, overrides, problems, unclear)
 
 
-def _typed(config: DictConfig | None, file: RecipeFile, overrides: Sequence[str], problems: list[Problem]) -> Recipe:
-    """Type the composed config and add what is wrong with it to what is known already."""
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    return plain
+
+
+def _apply(override: Override, config: DictConfig, plain: dict[str, Any], signs: dict[str, str]) -> list[Problem]:
+    """Apply one override of a value as Hydra does, or say what is wrong with it."""
+    line, problem = _against(override, plain, signs)
+    accepted = _parsed(line) if problem is None and line else None
+    if accepted is None:
+        return [problem] if problem is not None else []
     try:
-        if config is None:
-            raise RequestError(problems)
-        choices = dict(config.hydra.runtime.choices)
-        built = build(config, choices, file.config_name, overrides, file.recorded)
+        ConfigLoaderImpl._apply_overrides_to_config([accepted], config)
+    except (HydraException, OmegaConfBaseException) as error:
+        fix = shlex.quote(line.lstrip("+")) if override.is_add() else ""
+        return [Problem(gist(error), override.key_or_group, fix)]
+    return []
+
+
+def _typed(
+    config: DictConfig, file: RecipeFile, overrides: Sequence[str], problems: list[Problem], unclear: set[str]
+) -> Recipe:
+    """Type the composed config, and add what is wrong with it to what is known already. Nothing is said of `unclear`
+    groups, whose options have to be chosen first."""
+    found: list[Problem] = []
+    try:
+        built = build(config, dict(config.hydra.runtime.choices), file.config_name, overrides, file.recorded)
     except RequestError as error:
-        raise RequestError([*problems, *(p for p in error.problems if p not in problems)]) from None
-    if problems:
-        raise RequestError(problems)
+        found = [problem for problem in error.problems if problem not in problems and problem.where not in unclear]
+    if problems or found:
+        raise RequestError([*problems, *map(_from_folder, found)])
     return built
+
+
+def _from_folder(problem: Problem) -> Problem:
+    """Hydra puts what it inherits from a folder under the folder's name, unless the file says otherwise."""
+    if not problem.what.startswith("unknown key") or not (Path("recipes") / problem.where).is_dir():
+        return problem
+    other = "write `# @package _global_` as the first line of the recipe that is inherited"
+    return Problem(f"a recipe in recipes/{problem.where} is inherited as a section", problem.where, "", (other,))
 
 
 def build(
@@ -298,7 +348,7 @@ def _arguments(arguments: list[str]) -> Iterator[None]:
 
 def complete(name: str, line: str) -> list[str]:
     """What may stand next on a command line of overrides, by Hydra's own completion."""
-    with opened(name) as file, initialize(version_base="1.3", config_path=None):
+    with opened(name) as file, initialize_config_dir(str(file.folders[0]), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         return [str(found) for found in DefaultCompletionPlugin(loader)._query(file.config_name, line)]
 
@@ -342,7 +392,7 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
 
 def _parsed(text: str) -> Override | None:
     try:
-        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_override(text)
+        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
     except HydraException:
         return None
 
@@ -396,15 +446,17 @@ def _option_problems(override: Override, there: Mapping[str, Any]) -> tuple[list
     return [], ""
 
 
-def _hydra(file: RecipeFile, overrides: list[str]) -> tuple[DictConfig | None, list[Problem]]:
+def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
     try:
-        return hydra_compose(file.config_name, overrides, return_hydra_config=True), []
+        return hydra_compose(file.config_name, list(overrides), return_hydra_config=True), []
     except RecursionError:
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]
     except (HydraException, OmegaConfBaseException) as error:
         telling = str(error).partition("Config search path")[0]
         text = " ".join(line.strip() for line in telling.splitlines() if line.strip())
-        return None, [Problem(text, file.name)]
+        missing = re.search(r"Could not (?:load|find) '/?([^']+)'", text)
+        similar = near(missing[1], list(catalog.list_recipes())) if missing else []
+        return None, [Problem(f"{text} Did you mean {' or '.join(similar)}?" if similar else text, file.name)]
 
 
 def _against(override: Override, plain: dict[str, Any], signs: dict[str, str]) -> tuple[str, Problem | None]:
@@ -438,7 +490,7 @@ def _unknown(override: Override, parts: list[str], depth: int, node: Any, plain:
     line, key = override.input_line or "", override.key_or_group
     known = [str(name) for name in node if name != TARGET] if isinstance(node, dict) else []
     section = ".".join(parts[:depth])
-    if len(parts) > 1 and parts[0] in catalog.list_groups() and _target_of(parts[0], plain) is None:
+    if len(parts) > 1 and _nothing_chosen(parts[0], plain):
         return _no_option(parts[0], parts[1], override)
     if depth and not isinstance(node, dict):
         return Problem(f"unknown key: {section} has no keys of its own", key, assignment(f"~{key}", ...))
@@ -467,9 +519,9 @@ def _likely(key: str, value: str) -> str:
     return next(iter(near(value, options)), options[0]) if options else value
 
 
-def _target_of(group: str, plain: Mapping[str, Any]) -> Any:
-    section = plain.get(group)
-    return section.get(TARGET) if isinstance(section, Mapping) else None
+def _nothing_chosen(group: str, config: Mapping[str, Any]) -> bool:
+    section = config.get(group)
+    return group in catalog.list_groups() and (not isinstance(section, Mapping) or section.get(TARGET) is None)
 
 
 def _no_option(group: str, name: str, override: Override) -> Problem:

@@ -59,12 +59,10 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """A recipe file that gives this recipe again, and still takes `group=option` overrides."""
-        defaults: list[Any] = ["/base"]
-        for group, option in self.choices.items():
-            known = group in self.base_groups
-            defaults.append({f"override /{group}" if known else f"/{group}": option})
-        defaults.append("_self_")
-        head = f"# {self.name}, resolved; recipe digest {self.digest}\n"
+        own = [{f"/{group}": option} for group, option in self.choices.items() if group not in self.base_groups]
+        base = [{f"override /{group}": self.choices[group]} for group in self.base_groups if group in self.choices]
+        defaults = ["/base", *own, *base, "_self_"]  # Hydra wants overrides behind all that is new
+        head = f"# @package _global_\n# {self.name}, resolved; recipe digest {self.digest}\n"
         text = yaml.safe_dump({"defaults": defaults}, sort_keys=False) + "\n"
         return head + text + yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
 

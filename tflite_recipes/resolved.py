@@ -37,5 +37,6 @@ def unfold(path: Path, content: dict[str, Any], folder: Path) -> dict[str, str]:
                 (folder / group / f"{AS_RESOLVED}.yaml").write_text(yaml.safe_dump(body.pop(group)), encoding="utf-8")
                 option = AS_RESOLVED
             defaults.append({key: option})
-    (folder / path.name).write_text(yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False)
+    (folder / f"{path.stem}.yaml").write_text(text, encoding="utf-8")
     return recorded
