@@ -1,10 +1,16 @@
 """The commands as users type them, but for those that need TensorFlow."""
 
 import hashlib
+import os
+import subprocess
+import sys
+from importlib.metadata import version
 
 import pytest
 import yaml
 from conftest import write
+
+from tflite_recipes import api, composition
 
 
 def test_without_a_command_it_says_what_to_do_next(cli):
@@ -14,18 +20,54 @@ def test_without_a_command_it_says_what_to_do_next(cli):
     assert cli("--help").out == answer.out
 
 
+def test_help_names_every_command_and_the_exit_statuses(cli):
+    out = cli("--help").out
+    assert all(f"\n    {name} " in out for name in ("run", "ls", "show", "check", "cp", "inspect"))
+    assert "exit status: 0 done; 1 a gate said no; 2 the request is wrong; 3 a step failed; 4 done but not" in out
+
+
+@pytest.mark.parametrize("command", ["run", "ls", "show", "check", "cp", "inspect"])
+def test_each_command_has_help(cli, command):
+    answer = cli(command, "--help")
+    assert answer.status == 0
+    assert answer.out.startswith(f"usage: tflite-recipes {command}")
+
+
 def test_version(cli):
-    assert cli("--version").out.startswith("tflite-recipes ")
+    assert cli("--version").out == f"tflite-recipes {version('tflite_recipes')}\n"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["runn", "x"], ["run"], ["show"], ["ls", "sorce"], ["run", "nope"], ["-sc", "install=zsh"]]
+    ("arguments", "what"),
+    [
+        (["chekc", "convert"], "there is no command 'chekc'; did you mean check?"),
+        (["frobnicate"], "there is no command 'frobnicate'; there are run, ls"),
+        (["run"], "no recipe"),
+        (["show"], "no recipe"),
+        (["inspect"], "no file"),
+        (["ls", "sorce"], "there is no group 'sorce'; there are source, pruning"),
+        (["ls", "source", "target"], "target is not known here"),
+        (["check", "convert", "--fast"], "--fast is not known here"),
+        (["check", "digits_interger_only"], "did you mean digits_integer_only"),
+        (["run", "nope"], "there is no recipe 'nope'; there are convert"),
+        (["check", "mine.yaml"], "there is no file 'mine.yaml'"),
+        (["run", "convert", "--config-dir", "nowhere"], "there is no folder nowhere"),
+        (["cp", "nothing"], "there is no recipe 'nothing'"),
+        (["cp", "convert", "mine.txt"], "mine.txt is not a .yaml file"),
+        (["-sc", "install=zsh"], "completion is for bash"),
+    ],
+    ids=" ".join,
 )
-def test_a_wrong_command_line_is_refused_without_a_traceback(cli, here, arguments):
+def test_a_wrong_command_line_is_refused_without_a_traceback(cli, here, arguments, what):
     answer = cli(*arguments)
-    assert answer.status == 2
-    assert answer.err
+    assert (answer.status, answer.out) == (2, "")
+    assert what in answer.err
     assert "Traceback" not in answer.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_wrong_command_is_said_right(cli):
+    assert "or: tflite-recipes check convert source=digits\n" in cli("chekc", "convert", "source=digits").err
 
 
 def test_ls(cli, here):
@@ -74,8 +116,42 @@ def test_check_says_all_at_once(cli, here):
         "source.epochs=0",
         "evaluation.max_drop=low",
     )
-    assert answer.status == 2
+    assert (answer.status, answer.out) == (2, "")
     assert len(answer.fixes) == 4
+
+
+@pytest.mark.parametrize("command", ["show", "check", "run"])
+def test_each_command_refuses_alike_and_leaves_nothing_behind(cli, here, command):
+    answer = cli(command, "digits_integer_only", "calibraton.samples=5", "freeze.variables=no", "calibration=none")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.fixes == [
+        "'~calibraton.samples' calibration.samples=5",
+        "freeze.variables=auto",
+        "calibration=digits",
+    ]
+    assert "or: calibration=npz calibration.path=FILE" in answer.err.splitlines()
+    assert answer.err.splitlines()[0].startswith("calibraton.samples: unknown key; did you mean calibration")
+    assert list(here.iterdir()) == []
+
+
+def test_a_fix_is_one_line_however_long(cli, here):
+    name = "a" * 300
+    (fix,) = cli("check", "digits_float", f"tracking.run_name=~{name}").fixes
+    assert fix == f"'tracking.run_name=\"~{name}\"'"
+
+
+def test_check_says_what_is_chosen_and_the_digest(cli, here):
+    answer = cli("check", "digits_float")
+    assert (answer.status, answer.err) == (0, "")
+    assert "nothing wrong with digits_float: source=digits, " in answer.out
+    assert composition.compose("digits_float").digest in answer.out
+
+
+def test_the_same_from_python(here):
+    assert api.check("digits_float") == ()
+    (problem,) = api.check("digits_float", ["source.epochs=0"])
+    assert problem.fix == "source.epochs=1"
+    assert api.compose("digits_float", ["source.epochs=2"]).steps[0].instance.epochs == 2
 
 
 def test_hydras_own_questions(cli_process, here):
@@ -96,3 +172,47 @@ def test_inspect_refuses_what_is_no_tflite(cli, here):
     write(here / "model.tflite", "not one")
     assert cli("inspect", "model.tflite").status == 2
     assert cli("inspect", "absent.tflite").status == 2
+
+
+@pytest.mark.parametrize("file", ["recipes/mine.yaml", "other/mine.yml"])
+def test_a_copy_runs_by_the_command_that_it_opens_with(cli, here, file):
+    assert cli("cp", "digits_float", file).status == 0
+    (command,) = (line for line in (here / file).read_text().splitlines() if "tflite-recipes run" in line)
+    recipe = command.split()[-1]
+    assert composition.compose(recipe).digest == composition.compose("digits_float").digest
+
+
+# What goes wrong on the way
+
+
+def test_an_interrupt_is_not_a_traceback(cli, here, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(composition, "compose", interrupted)
+    answer = cli("check", "convert")
+    assert (answer.status, answer.err) == (130, "")
+
+
+def test_a_traceback_comes_with_debug_only(cli, here, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(composition, "compose", broken)
+    answer = cli("check", "convert")
+    assert answer.status == 3
+    assert answer.err.splitlines()[0] == "ZeroDivisionError: by nothing"
+    with pytest.raises(ZeroDivisionError):
+        cli("check", "convert", "--debug")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = f"{sys.executable} -m tflite_recipes.cli show digits_float | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_works_in_any_locale(tmp_path, cli_process):
+    answer = cli_process("ls", "source", cwd=tmp_path, env={**os.environ, "LC_ALL": "C"})
+    assert answer.status == 0
+    assert answer.out.splitlines()[0].startswith("digits ")

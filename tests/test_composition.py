@@ -62,7 +62,7 @@ def model(here):
 
 # An example takes a second, so there are few of them, and a failure is shown as it was found.
 slow_examples = settings(
-    max_examples=4,
+    max_examples=3,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -118,8 +118,8 @@ def test_a_recipe_in_a_folder_that_is_not_global_says_what_to_write(here):
 
 def test_a_recipe_may_be_a_file_anywhere(here):
     path = write(here / "some where" / "mine.yml", "defaults: [/digits_float, _self_]\nsource: {seed: 5}\n")
-    assert compose(str(path)).digest == compose("some where/mine.yml").digest
-    assert compose(str(path)).config["source"]["seed"] == 5
+    assert compose("some where/mine.yml").config["source"]["seed"] == 5
+    assert compose(str(path.rename(here / "my recipe.v2.yaml"))).config["source"]["seed"] == 5
 
 
 def test_options_and_groups_of_the_users_own(here):
@@ -514,8 +514,8 @@ def test_a_sweep_is_checked_job_by_job(here):
 
 def test_sweeps_of_all_forms_are_expanded(here):
     types = ["optimization.input_type=float32", "optimization.output_type=float32"]
-    schemes = [config["optimization"]["scheme"] for config in expanded("optimization=glob(*)", *types)]
-    assert sorted(schemes) == ["dynamic_range", "float16", "full_integer", "int16x8", "integer_only", "none"]
+    schemes = [config["optimization"]["scheme"] for config in expanded("optimization=glob(*int*)", *types)]
+    assert sorted(schemes) == ["full_integer", "int16x8", "integer_only"]
     samples, shapes = "calibration.samples=range(1,10,3)", "source.input_shapes.image=[1,8,8,1],[2,8,8,1]"
     rates, sizes = "source.learning_rate=interval(0.001,0.1)", "target.flash_kb=choice(5,10)"
     found = expanded(samples, shapes, rates, sizes)
@@ -537,6 +537,9 @@ def test_a_bad_combination_is_refused_before_the_sweep_and_names_its_job(here):
 def test_what_is_wrong_with_every_job_is_said_once(here):
     (problem,) = wrong("digits_integer_only", "-m", "calibration.samples=5,6", "foo=1")
     assert (problem.where, problem.what) == ("foo", wrong("digits_integer_only", "foo=1")[0].what)
+    assert [problem.what for problem in wrong("convert", "steps=[source,source,freeze,optimization]")][0] == (
+        "no model is given"  # by either of the two, in the only job
+    )
     (problem,) = wrong("digits_integer_only", "-m", "source.seed=1,x", "source.epochs=1")
     assert problem.what == "'x' is not a whole number (in source.seed=x source.epochs=1)"
 

@@ -1,15 +1,31 @@
 """The YAML holds values only: its keys are the dataclass's fields, and each file says what it is."""
 
+import shlex
 from dataclasses import fields
 
 import pytest
 import yaml
 from conftest import REPOSITORY
 
-from tflite_recipes import catalog, schema
+from tflite_recipes import catalog, composition, schema
 
 OPTIONS = sorted((REPOSITORY / "conf").glob("*/*.yaml"))
 RECIPES = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
+
+
+def test_no_two_choices_are_one():
+    """Members of an Enum that share a value would be one member under two names."""
+    from enum import Enum
+    from importlib import import_module
+
+    kinds = {
+        kind
+        for path in (REPOSITORY / "tflite_recipes" / "steps").glob("*.py")
+        for kind in vars(import_module(f"tflite_recipes.steps.{path.stem}")).values()
+        if isinstance(kind, type) and issubclass(kind, Enum) and kind is not Enum
+    }
+    assert len(kinds) >= 5
+    assert all(len(kind) == len(kind.__members__) for kind in kinds)
 
 
 def name(path):
@@ -27,7 +43,9 @@ def test_keys_are_the_fields(path):
     if path.stem == "none" and target is None:
         assert values == {}
         return
-    assert list(values) == [field.name for field in fields(schema.load_target(target))]
+    kind = schema.load_target(target)
+    assert list(values) == [field.name for field in fields(kind)]
+    assert kind.__dataclass_params__.frozen
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=name)
@@ -45,7 +63,37 @@ def test_it_says_what_it_is_in_a_line(path):
     assert 10 <= len(text) < 100
 
 
+@pytest.mark.parametrize("path", OPTIONS, ids=name)
+def test_that_line_is_the_first(path):
+    assert path.read_text(encoding="utf-8").splitlines()[0] == f"# {catalog.describe(path)}"
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=name)
-def test_a_recipe_opens_with_the_command_that_runs_it(path):
+def test_a_recipe_opens_with_the_command_that_runs_it(path, here):
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert lines[1].startswith(f"# tflite-recipes run {path.stem}")
+    assert (lines[0], lines[2]) == ("# @package _global_", f"# {catalog.describe(path)}")
+    program, run, recipe, *arguments = shlex.split(lines[1].removeprefix("# "))
+    assert (program, run, recipe) == ("tflite-recipes", "run", path.stem)
+    if recipe != "convert":  # whose command names a file of the reader's
+        overrides = [argument for argument in arguments if argument != "-m"]
+        assert composition.prepare(recipe, overrides, sweep="-m" in arguments).recipes
+
+
+def test_only_options_named_none_stand_for_nothing():
+    empty = {name(path) for path in OPTIONS if yaml.safe_load(path.read_text(encoding="utf-8"))[schema.TARGET] is None}
+    # A float conversion and parity alone are something.
+    assert empty == {name(path) for path in OPTIONS if path.stem == "none"} - {"optimization/none", "evaluation/none"}
+
+
+def test_the_base_has_a_default_for_every_group_and_runs_them_in_order():
+    base = yaml.safe_load((REPOSITORY / "conf" / "base.yaml").read_text(encoding="utf-8"))
+    defaults = {
+        group: option for entry in base["defaults"] if isinstance(entry, dict) for group, option in entry.items()
+    }
+    ours = {group: option for group, option in defaults.items() if not group.startswith("override")}
+    assert ours.keys() == {path.parent.name for path in OPTIONS}
+    assert all(
+        option is None or REPOSITORY / "conf" / group / f"{option}.yaml" in OPTIONS for group, option in ours.items()
+    )
+    assert [group for group in ours if group != "tracking"] == base["steps"]
+    assert ours["source"] is None

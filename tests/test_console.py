@@ -33,8 +33,10 @@ def test_names_with_brackets_are_no_markup():
     ]
 
 
-def test_a_failure_shows_the_end_of_the_log():
-    lines = told(events.RunFinished("failed", 1.0, (Problem("it died", "source"),), "one\ntwo"))
+def test_a_death_shows_the_end_of_the_log():
+    problems = (Problem("it died", "source"),)
+    assert told(events.RunFinished("failed", 1.0, problems, "Traceback …")) == []
+    lines = told(events.RunFinished("failed", 1.0, problems, "one\ntwo", died=True))
     assert lines == ["the last lines of converter.log:", "  | one", "  | two"]
 
 

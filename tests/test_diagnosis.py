@@ -13,6 +13,7 @@ AT = (
 )
 FRAMES = (TensorSpec("frames", (None, 12, 6), "float32"),)
 IMAGE = (TensorSpec("image", (None, None, None, 3), "float32"),)
+FLOAT_IO = "optimization.input_type=float32 optimization.output_type=float32"
 NO_KERNEL = "'tf.{0}' op is neither a custom op nor a flex op"
 
 
@@ -37,7 +38,7 @@ def test_an_open_size_is_named_rather_than_the_op_that_it_breaks():
     assert "image (?, ?, ?, 3) float32" in problem.what
 
 
-@pytest.mark.parametrize(("scheme", "fix"), [("none", ""), ("integer_only", "optimization=full_integer")])
+@pytest.mark.parametrize(("scheme", "fix"), [("none", ""), ("integer_only", f"optimization=full_integer {FLOAT_IO}")])
 def test_anything_else_is_passed_on(scheme, fix):
     problem = diagnose("first\nerror: Quantization to 16x8-bit not yet supported for op: 'NEG'", scheme, FRAMES)
     assert problem.what == "the converter refused: Quantization to 16x8-bit not yet supported for op: 'NEG'"

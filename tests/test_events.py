@@ -37,7 +37,8 @@ BY_HINT: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def some(kind):
-    return st.builds(kind, **{name: BY_HINT[hint] for name, hint in get_type_hints(kind).items()})
+    hints = get_type_hints(kind).items()
+    return st.builds(kind, **{name: BY_HINT.get(hint, st.from_type(hint)) for name, hint in hints})
 
 
 @given(st.one_of([some(kind) for kind in events.Event.__subclasses__()]))

@@ -54,7 +54,7 @@ def test_one_number_a_sample_has_no_largest_class():
 
 
 def test_of_several_outputs_errors_are_over_all_and_the_rest_is_the_worst_ones():
-    source = {"near": np.array([[0.0, 10.0]]), "far": np.array([[1.0, 0.0]])}
+    source = {"far": np.array([[1.0, 0.0]]), "near": np.array([[0.0, 10.0]])}
     tflite = {"near": np.array([[0.0, 9.0]]), "far": np.array([[0.5, 1.0]])}
     found = parity.measure(source, tflite)
     assert found.max_abs_error == 1.0

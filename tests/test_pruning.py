@@ -61,6 +61,35 @@ def test_a_pattern_that_matches_nothing_is_an_error(here):
     assert "hidden" in result.problems[0].what
 
 
+@pytest.mark.parametrize("bad", [7, float("nan")])
+def test_labels_that_do_not_suit_are_named(here, bad):
+    keras_models.write("dense", here)
+    labels = np.array([0, 1, bad, 2] * 10, "float32")
+    np.savez("data.npz", x=np.zeros((40, 8), "float32"), labels=labels)
+    overrides = [
+        "source=keras",
+        "source.path=model.keras",
+        "pruning=constant",
+        "pruning.data=data.npz",
+        "tracking=none",
+    ]
+    result = api.run("convert", overrides, progress=False)
+    assert result.status == ExitStatus.REQUEST
+    assert "data.npz: label" in result.problems[0].what
+    assert "sample 2" in result.problems[0].what
+
+
+def test_a_schedule_that_outlasts_the_fine_tune_is_reported(here):
+    keras_models.write("dense", here)
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", x=rng.standard_normal((100, 8)).astype("float32"), labels=rng.integers(0, 3, 100))
+    overrides = ["source=keras", "source.path=model.keras", "pruning=polynomial_decay", "pruning.data=data.npz"]
+    late = api.run("convert", [*overrides, "pruning.begin_step=500", "tracking=none"], progress=False)
+    assert any("ends before the schedule" in warning for warning in late.warnings)
+    fine = api.run("convert", [*overrides, "pruning.frequency=1", "pruning.epochs=4", "tracking=none"], progress=False)
+    assert not fine.warnings
+
+
 def test_a_keras_2_model_is_refused(here):
     keras_models.write("keras2", here)
     overrides = ["source=keras", "source.path=model.h5", "pruning=constant", "pruning.epochs=0", "tracking=none"]

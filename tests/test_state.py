@@ -24,7 +24,8 @@ BY_HINT = {
     Path | None: st.none() | paths,
     tuple[TensorSpec, ...]: st.lists(specs).map(tuple),
 }
-states = st.builds(State, **{name: BY_HINT[hint] for name, hint in get_type_hints(State).items() if name != "model"})
+HINTS = {name: hint for name, hint in get_type_hints(State).items() if name != "model"}
+states = st.builds(State, **{name: BY_HINT.get(hint, st.from_type(hint)) for name, hint in HINTS.items()})
 
 
 @given(states)

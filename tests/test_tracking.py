@@ -132,6 +132,41 @@ def test_a_tracker_out_of_reach_loses_nothing(here):
     assert spooled[-1] == "RunFinished"
 
 
+def test_two_first_runs_at_once_are_both_tracked(here):
+    import subprocess
+    import sys
+
+    write(here / "make.py", FACTORY)
+    command = [sys.executable, "-m", "tflite_recipes.cli", "run", "convert", "source=factory"]
+    both = [subprocess.Popen([*command, "source.function=make.py:build"], stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    runs = mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+
+
+def test_a_terminal_that_closes_does_not_end_the_run(here):
+    import subprocess
+    import sys
+
+    write(here / "make.py", FACTORY)
+    command = f"{sys.executable} -m tflite_recipes.cli run convert source=factory source.function=make.py:build"
+    piped = f"set -o pipefail; {command} tracking=none | head -1"
+    done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(here.rglob("model.tflite"))) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_line_not_a_traceback(here, cli_process):
+    write(here / "make.py", FACTORY)
+    write(here / "taken", "a file")
+    answer = cli_process(
+        "run", "convert", "source=factory", "source.function=make.py:build", "hydra.run.dir=taken/out", cwd=here
+    )
+    assert answer.status == 2
+    assert "Traceback" not in answer.err
+    assert "taken" in answer.err
+
+
 def test_a_failed_gate_keeps_the_model_and_says_so(here):
     write(here / "make.py", FACTORY)
     result = small("target.flash_kb=0.5")

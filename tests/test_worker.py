@@ -46,6 +46,26 @@ def raises():
     raise KeyError("the weights were not there")
 
 
+def forks_and_dies():
+    import os, time
+    if os.fork() == 0:
+        time.sleep(300)
+        os._exit(0)
+    os.abort()
+
+
+def nan():
+    model = small()
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * float("nan"))
+    return model
+
+
+def nan_outputs():
+    import keras
+    i = keras.Input((4,), name="x")
+    return keras.Model(i, keras.ops.log(keras.layers.Dense(2, name="y")(i) * 0.0 - 1.0))
+
+
 def small():
     import keras
     print("printed by a factory")
@@ -66,9 +86,11 @@ def write_factories():
     write(Path("make.py"), FACTORIES)
 
 
-@pytest.mark.parametrize("function", ["dies", "sleeps", "eats"])
+@pytest.mark.parametrize("function", ["dies", "sleeps", "eats", "forks_and_dies"])
 def test_the_next_run_works_after_a_death(here, function):
-    limits = {"dies": [], "sleeps": ["worker.timeout_s=8"], "eats": ["worker.memory_gb=1.5"]}[function]
+    limits = {"dies": [], "sleeps": ["worker.timeout_s=8"], "eats": ["worker.memory_gb=1.5"], "forks_and_dies": []}[
+        function
+    ]
     result = run(function, *limits)
     assert result.status == ExitStatus.FAILED
     assert result.path is None
@@ -77,12 +99,28 @@ def test_the_next_run_works_after_a_death(here, function):
     (problem,) = result.problems
     expected = {
         "dies": ("SIGABRT", "source", ""),
+        "forks_and_dies": ("SIGABRT", "source", ""),
         "sleeps": ("8 s", "worker.timeout_s", "worker.timeout_s=16"),
         "eats": ("GiB", "worker.memory_gb", "worker.memory_gb=3"),
     }[function]
     assert expected[0] in problem.what
     assert (problem.where, problem.fix) == expected[1:]
     assert run("small").status == ExitStatus.DONE
+
+
+def test_nan_is_not_parity(here):
+    weights = run("nan")
+    assert weights.status == ExitStatus.REQUEST
+    assert "NaN" in weights.problems[0].what
+    outputs = run("nan_outputs")
+    assert outputs.status == ExitStatus.FAILED
+    assert "NaN" in outputs.problems[0].what
+
+
+def test_a_scheme_that_left_every_weight_float_is_reported(here):
+    result = run("small", "optimization=dynamic_range")
+    assert result.status == ExitStatus.DONE
+    assert any("no weight came out int8" in warning for warning in result.warnings)
 
 
 def test_what_a_model_prints_goes_to_the_log(here, capfd):

@@ -91,6 +91,6 @@ def _tracked(result: RunResult, run_id: str | None, failure: str | None, uri: st
     if failure is None:
         return replace(result, run_id=run_id)
     what = f"the run is not (wholly) tracked at {uri}: {failure}; its files and events are in {result.output_dir}"
-    problem = Problem(what, "tracking.uri", "tracking=none", ("tracking.uri=sqlite:///mlflow.db",))
+    problem = Problem(what, "tracking.uri", "tracking=none", ("tracking.uri=sqlite:///other.db",))
     status = ExitStatus.UNTRACKED if result.status == ExitStatus.DONE else result.status
     return replace(result, run_id=run_id, status=status, problems=(*result.problems, problem))

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         status = _dispatch(given)
     except RequestError as error:
@@ -86,7 +88,8 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if options.command == "run":
         return _run(options, rest)
     if rest:
-        raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "--help"))
+        ways = (f"tflite-recipes {options.command} --help",)
+        raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "", ways))
     command: Callable[[argparse.Namespace], ExitStatus] = options.function
     return command(options)
 
@@ -114,7 +117,7 @@ class _Parser(argparse.ArgumentParser):
     """Says near matches and exits with our status for a wrong request."""
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(Problem(message, self.prog, "--help"))
+        raise RequestError(Problem(message, self.prog, "", (f"{self.prog} --help",)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,7 +134,6 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     run = add("run", None, "run a recipe; with -m a sweep over comma-separated values")
-    run.epilog = "any other Hydra flag is passed on"
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for each combination of values")
     run.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="a folder of config groups of your own")
@@ -139,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-i", "--info", nargs="?", const="all", metavar="WHAT", help="print Hydra's own information")
     run.add_argument("-p", "--package", metavar="KEY", help="with --cfg: this part only")
     run.add_argument("--resolve", action="store_true", help="with --cfg: interpolations resolved")
+    run.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="group=option or group.key=value")
     ls = add("ls", _ls, "list recipes, or the options of a group")
     ls.add_argument("group", nargs="?", metavar="GROUP")
@@ -170,7 +173,7 @@ def _ls(options: argparse.Namespace) -> ExitStatus:
     if options.group not in groups:
         similar = near(options.group, list(groups))
         what = f"there is no group {options.group!r}; there are {', '.join(groups)}"
-        raise RequestError(Problem(what, "ls", similar[0] if similar else ""))
+        raise RequestError(Problem(what, "ls", "", tuple(f"tflite-recipes ls {name}" for name in similar)))
     show_listing({name: catalog.describe(path) for name, path in groups[options.group].items()})
     return ExitStatus.DONE
 
@@ -197,7 +200,8 @@ def _cp(options: argparse.Namespace) -> ExitStatus:
     source = catalog.find(options.recipe)
     target: Path = options.file or Path("recipes") / source.name
     if target.suffix not in (".yaml", ".yml"):
-        raise RequestError(Problem(f"{target} is not a .yaml file", "FILE", f"{options.recipe} {target}.yaml"))
+        other = f"tflite-recipes cp {options.recipe} {target}.yaml"
+        raise RequestError(Problem(f"{target} is not a .yaml file", "FILE", "", (other,)))
     text = source.read_text(encoding="utf-8")
     own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
     text = text.replace(f"tflite-recipes run {source.stem}", own, 1)
@@ -207,7 +211,8 @@ def _cp(options: argparse.Namespace) -> ExitStatus:
             stream.write(text)
     except FileExistsError:
         what = f"{target} exists already, and is left as it is"
-        raise RequestError(Problem(what, "FILE", f"{options.recipe} {target.with_stem(f'{target.stem}_2')}")) from None
+        other = f"tflite-recipes cp {options.recipe} {target.with_stem(f'{target.stem}_2')}"
+        raise RequestError(Problem(what, "FILE", "", (other,))) from None
     print(f"{target}: yours to change; run it with: {own}")
     return ExitStatus.DONE
 
@@ -224,6 +229,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
     from tflite_recipes import api, composition
 
     flags = [text for text in rest if text.startswith("-")]
+    if flags:
+        what = f"{' '.join(flags)} is not known here"
+        raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
     overrides = [*options.overrides, *(text for text in rest if not text.startswith("-"))]
     if options.config_dir is not None:
         if not options.config_dir.is_dir():
@@ -247,15 +255,16 @@ def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
 def _questions(options: argparse.Namespace) -> list[str]:
     """Hydra's flags that ask about the config instead of running it."""
     asked = [f"--{name}={value}" for name in ("cfg", "info", "package") if (value := getattr(options, name))]
-    return [*asked, *(["--resolve"] if options.resolve else [])]
+    return [*asked, *(f"--{name.replace('_', '-')}" for name in ("resolve", "hydra_help") if getattr(options, name))]
 
 
 def _finish(result: RunResult) -> ExitStatus:
     from tflite_recipes.console import show_problems, show_result
 
-    sys.stdout.flush()
-    show_problems(result.problems)
-    show_result(result)
+    with contextlib.suppress(BrokenPipeError):  # nobody reads on; the run is done all the same
+        sys.stdout.flush()
+        show_problems(result.problems)
+        show_result(result)
     return result.status
 
 

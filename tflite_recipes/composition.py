@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -329,12 +330,28 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                 problems = error.problems
             task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
 
-        with _arguments(["tflite-recipes", "--config-name", config_name, *arguments]):
+        with _arguments(["tflite-recipes", "--config-name", config_name, *arguments]), _raising():
             try:
                 hydra_main(version_base="1.3", config_path=None)(job)()
             except SystemExit as leaving:  # Hydra's own errors end with 1, which is a gate's answer here
                 if leaving.code:
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
+            except Exception as error:
+                raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+
+
+@contextlib.contextmanager
+def _raising() -> Iterator[None]:
+    """Have Hydra raise its errors, which it would print with a traceback."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,12 +27,19 @@ _OUTCOMES = {
 }
 
 
+class _Console(RichConsole):
+    """Goes on in silence when its reader has gone (`| head`): what is being done is not for its eyes alone."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def rich_console(stream: TextIO | None = None) -> RichConsole:
     """Plain text where nobody looks on: no colours, no wrapping of what may be parsed or pasted."""
     target = stream or sys.stdout
     if target.isatty():
-        return RichConsole(file=target, highlight=False)
-    return RichConsole(file=target, highlight=False, width=160, no_color=True, soft_wrap=True)
+        return _Console(file=target, highlight=False)
+    return _Console(file=target, highlight=False, width=160, no_color=True, soft_wrap=True)
 
 
 class Console:
@@ -94,12 +102,12 @@ class Console:
         last = self._last
         if last is not None:
             detail = f"  {last.detail}" if last.detail else ""
-            count = f" {last.done}/{last.total}" if last.total > 1 else ""
+            count = f" {last.done}/{last.total}" if last.what != "converting" else ""
             self.say(f"  {last.what}{count}{detail}")
         self._bar, self._task, self._what, self._last = None, None, "", None
 
     def _failure(self, event: events.RunFinished) -> None:
-        if event.log_tail:
+        if event.log_tail and event.died:
             self.say(f"the last lines of {LOG}:", "dim")
             for line in event.log_tail.splitlines():
                 self.say(f"  | {line}", "dim")
@@ -134,7 +142,7 @@ def show_result(result: RunResult) -> None:
     out.print(f"{result.recipe}: {outcome}", markup=False)
     if result.path:
         out.print(f"model:  {result.path}", markup=False, soft_wrap=True)
-    elif result.output_dir.exists():
+    elif result.status is ExitStatus.FAILED:
         out.print(f"log:    {result.output_dir / LOG}", markup=False, soft_wrap=True)
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
 

@@ -206,8 +206,8 @@ def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
 
 
 def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: float, high: float) -> dict[str, Any]:
-    """Seeded uniform samples for each input, (samples, …): integers for integer inputs, within their type; words of
-    five letters for text inputs. Dynamic sizes are taken as 1."""
+    """Seeded uniform samples for each input, (samples, …): whole numbers in low…high for integer inputs, within their
+    type; words of five letters for text inputs. Dynamic sizes are taken as 1."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -222,7 +222,7 @@ def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: 
         elif np.dtype(spec.dtype).kind in "iu":
             limits = np.iinfo(spec.dtype)
             least = min(max(int(low), limits.min), limits.max)
-            arrays[spec.name] = rng.integers(least, max(min(int(high), limits.max), least + 1), shape, spec.dtype)
+            arrays[spec.name] = rng.integers(least, max(min(int(high), limits.max), least), shape, spec.dtype, True)
         else:
             arrays[spec.name] = rng.uniform(low, high, shape).astype(spec.dtype)
     return arrays

@@ -36,7 +36,8 @@ def diagnose(message: str, scheme: str, inputs: tuple[TensorSpec, ...]) -> Probl
     if _NO_KERNEL in telling:
         op = found[1] if found else reason
         return Problem(f"LiteRT has no kernel for {op}{place}", "optimization")
-    fix = "optimization=full_integer" if scheme in ("integer_only", "int16x8") else ""
+    float_io = "optimization.input_type=float32 optimization.output_type=float32"
+    fix = f"optimization=full_integer {float_io}" if scheme in ("integer_only", "int16x8") else ""
     return Problem(f"the converter refused: {reason.strip()[:_LONGEST]}{place}", "optimization", fix)
 
 

@@ -112,12 +112,13 @@ class StepFinished(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """`outcome` is done, gate, failed or killed."""
+    """`outcome` is done, gate, failed or killed; `died`: for the death of the worker."""
 
     outcome: str
     seconds: float
     problems: tuple[Problem, ...] = ()
     log_tail: str = ""
+    died: bool = False
 
 
 class Listener(Protocol):

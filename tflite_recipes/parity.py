@@ -18,7 +18,9 @@ _INFINITY = 3.4028234663852886e38
 class Parity:
     """Over all outputs: the largest and the mean absolute error; of the worst output: cosine similarity, signal to
     quantization noise ratio in dB, and the share of samples whose largest class agrees (None where no output has
-    several classes). `relative_error` is the largest error over the range of its output."""
+    several classes). `relative_error` is the largest error over the range of its output. `finite`: the file's outputs
+    are, where the source's are. `nan_in_source`: the share of the source's outputs that are NaN; they count for nothing
+    else."""
 
     max_abs_error: float
     mean_abs_error: float
@@ -28,6 +30,7 @@ class Parity:
     relative_error: float
     worst_output: str
     finite: bool
+    nan_in_source: float = 0.0
 
     def metrics(self) -> dict[str, float]:
         """By tracking name."""
@@ -49,10 +52,11 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
     """
     largest, total, count = 0.0, 0.0, 0
     cosine, sqnr, agreement = 1.0, _MOST_DB, None
-    relative, worst, finite = -1.0, "", True
+    relative, worst, finite, nans = -1.0, "", True, 0
     for name, values in source.items():
         s = np.asarray(values, "float64").reshape(len(values), -1)
         t = np.asarray(tflite[name], "float64").reshape(len(values), -1)
+        nans += int(np.isnan(s).sum())
         finite = finite and bool(np.isfinite(t[np.isfinite(s)]).all())
         s, t = (np.nan_to_num(values, posinf=_INFINITY, neginf=-_INFINITY) for values in (s, t))
         error = np.abs(s - t)
@@ -65,7 +69,8 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
         if s.shape[1] > 1:
             same = float((s.argmax(axis=1) == t.argmax(axis=1)).mean())
             agreement = same if agreement is None else min(agreement, same)
-    return Parity(largest, total / max(count, 1), cosine, sqnr, agreement, max(relative, 0.0), worst, finite)
+    mean, missing = total / max(count, 1), nans / max(count, 1)
+    return Parity(largest, mean, cosine, sqnr, agreement, max(relative, 0.0), worst, finite, missing)
 
 
 def _cosine(s: Any, t: Any) -> float:

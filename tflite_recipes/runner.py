@@ -17,7 +17,7 @@ from tflite_recipes.errors import ExitStatus, Problem, RecipeError
 from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.schema import TARGET
 from tflite_recipes.state import Gate, State
-from tflite_recipes.worker import WorkerPool
+from tflite_recipes.worker import WorkerDied, WorkerPool
 
 SPOOL = "events.jsonl"
 LOG = "converter.log"
@@ -55,7 +55,7 @@ class Spool:
 
     def __init__(self, output_dir: Path, listeners: Sequence[events.Listener]) -> None:
         self._file = (output_dir / SPOOL).open("a", encoding="utf-8")
-        self._listeners = listeners
+        self._listeners = list(listeners)
         self.output_dir = output_dir
         self.metrics: dict[str, float] = {}
         self.tags: dict[str, str] = {}
@@ -82,8 +82,11 @@ class Spool:
         if not isinstance(event, events.Progress):
             self._file.write(json.dumps(events.to_json(event)) + "\n")
             self._file.flush()
-        for listener in self._listeners:
-            listener(event)
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:  # a closed terminal, say; the events are on disk
+                self._listeners.remove(listener)
 
     def _take(self, path: Path) -> Path:
         """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
@@ -103,6 +106,7 @@ class _End:
     outcome: str
     status: ExitStatus
     problems: tuple[Problem, ...] = ()
+    died: bool = False
 
 
 _VERDICTS = {"done": "passed", "gate": "gate failed", "failed": "failed"}
@@ -140,7 +144,7 @@ def _attempt(recipe: Recipe, spool: Spool, pool: WorkerPool, started: float) -> 
         with _scratch(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, scratch, spool, pool, started), spool)
     except RecipeError as error:
-        return _End("failed", error.status, _placed(error, spool.step))
+        return _End("failed", error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
     except OSError as error:  # a full disk, a folder that may not be written
         return _End("failed", ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),))
     passed = all(gate.passed for gate in spool.gates)
@@ -159,7 +163,7 @@ def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
     if log.exists():
         spool.tell(events.ArtifactKept(str(log)))
     tail = _tail(log) if end.status is ExitStatus.FAILED else ""
-    spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail))
+    spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail, end.died))
     spool.close()
 
 

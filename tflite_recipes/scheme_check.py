@@ -39,6 +39,16 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         raise StepError(problems)
 
 
+def left_float(file: TFLiteFile, scheme: str) -> str:
+    """What to say of a file none of whose weights has the type that its scheme is for, else ""."""
+    wanted = {"dynamic_range": "int8", "float16": "float16"}.get(scheme)
+    constants = [t for graph in file.subgraphs for t in graph.tensors if t.is_constant]
+    if wanted is None or any(tensor.dtype == wanted for tensor in constants):
+        return ""
+    reason = ": the converter leaves weights of fewer than 1,024 elements float" if scheme == "dynamic_range" else ""
+    return f"{scheme} was asked, and no weight came out {wanted}{reason}"
+
+
 def _at_the_edge(file: TFLiteFile, tensor: Tensor) -> bool:
     edges = [(graph.inputs, graph.outputs) for graph in file.subgraphs if tensor in graph.tensors]
     return any(tensor.index in inputs or tensor.index in outputs for inputs, outputs in edges)

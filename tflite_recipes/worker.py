@@ -26,6 +26,10 @@ _POLL_S = 0.1
 _GIB = 1024**3
 
 
+class WorkerDied(StepError):
+    """The process that owns TensorFlow died; the end of its log is all that it can say."""
+
+
 class Worker:
     """One child process in a session of its own. Its raw output goes to the log of the job that it works on; what it
     prints before its first job is only kept for the case that it dies of it.
@@ -80,15 +84,18 @@ class Worker:
         try:
             os.write(self._jobs, (json.dumps(job) + "\n").encode())
         except BrokenPipeError:
-            raise StepError(self._death(job)) from None
+            raise WorkerDied(self._death(job)) from None
         while True:
             try:
                 message = self._heard.get(timeout=_POLL_S)
             except queue.Empty:
+                if not self.alive and self._heard.empty():
+                    # What it forked may hold its end of the pipe open for ever.
+                    raise WorkerDied(self._death(job)) from None
                 self._enforce(limits, started)
                 continue
             if message is None:
-                raise StepError(self._death(job))
+                raise WorkerDied(self._death(job))
             self._begun = True
             if "event" in message:
                 tell(events.from_json(message))
@@ -103,11 +110,11 @@ class Worker:
         if limits.timeout_s is not None and time.monotonic() - started > limits.timeout_s:
             self.kill()
             what = f"ended after {limits.timeout_s:g} s, the time that it was given"
-            raise StepError(Problem(what, "worker.timeout_s", f"worker.timeout_s={2 * limits.timeout_s:g}"))
+            raise WorkerDied(Problem(what, "worker.timeout_s", f"worker.timeout_s={2 * limits.timeout_s:g}"))
         if limits.memory_gb is not None and (used := self._memory()) > limits.memory_gb * _GIB:
             self.kill()
             what = f"ended at {used / _GIB:.2f} GiB of memory, over the {limits.memory_gb:g} that it was given"
-            raise StepError(Problem(what, "worker.memory_gb", f"worker.memory_gb={2 * limits.memory_gb:g}"))
+            raise WorkerDied(Problem(what, "worker.memory_gb", f"worker.memory_gb={2 * limits.memory_gb:g}"))
 
     def _memory(self) -> int:
         """Resident bytes of the child and its own children."""
@@ -119,6 +126,8 @@ class Worker:
 
     def _death(self, job: Mapping[str, Any]) -> Problem:
         code = self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         if not self._begun:
             self._early.seek(0)
             with Path(job["log"]).open("ab") as log:

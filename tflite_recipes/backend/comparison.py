@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tflite_recipes import parity
 from tflite_recipes.backend import runtime
-from tflite_recipes.errors import Problem, RequestError, StepError
+from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
-from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.labels import class_numbers, targets
+from tflite_recipes.state import State
 
 _BATCH = 32
 
@@ -46,6 +47,10 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
         stateful=state.stateful,
     )
     measured = parity.measure(*_numeric(source, tflite))
+    if measured.nan_in_source == 1.0:
+        raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
+    if measured.nan_in_source:
+        reporter.warn(f"{measured.nan_in_source:.1%} of the source's outputs are NaN, and are not compared")
     reporter.measure(measured.metrics())
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
@@ -86,35 +91,19 @@ def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> d
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def score(outputs: Outputs, labels: Any, metric: str, specs: tuple[TensorSpec, ...], file: str) -> Scores:
-    """The metric of both, on the first output. Errors: RequestError where the labels do not suit it."""
-    name = specs[0].name
-    source, tflite = np.asarray(outputs.source[name], "float64"), np.asarray(outputs.tflite[name], "float64")
+def score(outputs: Outputs, labels: Any, metric: str, name: str, file: str) -> Scores:
+    """The metric of both, on the output `name`. Errors: RequestError where the labels do not suit it."""
+    source, tflite = (np.asarray(side[name], "float64") for side in (outputs.source, outputs.tflite))
     if metric == "accuracy":
-        return Scores(_accuracy(source, labels, file), _accuracy(tflite, labels, file))
-    labels = np.asarray(labels, "float64")
-    if labels.size != source.size:
-        what = f"{file}: labels of shape {labels.shape} do not suit {metric} of the output {name} {source.shape}"
-        raise RequestError(Problem(what, "evaluation.labels"))
+        wide = source.reshape(len(source), -1).shape[1]
+        wanted = class_numbers(labels, wide, len(source), file, "evaluation.labels")
+        return Scores(_accuracy(source, wanted), _accuracy(tflite, wanted))
+    wanted = targets(labels, source.shape, file, "evaluation.labels")
     power = 1 if metric == "mean_absolute_error" else 2
-    errors = [np.abs(values - labels.reshape(values.shape)) ** power for values in (source, tflite)]
-    return Scores(float(errors[0].mean()), float(errors[1].mean()))
+    return Scores(*(float((np.abs(values - wanted) ** power).mean()) for values in (source, tflite)))
 
 
-def _accuracy(values: Any, labels: Any, file: str) -> float:
+def _accuracy(values: Any, classes: Any) -> float:
     flat = values.reshape(len(values), -1)
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == flat.shape[1] and flat.shape[1] > 1:
-        labels = labels.argmax(axis=1)  # one-hot
-    labels = labels.reshape(-1)
-    if len(labels) != len(flat) or labels.dtype.kind not in "iufb":
-        raise RequestError(
-            Problem(f"{file}: {len(labels)} labels ({labels.dtype}) for {len(flat)} samples", "evaluation.labels")
-        )
-    if flat.shape[1] == 1:
-        return float(((flat[:, 0] > 0.5) == (labels > 0.5)).mean())
-    if labels.max(initial=0) >= flat.shape[1] or labels.min(initial=0) < 0:
-        first = int(np.argmax((labels >= flat.shape[1]) | (labels < 0)))
-        what = f"{file}: label {labels[first]} of sample {first} is none of the output's {flat.shape[1]} classes"
-        raise RequestError(Problem(what, "evaluation.labels"))
-    return float((flat.argmax(axis=1) == labels).mean())
+    chosen = flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0.5)
+    return float((chosen == classes).mean())

@@ -66,11 +66,12 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
 def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[tuple[str, dict[str, Any]]]:
     """One sample at a time, by signature and input name: a list of arrays would be bound by position.
 
-    A model whose batch is fixed above 1 gets that many rows at a time.
+    A model whose batch is fixed above 1 gets that many rows at a time, the last of them those that end the data.
     """
     assert request.samples is not None
     total = len(next(iter(request.samples.values())))
-    for start in range(0, total - request.batch + 1, request.batch):
+    for start in range(0, total, request.batch):
+        start = min(start, total - request.batch)
         rows = slice(start, start + request.batch)
         yield signature, {name: np.asarray(array[rows]) for name, array in request.samples.items()}
         reporter.progress("calibration samples", start + request.batch, total)

@@ -52,9 +52,15 @@ class Model:
 
 
 def enter(state: State, model: Model, sha256: str | None = None) -> State:
-    """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights."""
+    """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights.
+
+    Errors: RequestError for weights that are NaN or infinite.
+    """
     variables = variables_of(model)
     count = sum(int(np.prod(v.shape)) for v in variables)
+    broken = [v.name for v in variables if not np.isfinite(np.asarray(v.numpy(), "float32")).all()]
+    if broken:
+        raise RequestError(Problem(f"the model's weights hold NaN or infinities: {', '.join(broken[:5])}", "source"))
     return replace(state, model=model, source_sha256=sha256 or digest(model), parameters=count, inputs=model.inputs)
 
 

@@ -14,6 +14,7 @@ from tflite_recipes.backend.models import input_structure
 from tflite_recipes.backend.training import TellEpochs
 from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.events import Reporter
+from tflite_recipes.labels import class_numbers, targets
 
 
 @dataclass
@@ -73,6 +74,11 @@ class _Prune(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._masked, self._settings, self._total, self._step = masked, settings, total, 0
 
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        for masked in self._masked:
+            masked.update(self._settings.sparsity_at(0, self._total))
+            masked.apply()
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._step += 1
         due = self._step % self._settings.frequency == 0
@@ -90,7 +96,7 @@ def prune(model: Any, settings: Any, samples: Mapping[str, Any] | None, reporter
     """
     masked = [_Masked(kernel, np.ones(kernel.shape, "float32")) for kernel in kernels(model, settings.layers)]
     keras.utils.set_random_seed(settings.seed)
-    split = _split(model, samples, settings) if samples is not None else None
+    split = _split(model, _checked(model, samples, settings), settings) if samples is not None else None
     if split is not None:
         _compile(model, settings)
         _measure(model, split, "before", reporter)
@@ -104,6 +110,23 @@ def prune(model: Any, settings: Any, samples: Mapping[str, Any] | None, reporter
     zeros = sum(int((m.variable.numpy() == 0).sum()) for m in masked)
     total = sum(int(np.prod(m.variable.shape)) for m in masked)
     reporter.measure({"pruning.sparsity": zeros / max(total, 1)})
+
+
+def _checked(model: Any, samples: Mapping[str, Any], settings: Any) -> Mapping[str, Any]:
+    """The samples with labels that suit the loss and the model's output. Errors: RequestError."""
+    if len(model.outputs) > 1:
+        names = ", ".join(model.output_names)
+        what = f"the fine-tune has one array of labels, and the model has several outputs: {names}"
+        raise RequestError(Problem(what, "pruning.data", "pruning.data=null pruning.epochs=0"))
+    labels, file, where = samples["labels"], str(settings.data), "pruning.data"
+    rows, shape = len(labels), model.outputs[0].shape[1:]
+    if settings.loss.name in ("sparse_categorical_crossentropy", "binary_crossentropy") and len(shape) == 1:
+        checked = class_numbers(labels, shape[-1], rows, file, where)
+        if settings.loss.name == "binary_crossentropy":
+            checked = np.asarray(labels, "float32").reshape(rows, -1)
+    else:
+        checked = targets(labels, (rows, *shape), file, where).astype("float32")
+    return {**samples, "labels": checked}
 
 
 @dataclass(frozen=True)
@@ -146,9 +169,15 @@ def _measure(model: Any, split: _Split, when: str, reporter: Reporter) -> None:
 
 
 def _fine_tune(model: Any, masked: list[_Masked], split: _Split, settings: Any, reporter: Reporter) -> None:
-    steps = -(-len(split.train_y) // settings.batch_size)
+    total = -(-len(split.train_y) // settings.batch_size) * settings.epochs
+    reached = settings.sparsity_at(total - total % settings.frequency, total)
+    if settings.final_sparsity - reached > 1e-6:
+        reporter.warn(
+            f"the fine-tune of {total} steps ends before the schedule does, at a sparsity of {reached:.2f}: the rest "
+            "is pruned without training after it (pruning.epochs, pruning.end_step, pruning.frequency)"
+        )
     callbacks = [
-        _Prune(masked, settings, steps * settings.epochs),
+        _Prune(masked, settings, total),
         TellEpochs(reporter, "pruning epochs", settings.epochs),
     ]
     inputs = _structured(model, split.train_x)

@@ -24,6 +24,11 @@ def _finish(state: State, reporter: Reporter, arrays: Mapping[str, Any], source:
     reporter.keep(str(path))
     reporter.tag({"tflite_recipes.calibration_sha256": manifest["sha256"]})
     reporter.used("calibration", "calibration", manifest["sha256"], source, manifest["samples"])
+    for name, values in manifest["inputs"].items():
+        if "min" in values and values["min"] == values["max"]:
+            reporter.warn(
+                f"every value of the calibration input {name!r} is {values['min']:g}: it says nothing of ranges"
+            )
     reporter.progress("calibration samples read", manifest["samples"], manifest["samples"])
     return replace(state, calibration=folder)
 
@@ -97,4 +102,4 @@ def digits_problems(steps: Mapping[str, Any], group: str) -> Iterable[Problem]:
     if not fits:
         listed = "; ".join(map(str, inputs))
         what = f"the digits are {digits.INPUT}, the model takes {listed}"
-        yield Problem(what, group, f"{group}=npz {group}.path=FILE")
+        yield Problem(what, group, f"{group}=FILE.npz" if "." in group else f"{group}=npz {group}.path=FILE")

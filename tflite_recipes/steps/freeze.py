@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, unique
 
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import State
 
 
+@unique
 class Variables(Enum):
     """What becomes of the model's variables."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import datasets
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tflite_recipes.tflite_file import TFLiteFile
 
 
+@unique
 class Scheme(Enum):
     """Quantization schemes."""
 
@@ -28,6 +29,7 @@ class Scheme(Enum):
     int16x8 = "int16 activations, int8 weights"
 
 
+@unique
 class IOType(Enum):
     """Types that a TFLite model's inputs and outputs can be given."""
 
@@ -110,6 +112,8 @@ class Optimization:
         reporter.measure(scheme_check.size_metrics(state.workdir / "model.tflite", state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
+        if missing := scheme_check.left_float(file, self.scheme.name):
+            reporter.warn(missing)
         floats = tflite_file.float_operators(file)
         if self.scheme in CALIBRATED and floats:
             named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +16,15 @@ from tflite_recipes.state import State
 from tflite_recipes.steps.calibration import digits_problems
 
 
+@unique  # members of one value would be one member
 class Loss(Enum):
     """What the fine-tune minimizes."""
 
     sparse_categorical_crossentropy = "integer labels"
     categorical_crossentropy = "one-hot labels"
     binary_crossentropy = "labels 0 and 1"
-    mean_squared_error = "labels of the output's own shape"
-    mean_absolute_error = "labels of the output's own shape"
+    mean_squared_error = "labels of the output's own shape, squared differences"
+    mean_absolute_error = "labels of the output's own shape, absolute differences"
 
 
 class Pruning:

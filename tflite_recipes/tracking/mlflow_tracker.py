@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
+import json
 import os
 import queue
 import subprocess
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,20 @@ def client(uri: str) -> Any:
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri)
+    with alone(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextlib.contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Let nobody else set up the same SQLite file meanwhile: two first runs at once would spoil its schema."""
+    if not uri.startswith("sqlite"):
+        yield
+        return
+    place = hashlib.sha256(f"{os.path.abspath('.')}|{uri}".encode()).hexdigest()[:16]
+    with open(os.path.join(tempfile.gettempdir(), f"tflite_recipes_{place}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def experiment_id(mlflow_client: Any, name: str) -> str:
@@ -57,7 +74,9 @@ def start_parent(settings: MlflowSettings, recipe: str, overrides: list[str]) ->
     """A sweep's parent run, made before its jobs are launched."""
     mlflow_client = client(settings.uri)
     tags = {f"{PREFIX}.recipe": recipe, f"{PREFIX}.version": version(), "mlflow.runName": f"{recipe} sweep"}
-    run = mlflow_client.create_run(experiment_id(mlflow_client, settings.experiment), tags={**settings.tags, **tags})
+    with alone(settings.uri):
+        experiment = experiment_id(mlflow_client, settings.experiment)
+    run = mlflow_client.create_run(experiment, tags={**settings.tags, **tags})
     for override in overrides:
         key, _, value = override.partition("=")
         with contextlib.suppress(Exception):
@@ -145,9 +164,11 @@ class MlflowTracker:
         }
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
+        with alone(settings.uri):
+            experiment = experiment_id(self._client, settings.experiment)
         if commit := _git_commit():
             tags[f"{PREFIX}.git_commit"] = commit
-        run = self._client.create_run(experiment_id(self._client, settings.experiment), int(event.at * 1e3), tags)
+        run = self._client.create_run(experiment, int(event.at * 1e3), tags)
         self.run_id = run.info.run_id
         self._batch(params={**event.choices, **_flat(event.config)})
         self._output_dir = Path(event.output_dir)
@@ -191,8 +212,7 @@ class MlflowTracker:
     def _dataset(self, event: events.DatasetUsed) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        profile = f'{{"num_rows": {event.samples}}}'
-        source = f'{{"uri": "{event.source}"}}'.replace("\\", "/")
+        profile, source = json.dumps({"num_rows": event.samples}), json.dumps({"uri": event.source})
         dataset = Dataset(event.name, event.sha256[:36], "local", source, None, profile)
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", event.context)])])
 
