@@ -537,9 +537,8 @@ def test_a_bad_combination_is_refused_before_the_sweep_and_names_its_job(here):
 def test_what_is_wrong_with_every_job_is_said_once(here):
     (problem,) = wrong("digits_integer_only", "-m", "calibration.samples=5,6", "foo=1")
     assert (problem.where, problem.what) == ("foo", wrong("digits_integer_only", "foo=1")[0].what)
-    assert [problem.what for problem in wrong("convert", "steps=[source,source,freeze,optimization]")][0] == (
-        "no model is given"  # by either of the two, in the only job
-    )
+    # by either of the two, in the only job
+    assert wrong("convert", "steps=[source,source,freeze,optimization]")[0].what == "no model is given"
     (problem,) = wrong("digits_integer_only", "-m", "source.seed=1,x", "source.epochs=1")
     assert problem.what == "'x' is not a whole number (in source.seed=x source.epochs=1)"
 

@@ -85,7 +85,7 @@ def test_the_wheel_carries_config_and_recipes_inside_the_package(wheel: Path) ->
 def test_the_package_in_use_is_the_wheels(installed: Installed) -> None:
     file = Path(installed.python("import tflite_recipes; print(tflite_recipes.__file__)"))
     assert file.is_relative_to(installed.bin.parent)
-    assert str(REPOSITORY) not in installed.python("import sys; print(sys.path)")
+    assert str(REPOSITORY) not in installed.python("import sys; print(*sys.path, sep='\\n')").splitlines()
 
 
 def test_recipes_are_listed_and_checked(installed: Installed) -> None:

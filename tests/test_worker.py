@@ -155,6 +155,21 @@ def test_edited_code_is_run_as_it_is_now(here):
     assert widths == [4 * (4 * 2 + 2), 4 * (7 * 2 + 2)]
 
 
+def test_a_module_of_the_same_name_in_another_folder_is_another(here, monkeypatch):
+    code = "def build():\n    import keras\n    i = keras.Input(({width},), name='x')\n"
+    code += "    return keras.Model(i, keras.layers.Dense(2)(i))\n"
+    sizes = []
+    for width in (4, 7):
+        folder = here / str(width)
+        write(folder / "same_name.py", code.replace("{width}", str(width)))
+        monkeypatch.chdir(folder)
+        result = api.run(
+            "convert", ["source=factory", "source.function=same_name:build", "tracking=none"], progress=False
+        )
+        sizes.append(int(result.metrics["size.float_bytes"]))
+    assert sizes == [4 * (4 * 2 + 2), 4 * (7 * 2 + 2)]
+
+
 def test_a_converter_that_crashes(here):
     """A real SIGSEGV: int8 of an LSTM with a fixed batch."""
     keras_models.write("sequential_lstm", here)

@@ -259,7 +259,8 @@ def _typed(
     try:
         built = build(config, dict(config.hydra.runtime.choices), file.config_name, overrides, file.recorded)
     except RequestError as error:
-        found = [problem for problem in error.problems if problem not in problems and problem.where not in unclear]
+        said = {problem.where for problem in problems} | unclear
+        found = [problem for problem in error.problems if problem.where not in said]
     if problems or found:
         raise RequestError([*problems, *map(_from_folder, found)])
     return built
@@ -409,9 +410,10 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
 
 def _parsed(text: str) -> Override | None:
     try:
-        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
+        override = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
     except HydraException:
         return None
+    return override if override.key_or_group else None
 
 
 def _choices(
@@ -448,9 +450,9 @@ def _option_problems(override: Override, there: Mapping[str, Any]) -> tuple[list
     if override.is_delete():
         return ([] if key in there else [Problem("the recipe has no such group", key)]), ""
     for one in option if isinstance(option, list) else [option]:
-        if one is None or str(one) in known:
+        if one in known:
             continue
-        similar = near(str(one), offered)
+        similar = [str(one)] if str(one) in known else near(str(one), offered)
         hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
         fix = assignment(f"{sign}{key}", (similar or offered)[0]) if offered else ""
         return [Problem(f"there is no option {one!r}; {hint}", key, fix)], fix if similar else ""
@@ -468,7 +470,7 @@ def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | Non
         return hydra_compose(file.config_name, list(overrides), return_hydra_config=True), []
     except RecursionError:
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: an option that is no text
         telling = str(error).partition("Config search path")[0]
         text = " ".join(line.strip() for line in telling.splitlines() if line.strip())
         missing = re.search(r"Could not (?:load|find) '/?([^']+)'", text)

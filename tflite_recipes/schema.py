@@ -70,10 +70,19 @@ def load_target(target: str) -> Any:
     return getattr(module, name)
 
 
+_own_folder = ""
+
+
 def _load_module(name: str) -> types.ModuleType:
-    # A console script does not have the working directory on its path, where users keep their modules.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    # A console script does not have the working directory on its path, where users keep their modules. One of an
+    # earlier run in another folder must not be found instead.
+    global _own_folder
+    here = str(Path.cwd())
+    if here != _own_folder and _own_folder in sys.path:
+        sys.path.remove(_own_folder)
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)
+        _own_folder = here
     return importlib.import_module(name)
 
 

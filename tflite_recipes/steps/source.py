@@ -32,7 +32,7 @@ class Source:
             inputs = self.inputs()
         except RequestError:
             return None  # said by `problems`
-        if inputs is None:
+        if inputs is None or any(shape_problems(self.input_shapes, inputs)):
             return None
         return tuple(
             TensorSpec(spec.name, tuple(self.input_shapes.get(spec.name, spec.shape)), spec.dtype) for spec in inputs
