@@ -103,7 +103,7 @@ def test_arrays_of_different_length_are_refused(here):
 
 def test_a_missing_label_array_is_fixed_by_the_one_that_is_there(here):
     np.savez("data.npz", image=np.zeros((3, 4)), classes=np.zeros(3, "int64"))
-    (problem,) = datasets.npz_problems("data.npz", (IMAGE,), "evaluation.path", None, ("labels",))
+    (problem,) = datasets.npz_problems("data.npz", (IMAGE,), "evaluation.path", ("labels",))
     assert problem.what == "data.npz has no array 'labels'; it has image (3, 4) float64, classes (3) int64"
     assert problem.fix == "evaluation.labels=classes"
 

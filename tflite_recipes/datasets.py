@@ -61,7 +61,6 @@ def npz_problems(
     path: str,
     inputs: tuple[TensorSpec, ...] | None,
     where: str,
-    samples: int | None = None,
     extra: tuple[str, ...] = (),
 ) -> Iterable[Problem]:
     """What the headers of a `.npz` already tell: inputs that are missing, misshaped or empty.
@@ -134,7 +133,7 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
     """The arrays of the inputs (and `extra` ones), checked and cast to the inputs' dtypes. Errors: RequestError."""
     import numpy as np
 
-    problems = list(npz_problems(str(path), inputs, where, None, extra))
+    problems = list(npz_problems(str(path), inputs, where, extra))
     if problems:
         raise RequestError(problems)
     arrays: dict[str, Any] = {}

@@ -43,7 +43,7 @@ class NpzCalibration:
     seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        yield from datasets.npz_problems(self.path, steps["source"].shaped_inputs(), "calibration.path", self.samples)
+        yield from datasets.npz_problems(self.path, steps["source"].shaped_inputs(), "calibration.path")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         arrays = datasets.load_npz(Path(self.path), state.inputs, "calibration.path")

@@ -59,7 +59,7 @@ class NpzEvaluation:
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         inputs = steps["source"].shaped_inputs()
-        yield from datasets.npz_problems(self.path, inputs, "evaluation.path", self.samples, (self.labels,))
+        yield from datasets.npz_problems(self.path, inputs, "evaluation.path", (self.labels,))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         arrays = datasets.load_npz(Path(self.path), state.inputs, "evaluation.path", (self.labels,))

@@ -27,13 +27,21 @@ class Loss(Enum):
     mean_absolute_error = "labels of the output's own shape, absolute differences"
 
 
+@dataclass(frozen=True)
 class Pruning:
     """What both schedules share. `sparsity_at(step, total)` is the share of zeros wanted at a training step."""
 
-    final_sparsity: float
+    final_sparsity: Annotated[float, within(gt=0, lt=1)]
+    frequency: Annotated[int, within(ge=1)]
     layers: list[str]
     data: str | None
-    epochs: int
+    epochs: Annotated[int, within(ge=0)]
+    batch_size: Annotated[int, within(ge=1)]
+    learning_rate: Annotated[float, within(gt=0)]
+    loss: Loss
+    from_logits: bool
+    validation_split: Annotated[float, within(ge=0, lt=1)]
+    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         if type(steps["source"]).__name__ == "SavedModelSource":
@@ -52,7 +60,7 @@ class Pruning:
                 yield Problem(f"there is no {self.data}", "pruning.data", "pruning.data=FILE.npz")
                 return
             inputs = steps["source"].shaped_inputs()
-            yield from datasets.npz_problems(self.data, inputs, "pruning.data", None, ("labels",))
+            yield from datasets.npz_problems(self.data, inputs, "pruning.data", ("labels",))
 
     def sparsity_at(self, step: int, total: int) -> float:
         raise NotImplementedError
@@ -78,18 +86,6 @@ class Pruning:
 class ConstantPruning(Pruning):
     """One sparsity from the first step on."""
 
-    final_sparsity: Annotated[float, within(gt=0, lt=1)]
-    frequency: Annotated[int, within(ge=1)]
-    layers: list[str]
-    data: str | None
-    epochs: Annotated[int, within(ge=0)]
-    batch_size: Annotated[int, within(ge=1)]
-    learning_rate: Annotated[float, within(gt=0)]
-    loss: Loss
-    from_logits: bool
-    validation_split: Annotated[float, within(ge=0, lt=1)]
-    seed: Annotated[int, within(ge=0, lt=2**32)]
-
     def sparsity_at(self, step: int, total: int) -> float:
         return self.final_sparsity
 
@@ -102,20 +98,9 @@ class PolynomialDecayPruning(Pruning):
     """
 
     initial_sparsity: Annotated[float, within(ge=0, lt=1)]
-    final_sparsity: Annotated[float, within(gt=0, lt=1)]
     power: Annotated[float, within(gt=0)]
     begin_step: Annotated[int, within(ge=0)]
     end_step: Annotated[int | None, within(ge=1)]
-    frequency: Annotated[int, within(ge=1)]
-    layers: list[str]
-    data: str | None
-    epochs: Annotated[int, within(ge=0)]
-    batch_size: Annotated[int, within(ge=1)]
-    learning_rate: Annotated[float, within(gt=0)]
-    loss: Loss
-    from_logits: bool
-    validation_split: Annotated[float, within(ge=0, lt=1)]
-    seed: Annotated[int, within(ge=0, lt=2**32)]
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
