@@ -113,9 +113,9 @@ def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None,
     """Compose and check a run, or every job of a sweep. Errors: RequestError; a problem that only some jobs of a sweep
     have names them."""
     with opened(name, config_dir) as file, initialize_config_dir(str(file.folders[0]), version_base="1.3"):
-        latest, signs = _latest(overrides)
+        latest = _latest(overrides)
         jobs = _jobs(latest) if sweep else [latest]
-        request = _Request(file, signs, {} if len(jobs) > 1 else None)
+        request = _Request(file, set(), {} if len(jobs) > 1 else None)
         composed: list[Recipe] = []
         problems: dict[Problem, list[str]] = {}
         for job in jobs:
@@ -126,26 +126,20 @@ def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None,
                     problems.setdefault(problem, []).append(" ".join(job))
     if problems:
         raise RequestError([_in_job(problem, where, len(jobs)) for problem, where in problems.items()])
-    lines = [f"++{text}" if signs.get(_key(text)) == FREE else text for text in latest]
-    return Prepared(tuple(composed), tuple(text for text in lines if signs.get(_key(text)) != GONE))
+    return Prepared(tuple(composed), tuple(f"++{text}" if _key(text) in request.free else text for text in latest))
 
 
 def _key(text: str) -> str:
     return text.partition("=")[0].lstrip("+~")
 
 
-# What becomes of an override whose key is here: it takes an earlier one back; it did, and there is nothing else to
-# delete; its key is a new entry of a free mapping (an input's name, an argument).
-TAKES_BACK, GONE, FREE = "takes back", "gone", "free"
-
-
 @dataclass(frozen=True)
 class _Request:
-    """What the jobs of a request share. `signs` is as from `_latest`, and added to. `known` keeps what Hydra composed,
-    which takes it a tenth of a second, where there are several jobs."""
+    """What the jobs of a request share. `free` collects the keys that are new entries of a free mapping (an input's
+    name, an argument). `known` keeps what Hydra composed, which takes it a tenth of a second, for several jobs."""
 
     file: RecipeFile
-    signs: dict[str, str]
+    free: set[str]
     known: dict[tuple[str, ...], tuple[DictConfig | None, list[Problem]]] | None
 
     def config(self, choices: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
@@ -157,26 +151,28 @@ class _Request:
         return copy.deepcopy(self.known[tuple(choices)])
 
 
-def _latest(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it: `~key` takes
-    back what was asked before."""
+def _latest(overrides: Sequence[str]) -> list[str]:
+    """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it; and `~key` takes
+    back what was asked of the key and of those below it. Only where nothing was asked does it delete."""
     loader = GlobalHydra.instance().config_loader()
     kept: dict[str, list[str]] = {}
-    signs: dict[str, str] = {}
+    taken_back: set[str] = set()
     for text in overrides:
         key = _key(text)
-        before = kept.pop(key, [])
-        added = [earlier for earlier in before if earlier.startswith("+")]
-        deleted = [earlier for earlier in before if earlier.startswith("~")] if text.startswith("+") else []
+        is_group = bool(loader.get_group_options(key.partition("@")[0]))
         if text.startswith("~"):
-            below = [other for other in kept if other.startswith(f"{key}.")]
-            before += [earlier for other in below for earlier in kept.pop(other)]
-            if any(not earlier.startswith("~") for earlier in before):
-                signs |= dict.fromkeys([key, *below], TAKES_BACK)
-        elif added and not text.startswith("+") and not loader.get_group_options(key.partition("@")[0]):
-            text = f"++{text}"
-        kept[key] = [*deleted, text]
-    return [text for texts in kept.values() for text in texts], signs
+            asked = {other for other in kept if f"{other}.".startswith(f"{key}.") and kept[other] != [f"~{other}"]}
+            for other in asked:
+                del kept[other]
+            taken_back |= asked
+            if key not in taken_back and (is_group or not asked):
+                kept[key] = [text]
+            continue
+        before = kept.pop(key, [])
+        deleted = [other for other in before if other.startswith("~")] if text.startswith("+") else []
+        added = any(other.startswith("+") for other in before) and not text.startswith("+")
+        kept[key] = [*deleted, f"++{text}" if added and not is_group else text]
+    return [text for texts in kept.values() for text in texts]
 
 
 def _in_job(problem: Problem, jobs: list[str], total: int) -> Problem:
@@ -211,7 +207,7 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
     if config is None and groups:
         bare, failed = request.config([])
         if bare is not None:
-            chosen, found, unclear = _choices(groups, dict(bare.hydra.runtime.choices), request.signs)
+            chosen, found, unclear = _choices(groups, dict(bare.hydra.runtime.choices))
             problems += found
             config, failed = request.config(chosen)
     if config is None:
@@ -222,7 +218,7 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
         group = override.key_or_group.partition(".")[0]
         if group in unclear:
             continue
-        found = _apply(override, config, plain, request.signs)
+        found = _apply(override, config, plain, request.free)
         problems += found
         if found and _nothing_chosen(group, plain):
             unclear.add(group)
@@ -236,11 +232,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _apply(override: Override, config: DictConfig, plain: dict[str, Any], signs: dict[str, str]) -> list[Problem]:
+def _apply(override: Override, config: DictConfig, plain: dict[str, Any], free: set[str]) -> list[Problem]:
     """Apply one override of a value as Hydra does, or say what is wrong with it."""
-    line, problem = _against(override, plain, signs)
-    accepted = _parsed(line) if problem is None and line else None
-    if accepted is None:
+    line, problem = _against(override, plain, free)
+    accepted = _parsed(line)
+    if problem is not None or accepted is None:
         return [problem] if problem is not None else []
     try:
         ConfigLoaderImpl._apply_overrides_to_config([accepted], config)
@@ -416,9 +412,7 @@ def _parsed(text: str) -> Override | None:
     return override if override.key_or_group else None
 
 
-def _choices(
-    overrides: Sequence[Override], there: Mapping[str, Any], signs: dict[str, str]
-) -> tuple[list[str], list[Problem], set[str]]:
+def _choices(overrides: Sequence[Override], there: Mapping[str, Any]) -> tuple[list[str], list[Problem], set[str]]:
     """The choices of options that can be made, what is wrong with the others, and their groups. A wrong option's best
     match stands in for it, so that what else is wrong is said too."""
     chosen: list[str] = []
@@ -426,10 +420,6 @@ def _choices(
     unclear: set[str] = set()
     for override in overrides:
         line = override.input_line or ""
-        key = _key(line)
-        if override.is_delete() and key not in there and signs.get(key) == TAKES_BACK:
-            signs[key] = GONE
-            continue
         found, likely = _option_problems(override, there)
         problems += found
         if not found:
@@ -437,7 +427,7 @@ def _choices(
         elif likely:
             chosen += shlex.split(likely)
         else:
-            unclear.add(key)
+            unclear.add(_key(line))
     return chosen, problems, unclear
 
 
@@ -478,8 +468,8 @@ def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | Non
         return None, [Problem(f"{text} Did you mean {' or '.join(similar)}?" if similar else text, file.name)]
 
 
-def _against(override: Override, plain: dict[str, Any], signs: dict[str, str]) -> tuple[str, Problem | None]:
-    """The override's line as Hydra takes it ("" for none), and what is wrong with its key."""
+def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple[str, Problem | None]:
+    """The override's line as Hydra takes it, and what is wrong with its key."""
     line, key = override.input_line or "", override.key_or_group
     if override.is_add() or override.is_force_add():
         return line, None
@@ -490,17 +480,17 @@ def _against(override: Override, plain: dict[str, Any], signs: dict[str, str]) -
             node = node[int(part)]
         elif isinstance(node, dict) and part in node:
             node = node[part]
-        elif signs.get(key) == TAKES_BACK:
-            signs[key] = GONE
-            return "", None
         elif isinstance(node, dict) and depth >= 2 and TARGET not in node and parts[0] not in ("hydra", "worker"):
-            signs[key] = FREE  # input_shapes, arguments, tags
+            free.add(key)  # input_shapes, arguments, tags
             return f"++{line}", None
         else:
             return line, _unknown(override, parts, depth, node, plain)
     if isinstance(node, dict) and isinstance(override.value(), dict) and len(parts) > 1:
-        signs[key] = FREE
+        free.add(key)
         return f"++{line}", None
+    if isinstance(node, dict) and len(parts) == 1 and not (override.is_delete() or isinstance(override.value(), dict)):
+        what = f"is a section with keys of its own: {', '.join(map(str, node))}"
+        return line, Problem(what, key, assignment(f"~{key}", ...))
     return line, None
 
 

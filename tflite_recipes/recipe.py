@@ -97,7 +97,7 @@ def build(
 
 def _worker(section: Any) -> tuple[Any, list[Problem]]:
     if not isinstance(section or {}, Mapping):
-        return None, [Problem(f"{section!r} is not a section with keys", "worker", "worker.timeout_s=null")]
+        return None, [Problem(f"{section!r} is not a section with keys", "worker", assignment("~worker", ...))]
     return schema.build(WorkerLimits, section or {}, "worker")
 
 

@@ -131,7 +131,8 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     for f in fields(kind):
         key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
         if f.name not in values:
-            fix = assignment(f"+{key}", _example(hint, marks))
+            optional = type(None) in get_args(hint)
+            fix = assignment(f"+{key}", None if optional else _example(hint, marks))
             problems.append(Problem("is missing from the recipe", key, fix))
             continue
         if values[f.name] == "???":
