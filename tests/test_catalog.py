@@ -153,3 +153,15 @@ def test_every_shipped_file_can_be_read():
     for folder in ("conf", "recipes"):
         for path in shipped(folder).rglob("*.yaml"):
             assert catalog.read(path)
+
+
+def test_builtin_is_ours_whatever_lies_in_a_folder_of_that_name(here):
+    """A checkout of this repository has recipes/builtin/ itself."""
+    from tflite_recipes import composition
+
+    write(here / "recipes" / "builtin" / "digits_float.yaml", "# @package _global_\ndefaults: [/base]\nname: mine\n")
+    write(here / "recipes" / "mine.yaml", "defaults: [builtin/digits_float, _self_]\n")
+    assert not any(name.startswith("builtin/") for name in catalog.list_recipes())
+    ours = composition.compose("digits_float").digest
+    assert composition.compose("builtin/digits_float").digest == ours
+    assert composition.compose("mine").digest == ours

@@ -23,11 +23,13 @@ def places(config_dir: Path | None = None) -> list[Path]:
 
 
 def list_recipes() -> dict[str, Path]:
-    """Recipes by name, the user's own first; a user's file shadows ours of the same name."""
+    """Recipes by name, the user's own first; a user's file shadows ours of the same name. `builtin/` is ours alone."""
     found: dict[str, Path] = {}
     own = Path("recipes").resolve()
     for path in sorted(own.rglob("*.yaml")) if own.is_dir() and own != shipped("recipes") else ():
-        found[path.relative_to(own).with_suffix("").as_posix()] = path
+        name = path.relative_to(own).with_suffix("").as_posix()
+        if not name.startswith(f"{BUILTIN}/"):
+            found[name] = path
     for path in sorted((shipped("recipes") / BUILTIN).glob("*.yaml")):
         found[f"{BUILTIN}/{path.stem}" if path.stem in found else path.stem] = path
     return found

@@ -88,7 +88,8 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
         elif path.suffix != ".yaml":  # which Hydra does not look for
             shutil.copyfile(path, Path(folder) / f"{path.stem}.yaml")
             first = (Path(folder), path.parent)
-        folders = tuple(dict.fromkeys((*first, *catalog.places(config_dir))))
+        # Ours come before all others here, because `builtin/NAME` always means ours; nothing else lies in that folder.
+        folders = tuple(dict.fromkeys((shipped("recipes").resolve(), *first, *catalog.places(config_dir))))
         _search_path = folders
         try:
             yield RecipeFile(name, path, folders, recorded)
@@ -202,12 +203,13 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
     loader = GlobalHydra.instance().config_loader()
     groups = [override for override in parsed if loader.get_group_options(override.key_or_group)]
     groups = [override for override in groups if not isinstance(override.value(), dict)]
-    unclear: set[str] = set()
-    config, failed = request.config([override.input_line or "" for override in groups])
-    if config is None and groups:
+    chosen, found, unclear = _chosen(groups)
+    problems += found
+    config, failed = request.config(chosen)
+    if config is None and chosen:
         bare, failed = request.config([])
         if bare is not None:
-            chosen, found, unclear = _choices(groups, dict(bare.hydra.runtime.choices))
+            chosen, found = _placed(chosen, dict(bare.hydra.runtime.choices))
             problems += found
             config, failed = request.config(chosen)
     if config is None:
@@ -412,47 +414,60 @@ def _parsed(text: str) -> Override | None:
     return override if override.key_or_group else None
 
 
-def _choices(overrides: Sequence[Override], there: Mapping[str, Any]) -> tuple[list[str], list[Problem], set[str]]:
-    """The choices of options that can be made, what is wrong with the others, and their groups. A wrong option's best
-    match stands in for it, so that what else is wrong is said too."""
-    chosen: list[str] = []
+def _chosen(overrides: Sequence[Override]) -> tuple[list[str], list[Problem], set[str]]:
+    """Choices of options that there are, what is wrong with the others, and their groups. A wrong option's best match
+    stands in for it, so that what else is wrong is said too."""
+    lines: list[str] = []
     problems: list[Problem] = []
     unclear: set[str] = set()
     for override in overrides:
         line = override.input_line or ""
-        found, likely = _option_problems(override, there)
-        problems += found
-        if not found:
-            chosen.append(line)
-        elif likely:
-            chosen += shlex.split(likely)
+        problem, similar = _no_such_option(override)
+        if problem is None:
+            lines.append(line)
+            continue
+        problems.append(problem)
+        if similar:
+            lines += shlex.split(problem.fix)
         else:
             unclear.add(_key(line))
-    return chosen, problems, unclear
+    return lines, problems, unclear
 
 
-def _option_problems(override: Override, there: Mapping[str, Any]) -> tuple[list[Problem], str]:
-    """What is wrong with a choice, and what was likely meant."""
-    group, option, key = override.key_or_group, override.value(), _key(override.input_line or "")
-    known = GlobalHydra.instance().config_loader().get_group_options(group)
+def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
+    """What is wrong with the option that is chosen, and those it is like."""
+    known = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
     offered = [name for name in known if name != AS_RESOLVED]
-    sign = "+" if override.is_add() else ""
-    if override.is_delete():
-        return ([] if key in there else [Problem("the recipe has no such group", key)]), ""
-    for one in option if isinstance(option, list) else [option]:
-        if one in known:
+    option = override.value()
+    missing = [one for one in (option if isinstance(option, list) else [option]) if one not in known]
+    if override.is_delete() or not missing:
+        return None, []
+    key = (override.input_line or "").partition("=")[0]
+    similar = [str(missing[0])] if str(missing[0]) in known else near(str(missing[0]), offered)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
+    fix = assignment(key, (similar or offered)[0]) if offered else ""
+    return Problem(f"there is no option {missing[0]!r}; {hint}", _key(key), fix), similar
+
+
+def _placed(lines: Sequence[str], there: Mapping[str, Any]) -> tuple[list[str], list[Problem]]:
+    """Choices with a + where the recipe does not have the group, and none where it has; and which were not so."""
+    placed: list[str] = []
+    problems: list[Problem] = []
+    for line in lines:
+        key, bare = _key(line), line.lstrip("+")
+        right = bare if key in there or bare.startswith("~") else f"+{bare}"
+        if bare.startswith("~") and key not in there:
+            problems.append(Problem("the recipe has no such group", key))
             continue
-        similar = [str(one)] if str(one) in known else near(str(one), offered)
-        hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
-        fix = assignment(f"{sign}{key}", (similar or offered)[0]) if offered else ""
-        return [Problem(f"there is no option {one!r}; {hint}", key, fix)], fix if similar else ""
-    if key not in there and not sign:
-        fix = assignment(f"+{key}", option)
-        return [Problem("the recipe does not have this group yet: a + adds it", key, fix)], fix
-    if key in there and sign:
-        fix = assignment(key, option)
-        return [Problem("the recipe has this group already: no + is needed", key, fix)], fix
-    return [], ""
+        if line != right:
+            what = (
+                "has this group already: no + is needed"
+                if key in there
+                else "does not have this group yet: a + adds it"
+            )
+            problems.append(Problem(f"the recipe {what}", key, shlex.quote(right)))
+        placed.append(right)
+    return placed, problems
 
 
 def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
