@@ -154,6 +154,14 @@ def test_the_same_from_python(here):
     assert api.compose("digits_float", ["source.epochs=2"]).steps[0].instance.epochs == 2
 
 
+def test_check_takes_a_sweep(cli, here):
+    refused = cli("check", "digits_float", "source.seed=1,2")
+    assert refused.status == 2
+    answer = cli("check", "digits_float", "source.seed=1,2", "-m")
+    assert answer.status == 0
+    assert "2 jobs" in answer.out
+
+
 def test_hydras_own_questions(cli_process, here):
     answer = cli_process("run", "digits_float", "--cfg", "job", "-p", "worker", cwd=here)
     assert answer.status == 0
@@ -190,7 +198,7 @@ def test_an_interrupt_is_not_a_traceback(cli, here, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(composition, "compose", interrupted)
-    answer = cli("check", "convert")
+    answer = cli("show", "convert")
     assert (answer.status, answer.err) == (130, "")
 
 
@@ -199,11 +207,11 @@ def test_a_traceback_comes_with_debug_only(cli, here, monkeypatch):
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(composition, "compose", broken)
-    answer = cli("check", "convert")
+    answer = cli("show", "convert")
     assert answer.status == 3
     assert answer.err.splitlines()[0] == "ZeroDivisionError: by nothing"
     with pytest.raises(ZeroDivisionError):
-        cli("check", "convert", "--debug")
+        cli("show", "convert", "--debug")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):

@@ -152,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
         command = add(name, function, text)
         command.add_argument("recipe", metavar="RECIPE")
         command.add_argument("overrides", nargs="*", metavar="key=value")
+        if name == "check":
+            command.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
     cp = add("cp", _cp, "copy a recipe, to own it")
     cp.add_argument("recipe", metavar="RECIPE")
     cp.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: recipes/NAME.yaml")
@@ -188,7 +190,11 @@ def _show(options: argparse.Namespace) -> ExitStatus:
 def _check(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes import composition
 
-    recipe = composition.compose(options.recipe, options.overrides)
+    prepared = composition.prepare(options.recipe, options.overrides, sweep=options.multirun)
+    recipe = prepared.recipes[0]
+    if options.multirun:
+        print(f"nothing wrong with the {len(prepared.recipes)} jobs of {recipe.name}")
+        return ExitStatus.DONE
     chosen = ", ".join(f"{group}={option}" for group, option in recipe.choices.items())
     print(f"nothing wrong with {recipe.name}: {chosen}\nrecipe digest {recipe.digest}")
     return ExitStatus.DONE
