@@ -1,0 +1,82 @@
+"""Handing over to Hydra, which makes the output folder, expands a sweep and launches its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import main as hydra_main
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tflite_recipes.composition.composing import build, opened
+from tflite_recipes.errors import Problem, RequestError, gist
+from tflite_recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Hydra hands to one run: the recipe, or what is wrong with it; the folder; the job's number in a sweep."""
+
+    recipe: Recipe | None
+    problems: tuple[Problem, ...]
+    overrides: tuple[str, ...]
+    output_dir: Path
+    number: int
+
+
+def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: Callable[[Job], None]) -> None:
+    """Hand over to Hydra: it makes the output folder, expands a sweep and launches its jobs. `arguments` are Hydra's
+    own flags and overrides. `task` is called once a job and must not raise."""
+    with opened(name, config_dir) as file:
+        recorded, config_name = dict(file.recorded), file.config_name
+
+        def job(config: DictConfig) -> None:
+            hydra_config: Any = HydraConfig.get()
+            overrides = tuple(str(override) for override in hydra_config.overrides.task)
+            folder, number = Path(hydra_config.runtime.output_dir), hydra_config.job.get("num", 0)
+            problems: tuple[Problem, ...] = ()
+            recipe = None
+            try:
+                choices = dict(hydra_config.runtime.choices)
+                recipe = build(config, choices, config_name, [o.lstrip("+") for o in overrides], recorded)
+            except RequestError as error:
+                problems = error.problems
+            task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
+
+        with _arguments(["tflite-recipes", "--config-name", config_name, *arguments]), _raising():
+            try:
+                hydra_main(version_base="1.3", config_path=None)(job)()
+            except SystemExit as leaving:  # Hydra's own errors end with 1, which is a gate's answer here
+                if leaving.code:
+                    raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
+            except Exception as error:
+                raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+
+
+@contextlib.contextmanager
+def _raising() -> Iterator[None]:
+    """Have Hydra raise its errors, which it would print with a traceback."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextlib.contextmanager
+def _arguments(arguments: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, arguments
+    try:
+        yield
+    finally:
+        sys.argv = before
