@@ -234,15 +234,15 @@ def _inspect(options: argparse.Namespace) -> ExitStatus:
 def _run(options: argparse.Namespace, rest: list[str]) -> ExitStatus:
     from tflite_recipes import api, composition
 
-    flags = [text for text in rest if text.startswith("-")]
-    if flags:
-        what = f"{' '.join(flags)} is not known here"
+    if unknown := [text for text in rest if text.startswith("-")]:
+        what = f"{' '.join(unknown)} is not known here"
         raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
-    overrides = [*options.overrides, *(text for text in rest if not text.startswith("-"))]
+    overrides = [*options.overrides, *rest]
+    flags: list[str] = []
     if options.config_dir is not None:
         if not options.config_dir.is_dir():
             raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
-        flags += ["--config-dir", str(options.config_dir)]
+        flags = ["--config-dir", str(options.config_dir)]
     if questions := _questions(options):
         arguments = [*questions, *flags, *overrides, *(["--multirun"] if options.multirun else [])]
         composition.launch(options.recipe, arguments, options.config_dir, lambda job: None)

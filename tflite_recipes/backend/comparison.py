@@ -83,7 +83,7 @@ def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> d
         part = {name: np.asarray(arrays[name][start : start + batch]) for name in specs}
         count = len(next(iter(part.values())))
         if fixed and count < batch:
-            part = {n: np.concatenate([v, np.repeat(v[-1:], batch - count, axis=0)]) for n, v in part.items()}
+            part = {name: runtime.padded(values, batch) for name, values in part.items()}
         results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
         for name, values in results.items():
             rows.setdefault(name, []).append(values.numpy()[:count])

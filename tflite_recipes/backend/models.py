@@ -57,7 +57,7 @@ def enter(state: State, model: Model, sha256: str | None = None) -> State:
     Errors: RequestError for weights that are NaN or infinite.
     """
     variables = variables_of(model)
-    count = sum(int(np.prod(v.shape)) for v in variables)
+    count = _parameters(variables)
     broken = [v.name for v in variables if not np.isfinite(np.asarray(v.numpy(), "float32")).all()]
     if broken:
         raise RequestError(Problem(f"the model's weights hold NaN or infinities: {', '.join(broken[:5])}", "source"))
@@ -66,7 +66,11 @@ def enter(state: State, model: Model, sha256: str | None = None) -> State:
 
 def changed(state: State) -> State:
     """The state after its model was changed in place."""
-    return replace(state, parameters=sum(int(np.prod(v.shape)) for v in variables_of(state.model)))
+    return replace(state, parameters=_parameters(variables_of(state.model)))
+
+
+def _parameters(variables: list[Any]) -> int:
+    return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
 def variables_of(model: Model) -> list[Any]:

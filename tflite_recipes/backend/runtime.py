@@ -69,7 +69,7 @@ def run(
         part = {name: values[start : start + batch] for name, values in ready.items()}
         count = len(next(iter(part.values())))
         if count < batch and any(size > 0 for size in fixed):
-            part = {name: _padded(values, batch) for name, values in part.items()}
+            part = {name: padded(values, batch) for name, values in part.items()}
         try:
             if not stateful:
                 made.reset_all_variables()
@@ -82,5 +82,6 @@ def run(
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def _padded(values: Any, batch: int) -> Any:
+def padded(values: Any, batch: int) -> Any:
+    """Rows up to a fixed batch, the last one repeated; the caller drops what comes of the added ones."""
     return np.concatenate([values, np.repeat(values[-1:], batch - len(values), axis=0)])
