@@ -82,6 +82,7 @@ def test_a_file_describes_itself_in_its_first_comment(here, text, line):
 def test_groups_come_in_the_order_in_which_they_run(here):
     assert list(catalog.list_groups()) == [
         "source",
+        "substitution",
         "pruning",
         "freeze",
         "calibration",

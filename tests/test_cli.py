@@ -45,7 +45,7 @@ def test_version(cli):
         (["run"], "no recipe"),
         (["show"], "no recipe"),
         (["inspect"], "no file"),
-        (["ls", "sorce"], "there is no group 'sorce'; there are source, pruning"),
+        (["ls", "sorce"], "there is no group 'sorce'; there are source, substitution, pruning"),
         (["ls", "source", "target"], "target is not known here"),
         (["check", "convert", "--fast"], "--fast is not known here"),
         (["check", "digits_interger_only"], "did you mean digits_integer_only"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tflite_recipes import composition
 from tflite_recipes.errors import RequestError
 
-STEPS = ["source", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
+STEPS = ["source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
 
 
 def compose(name, *overrides):
@@ -136,7 +136,7 @@ def test_options_and_groups_of_the_users_own(here):
     assert recipe.config["calibration"]["samples"] == 7
     assert recipe.config["mygroup"] == {"_target_": "mine:Scale", "factor": 2}
     assert recipe.choices["mygroup"] == "opt"
-    assert [spec.name for spec in recipe.steps] == [name for name in steps if name != "pruning"]
+    assert [spec.name for spec in recipe.steps] == [name for name in steps if name not in ("substitution", "pruning")]
 
 
 def test_a_config_folder_given_by_name_comes_first(here):
@@ -340,8 +340,8 @@ BAD = [
         {
             "samples": ("did you mean calibration.samples?", "'~samples' calibration.samples=10"),
             "calibraton.seed": ("did you mean calibration", "'~calibraton.seed' calibration.seed=3"),
-            "foo": ("known: source, pruning", "'~foo'"),
-            "foo.bar": ("known: source, pruning", "'~foo.bar'"),
+            "foo": ("known: source, substitution", "'~foo'"),
+            "foo.bar": ("known: source, substitution", "'~foo.bar'"),
             "source.epoch": ("did you mean epochs?", "'~source.epoch' source.epochs=4"),
             "worker.tiemout_s": ("did you mean timeout_s?", "'~worker.tiemout_s' worker.timeout_s=3"),
             "hydra.rnu.dir": ("did you mean run?", "'~hydra.rnu.dir' hydra.run.dir=x"),

@@ -21,7 +21,7 @@ from tflite_recipes.steps.source import DigitsSource
 
 STEPS = "tflite_recipes.steps"
 few = settings(max_examples=25)
-OURS = ["source", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
+OURS = ["source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
 CONFIG = {
     "name": None,
     "steps": OURS,
@@ -33,6 +33,7 @@ CONFIG = {
         "seed": 0,
         "input_shapes": {},
     },
+    "substitution": {"_target_": None},
     "pruning": {"_target_": None},
     "freeze": {"_target_": f"{STEPS}.freeze.Freeze", "variables": "auto"},
     "calibration": {"_target_": f"{STEPS}.calibration.DigitsCalibration", "samples": 10, "seed": 0},
@@ -43,9 +44,16 @@ CONFIG = {
         "output_type": "int8",
         "per_channel": True,
     },
-    "target": {"_target_": f"{STEPS}.target.GenericTarget", "flash_kb": None},
+    "target": {
+        "_target_": f"{STEPS}.target.GenericTarget",
+        "flash_kb": None,
+        "dynamic_batch": True,
+        "op_sets": ["builtin", "select_tf", "custom"],
+    },
     "evaluation": {"_target_": f"{STEPS}.evaluation.DigitsEvaluation", "max_drop": 0.02},
     "worker": {"timeout_s": None, "memory_gb": None},
+    "conversion": {"fallback": ["unroll"], "select_tf_ops": False, "allow_custom_ops": False},
+    "io_contract": {"inputs": {}, "outputs": {}},
     "tracking": {
         "_target_": "tflite_recipes.tracking.settings.MlflowSettings",
         "uri": "sqlite:///mlflow.db",
@@ -89,7 +97,7 @@ def said(**changes):
 
 def test_sections_are_typed_and_absent_steps_left_out():
     recipe = built()
-    assert [spec.name for spec in recipe.steps] == [name for name in OURS if name != "pruning"]
+    assert [spec.name for spec in recipe.steps] == [name for name in OURS if name not in ("substitution", "pruning")]
     assert recipe.steps[0].instance == DigitsSource(1, 32, 0.002, 0, {})
     assert recipe.steps[3].instance.scheme is Scheme.integer_only
     assert isinstance(recipe.steps[3].instance, Optimization)
@@ -109,7 +117,7 @@ def test_the_config_is_plain_typed_and_without_what_is_absent():
 
 
 def test_a_step_may_be_left_out_with_its_group():
-    names = [name for name in OURS if name not in ("evaluation", "pruning")]
+    names = [name for name in OURS if name not in ("evaluation", "substitution", "pruning")]
     recipe = built(steps=names, evaluation=...)
     assert [spec.name for spec in recipe.steps] == names
 
@@ -222,7 +230,7 @@ def test_a_users_own_source_leaves_the_other_checks_standing(here):
 def test_a_class_that_is_not_there_is_refused(here):
     write(here / "mine.py", MY_STEP)
     (problem,) = problems(steps=[*OURS, "mine.py:Scael"])
-    assert problem.where == "steps[7]"
+    assert problem.where == "steps[8]"
     assert "mine.py has no 'Scael'" in problem.what
     (word,) = shlex.split(problem.fix)
     assert OverridesParser.create().parse_override(word).value() == [*OURS, "mine.py:Scale"]
@@ -283,7 +291,7 @@ def test_a_recipe_without_any_steps_is_refused_not_crashed():
 def test_an_unknown_section_is_a_typing_error():
     (problem,) = problems(optimisation={"scheme": "none"})
     assert problem.lines() == [
-        "optimisation: unknown key; did you mean optimization or calibration?",
+        "optimisation: unknown key; did you mean optimization or calibration or substitution?",
         "fix: '~optimisation'",
     ]
     assert said(foo=1) == [("foo", "unknown key")]

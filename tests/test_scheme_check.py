@@ -9,6 +9,7 @@ import pytest
 
 from tflite_recipes import scheme_check
 from tflite_recipes.errors import StepError
+from tflite_recipes.io_contract import io_contract
 from tflite_recipes.state import State, TensorSpec
 from tflite_recipes.tflite_file import Operator, Signature, Subgraph, Tensor, TFLiteFile, read_tflite
 
@@ -127,9 +128,10 @@ def test_sizes(tmp_path):
 
 
 def test_the_contract_of_inputs_and_outputs_has_both_sides():
-    contract = scheme_check.io_contract(file(**{**INT8, "output_type": "float32"}), STATE)
+    contract = io_contract(file(**{**INT8, "output_type": "float32"}), STATE)
     assert contract == {
         "signature": "serve",
+        "stateful": False,
         "inputs": [
             {
                 "name": "x",
@@ -144,6 +146,8 @@ def test_the_contract_of_inputs_and_outputs_has_both_sides():
                 "tflite": {"tensor": "y:0", "shape": [1, 2], "dtype": "float32"},
             }
         ],
+        "remedies": [],
+        "notes": [],
     }
 
 
@@ -152,7 +156,7 @@ def test_the_contract_keeps_the_sources_order():
     signature = Signature("serve", (("b", 2), ("a", 0)), (("y", 3),), 0)
     found = TFLiteFile(found.path, 0, 3, "", found.subgraphs, (signature,), ())
     inputs = (TensorSpec("a", (None, 4), "float32"), TensorSpec("b", (None, 2), "float32"))
-    contract = scheme_check.io_contract(found, State(Path(), signature="serve", inputs=inputs, outputs=(Y,)))
+    contract = io_contract(found, State(Path(), signature="serve", inputs=inputs, outputs=(Y,)))
     assert [entry["name"] for entry in contract["inputs"]] == ["a", "b"]
 
 

@@ -11,12 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_recipes.state import Gate, State, TensorSpec
+from tflite_recipes.state import Gate, Intent, State, TensorSpec
 
 sizes = st.none() | st.integers(1, 1000)
 specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_from(["float32", "int8", "string"]))
 paths = st.text("abc/ ", min_size=1).map(Path)
+names = st.lists(st.text()).map(tuple)
+intents = st.builds(
+    Intent, st.text(), st.booleans(), st.booleans(), st.booleans(), names, names, st.dictionaries(st.text(), st.text())
+)
 BY_HINT = {
+    Intent: intents,
+    tuple[str, ...]: names,
     str: st.text(),
     int: st.integers(),
     bool: st.booleans(),

@@ -1,58 +1,143 @@
-"""What the converter's messages mean: the op, where it came from, and the override that helps.
+"""What the converter's messages mean: the ops, where they came from, and the override that helps.
 
 The converter speaks in MLIR locations: `loc(callsite(fused["MaxPool3D:", "model/pool/MaxPool3D@__inference…"] at …)):
-'tf.MaxPool3D' op is neither a custom op nor a flex op`.
+'tf.MaxPool3D' op is neither a custom op nor a flex op`, and ends with lists, `TF Select ops: …` and `Custom ops: …`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from tflite_recipes.errors import Problem, assignment
+from tflite_recipes import op_support
+from tflite_recipes.errors import Problem
+from tflite_recipes.remedies import Finding, asked_together, override_of, problem_of
+from tflite_recipes.shapes import layer_of
 from tflite_recipes.state import TensorSpec
 
 _LOCATION = re.compile(r'fused\["(\w+):", "([^"@]+)')
-_NO_KERNEL = "neither a custom op nor a flex op"
+_NO_KERNEL = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+_UNSUPPORTED_16X8 = re.compile(r"not yet supported for op: '(\w+)'")
+_BY_16X8 = {
+    "NEG": "integer_ops",
+    "ZEROS_LIKE": "integer_ops",
+    "SQUARED_DIFFERENCE": "integer_ops",
+    "ELU": "integer_ops",
+    "CONV_3D": "conv_3d",
+    "WHILE": "unroll",
+}
+_WHERE = "optimization"
 _LONGEST = 400
+_LOOP_ALONE = "a loop over time needs a fixed batch and length"
 
 
-def diagnose(message: str, scheme: str, inputs: tuple[TensorSpec, ...]) -> Problem:
+@dataclass(frozen=True)
+class Case:
+    """What is known of a conversion that failed. inputs: the signature's; layers: the model's; findings: what was
+    said of its ops before it was tried."""
+
+    scheme: str
+    inputs: tuple[TensorSpec, ...] = ()
+    layers: Collection[str] = ()
+
+
+def diagnose(message: str, case: Case) -> Problem:
     """The problem behind a failed conversion, with one fix where one is known.
 
-    `inputs` are the signature's; a dynamic batch or size is behind many a message that names something else.
+    A dynamic batch or size is behind many a message that names something else.
     """
+    dynamic = open_sizes(case.inputs)
+    if "TensorList" in message or "element_shape to be static" in message:
+        return _list_problem(message, case, dynamic)
+    if missing := _missing(message, case.layers):
+        if dynamic and not any(finding.remedies for finding in missing):
+            listed = "; ".join(
+                str(replace(f, why="cannot be converted while an input's size is open")) for f in missing
+            )
+            what = f"{listed}: {', '.join(map(str, dynamic))}"
+            return Problem(what, "source.input_shapes", "", by_hand(dynamic))
+        return _without_kernel(message, missing, case)
+    if refused := _UNSUPPORTED_16X8.findall(message):
+        return _no_16x8(list(dict.fromkeys(refused)), case)
+    if "IsPowerOfTwo" in message:
+        what = "LiteRT transforms powers of two only (RFFT2D)"
+        return Problem(what, _WHERE, override_of("fourier"), (), ("fourier",))
+    return _other(message, case)
+
+
+def _list_problem(message: str, case: Case, dynamic: Sequence[TensorSpec]) -> Problem:
+    found = _LOCATION.search(message)
+    layer = layer_of(found[2], case.layers) if found else ""
+    what = f"{_LOOP_ALONE}{f' ({found[1]} in {layer or found[2]})' if found else ''}"
+    remedies = ("unroll", "fixed_batch")
+    if dynamic:
+        return Problem(what, _WHERE, "", by_hand(dynamic), remedies)
+    ors = (override_of("fixed_batch", case.inputs), override_of("select_tf_ops"))
+    return Problem(what, _WHERE, override_of("unroll"), ors, (*remedies, "select_tf_ops"))
+
+
+def _missing(message: str, layers: Collection[str]) -> list[Finding]:
+    """The ops without a kernel, each with the layer it came from."""
+    found: list[Finding] = []
+    for line in message.splitlines():
+        if named := _NO_KERNEL.search(line):
+            place = _LOCATION.search(line)
+            layer = layer_of(place[2], layers) if place else ""
+            found.append(Finding(named[1], layer, "LiteRT has no kernel", op_support.REMEDIES.get(named[1], ())))
+    return list(dict.fromkeys(found))
+
+
+def _listed(message: str, title: str) -> list[str]:
+    lines = [line.partition(title)[2] for line in message.splitlines() if line.strip().startswith(title)]
+    return [name.removeprefix("tf.").strip() for line in lines for name in line.split(",")]
+
+
+def _without_kernel(message: str, missing: list[Finding], case: Case) -> Problem:
+    """Substitutions where there are some for all; else TensorFlow's kernels, and custom ops for what they lack too."""
+    flex, custom = _listed(message, "TF Select ops: "), _listed(message, "Custom ops: ")
+    beyond = [*(["select_tf_ops"] if flex else []), *(["allow_custom_ops"] if custom else [])]
+    problem = problem_of(missing, _WHERE, case.inputs)
+    names = tuple(dict.fromkeys([*(name for finding in missing for name in finding.remedies), *beyond]))
+    everything = asked_together(beyond, case.inputs)
+    if any(finding.op in op_support.TEXT for finding in missing):
+        cut = "substitution=rules 'substitution.rules=[token_ids]'"
+        ors = (everything,) if everything else ()
+        return replace(problem, fix=cut, alternatives=ors, remedies=names)
+    if problem.fix:
+        return replace(problem, alternatives=(*problem.alternatives, everything) if beyond else (), remedies=names)
+    if not flex and any(finding.op in op_support.FLOAT_ONLY for finding in missing):
+        return replace(problem, fix=override_of("float32"), remedies=("float32", *names))
+    return replace(problem, fix=everything, remedies=names)
+
+
+def _no_16x8(ops: Sequence[str], case: Case) -> Problem:
+    what = f"the converter cannot quantize {', '.join(ops)} to 16x8"
+    rules = dict.fromkeys(_BY_16X8[op] for op in ops if op in _BY_16X8)
+    other = "optimization=full_integer"
+    return Problem(what, _WHERE, "optimization.quantizer=ai_edge_quantizer", (other,), tuple(rules))
+
+
+def _other(message: str, case: Case) -> Problem:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     telling = next((line for line in lines if "error:" in line or _LOCATION.search(line)), lines[0] if lines else "")
-    reason = telling.rpartition(")): ")[2] if _LOCATION.search(telling) else telling.partition("error:")[2] or telling
     found = _LOCATION.search(telling)
-    place = f" ({found[1]} in {found[2]})" if found else ""
-    dynamic = open_sizes(inputs)
-    if "TensorList" in telling or "element_shape to be static" in message:
-        what = f"a loop over time needs a fixed batch and length{place}"
-        return Problem(what, "optimization", _fixed(inputs) if not dynamic else "", by_hand(dynamic))
-    if _NO_KERNEL in telling and dynamic:
-        what = f"this op cannot be converted while an input's size is open{place}: {', '.join(map(str, dynamic))}"
-        return Problem(what, "source.input_shapes", "", by_hand(dynamic))
-    if _NO_KERNEL in telling:
-        op = found[1] if found else reason
-        return Problem(f"LiteRT has no kernel for {op}{place}", "optimization")
+    reason = telling.rpartition(")): ")[2] if found else telling.partition("error:")[2] or telling
+    place = f" ({found[1]} in {layer_of(found[2], case.layers) or found[2]})" if found else ""
+    what = f"the converter refused: {reason.strip()[:_LONGEST]}{place}"
+    if "Max and min for dynamic tensors should be recorded" in message:
+        what += "; its calibrator cannot follow an input of integers in this scheme"
+        return Problem(what, _WHERE, "optimization.quantizer=ai_edge_quantizer", ("optimization=full_integer",))
     float_io = "optimization.input_type=float32 optimization.output_type=float32"
-    fix = f"optimization=full_integer {float_io}" if scheme in ("integer_only", "int16x8") else ""
-    return Problem(f"the converter refused: {reason.strip()[:_LONGEST]}{place}", "optimization", fix)
+    fix = f"optimization=full_integer {float_io}" if case.scheme in ("integer_only", "int16x8") else ""
+    return Problem(what, _WHERE, fix, (), ("full_integer",) if fix else ())
 
 
-def _fixed(inputs: tuple[TensorSpec, ...]) -> str:
-    """The override that fixes the batch at 1, where nothing else is open."""
-    if all(spec.shape and spec.shape[0] is not None for spec in inputs):
-        return ""
-    return assignment("source.input_shapes", {spec.name: [size or 1 for size in spec.shape] for spec in inputs})
-
-
-def open_sizes(inputs: tuple[TensorSpec, ...]) -> list[TensorSpec]:
+def open_sizes(inputs: Iterable[TensorSpec]) -> list[TensorSpec]:
     """The inputs with a dynamic dimension besides the batch."""
     return [spec for spec in inputs if None in spec.shape[1:]]
 
 
-def by_hand(dynamic: list[TensorSpec]) -> tuple[str, ...]:
+def by_hand(dynamic: Iterable[TensorSpec]) -> tuple[str, ...]:
     """What the user has to write where only they can know the sizes."""
     return tuple(f"give {spec.name} a shape: 'source.input_shapes={{{spec.name}: [1,…]}}'" for spec in dynamic)

@@ -26,13 +26,15 @@ class Problem:
     """One thing that is wrong.
 
     `where` is a config key, a layer, an op or a file; `fix` is the best remedy, ready to paste behind the command
-    that failed; `alternatives` are the other ways.
+    that failed; `alternatives` are the other ways. `remedies` names those that a run may take by itself, if its
+    `conversion.fallback` lists them.
     """
 
     what: str
     where: str = ""
     fix: str = ""
     alternatives: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The problem as it is printed, the `fix: ` and `or: ` lines on lines of their own."""
@@ -43,7 +45,8 @@ class Problem:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Problem:
         """What `to_json` gave, also after it has been JSON text."""
-        return cls(data["what"], data["where"], data["fix"], tuple(data["alternatives"]))
+        several = (tuple(data.get(name, ())) for name in ("alternatives", "remedies"))
+        return cls(data["what"], data["where"], data["fix"], *several)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -12,11 +12,14 @@ from typing import Any
 import yaml
 
 from tflite_recipes import schema
+from tflite_recipes.conversion import Conversion
 from tflite_recipes.errors import Problem, RequestError, assignment
+from tflite_recipes.io_contract import IOContract
 from tflite_recipes.schema import TARGET, WorkerLimits, near
+from tflite_recipes.state import Intent
 from tflite_recipes.steps.source import Source, code_problems
 
-_APART = ("steps", "name", "worker", "tracking")
+_APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
 _NOT_DIGESTED = ("name", "worker", "tracking")
 # Sections of classes from these places are typed in the parent; a user's own class is only loaded in the worker,
 # because its module may import TensorFlow.
@@ -48,7 +51,23 @@ class Recipe:
     overrides: tuple[str, ...]
     steps: tuple[StepSpec, ...]
     worker: WorkerLimits
+    conversion: Conversion
+    io_contract: IOContract
     tracking: Any = None
+
+    @property
+    def intent(self) -> Intent:
+        """What its steps have to know of each other."""
+        beside = {spec.name: spec.instance for spec in self.steps}
+        scheme = getattr(beside.get("optimization"), "scheme", None)
+        return Intent(
+            scheme=scheme.name if scheme else "none",
+            select_tf_ops=self.conversion.select_tf_ops,
+            allow_custom_ops=self.conversion.allow_custom_ops,
+            dynamic_batch=getattr(beside.get("target"), "dynamic_batch", True),
+            fallback=tuple(remedy.name for remedy in self.conversion.fallback),
+            contract=self.io_contract.declared(),
+        )
 
     @property
     def digest(self) -> str:
@@ -76,11 +95,14 @@ def build(
 ) -> Recipe:
     """A typed recipe from a composed, resolved config. Errors: RequestError with every problem."""
     sections = {key: value for key, value in config.items() if key != "name"}
-    worker, problems = _worker(sections.get("worker"))
+    worker, problems = _plain_section(WorkerLimits, sections.get("worker"), "worker")
+    conversion, found = _plain_section(Conversion, sections.get("conversion"), "conversion")
+    contract, wrong = _plain_section(IOContract, sections.get("io_contract"), "io_contract")
+    problems += [*found, *wrong, *(contract.problems() if contract is not None else ())]
     steps, broken, found = _steps(sections.get("steps"), sections)
     tracking, untracked = _tracking(sections.get("tracking"))
     left, forgotten = _left_over(sections)
-    problems += [*found, *untracked, *left, *_misfits(steps, [*broken, *forgotten])]
+    problems += [*found, *untracked, *left, *_misfits(steps, [*broken, *forgotten], conversion)]
     if problems:
         raise RequestError(problems)
     typed: dict[str, Any] = {"name": name, "steps": list(sections["steps"])}
@@ -88,17 +110,21 @@ def build(
         if spec.name in sections:
             own = {TARGET: spec.target, **spec.values}
             typed[spec.name] = own if spec.instance is None else schema.section_of(spec.instance)
-    typed["worker"] = {key: value for key, value in schema.section_of(worker).items() if key != TARGET}
+    for key, value in (("worker", worker), ("conversion", conversion), ("io_contract", contract)):
+        typed[key] = {name: item for name, item in schema.section_of(value).items() if name != TARGET}
     if tracking is not None:
         typed["tracking"] = schema.section_of(tracking)
     final = tuple(replace(spec, values=typed.get(spec.name, spec.values)) for spec in steps)
-    return Recipe(name, typed, dict(choices), tuple(base_groups), tuple(overrides), final, worker, tracking)
+    return Recipe(
+        name, typed, dict(choices), tuple(base_groups), tuple(overrides), final, worker, conversion, contract, tracking
+    )
 
 
-def _worker(section: Any) -> tuple[Any, list[Problem]]:
+def _plain_section(kind: type, section: Any, where: str) -> tuple[Any, list[Problem]]:
+    """A section that is no step's."""
     if not isinstance(section or {}, Mapping):
-        return None, [Problem(f"{section!r} is not a section with keys", "worker", assignment("~worker", ...))]
-    return schema.build(WorkerLimits, section or {}, "worker")
+        return None, [Problem(f"{section!r} is not a section with keys", where, assignment(f"~{where}", ...))]
+    return schema.build(kind, section or {}, where)
 
 
 def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], list[str], list[Problem]]:
@@ -139,7 +165,7 @@ def _in_list(problem: Problem, where: str, entry: str, listed: Sequence[Any]) ->
     return replace(problem, where=where, fix=fix)
 
 
-_GROUPS = ("source", "pruning", "freeze", "calibration", "optimization", "target", "evaluation")
+_GROUPS = ("source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation")
 _NEEDED = ("source", "freeze", "optimization")
 
 
@@ -239,11 +265,13 @@ def _left_over(sections: Mapping[str, Any]) -> tuple[list[Problem], list[str]]:
     return problems, forgotten
 
 
-def _misfits(steps: Sequence[StepSpec], broken: Sequence[str]) -> Iterable[Problem]:
+def _misfits(steps: Sequence[StepSpec], broken: Sequence[str], conversion: Any) -> Iterable[Problem]:
     """What each step finds wrong with itself beside the others. A step that cannot be asked is there as None, but for
     the source, in whose place stands one that does not know its inputs."""
     beside: dict[str, Any] = {**dict.fromkeys(broken), **{spec.name: spec.instance for spec in steps}}
     beside["source"] = beside.get("source") or Source()
+    if conversion is not None:
+        yield from conversion.problems(beside)
     for spec in steps:
         if hasattr(spec.instance, "problems"):
             yield from spec.instance.problems(beside)

@@ -11,7 +11,7 @@ import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import MISSING, dataclass, fields, make_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -121,7 +121,8 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     """An instance of the frozen dataclass `kind` from a plain section, or None and every problem.
 
     `where` is the section's dotted key. Keys unknown to the dataclass, keys missing, values that are `???`, of the
-    wrong type or out of their bounds, and paths that do not exist are problems.
+    wrong type or out of their bounds, and paths that do not exist are problems. A field has a default where recipes
+    were written down before it was there.
     """
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]
@@ -130,6 +131,12 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     typed: dict[str, Any] = {}
     for f in fields(kind):
         key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
+        if f.name not in values and f.default is not MISSING:
+            typed[f.name] = f.default
+            continue
+        if f.name not in values and f.default_factory is not MISSING:
+            typed[f.name] = f.default_factory()
+            continue
         if f.name not in values:
             optional = type(None) in get_args(hint)
             fix = assignment(f"+{key}", None if optional else _example(hint, marks))

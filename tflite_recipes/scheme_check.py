@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.state import State, TensorSpec
@@ -24,7 +23,8 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         if inner:
             named = ", ".join(f"{t.name} ({t.dtype})" for t in inner[:5])
             what = f"integer only was asked, but {len(inner)} tensors are float: {named}"
-            problems.append(Problem(what, "optimization", "optimization=full_integer"))
+            remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
+            problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
     if scheme == "int16x8" and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
@@ -35,8 +35,19 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
     if state.parameters >= 1024 and stored < 0.05 * state.parameters:
         what = f"{state.parameters} parameters went in, {stored} bytes of constants came out: the weights are missing"
         problems.append(Problem(what, "optimization"))
+    problems += _uninitialised(file)
     if problems:
         raise StepError(problems)
+
+
+def _uninitialised(file: TFLiteFile) -> list[Problem]:
+    """Variables that are read and that nothing ever assigns: they hold zeros, whatever the model's weights were."""
+    operators = [op for graph in file.subgraphs for op in graph.operators]
+    reads = sum(op.name == "READ_VARIABLE" for op in operators)
+    if not reads or any(op.name == "ASSIGN_VARIABLE" for op in operators):
+        return []
+    what = f"the file reads {reads} variables that nothing initialises: the weights are missing"
+    return [Problem(what, "optimization", "freeze.variables=freeze")]
 
 
 def left_float(file: TFLiteFile, scheme: str) -> str:
@@ -83,31 +94,3 @@ def size_metrics(path: Path, parameters: int) -> dict[str, float]:
     if parameters:
         metrics["size.ratio"] = len(data) / (4 * parameters)
     return metrics
-
-
-def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:
-    """Names, shapes, dtypes, scales and zero points of inputs and outputs: as the source has them, and as the file
-    has them, both in the source's own order."""
-    signature = next(s for s in file.signatures if s.key == state.signature)
-    tensors = file.subgraphs[signature.subgraph].tensors
-    sides = (("inputs", state.inputs, signature.inputs), ("outputs", state.outputs, signature.outputs))
-    contract: dict[str, Any] = {"signature": state.signature}
-    for side, specs, pairs in sides:
-        indices = dict(pairs)
-        contract[side] = [
-            {
-                "name": spec.name,
-                "source": {"shape": list(spec.shape), "dtype": spec.dtype},
-                "tflite": _tensor(tensors[indices[spec.name]]),
-            }
-            for spec in specs
-            if spec.name in indices
-        ]
-    return contract
-
-
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    entry: dict[str, Any] = {"tensor": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
-    if tensor.scales:
-        entry |= {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0] if tensor.zero_points else 0}
-    return entry

@@ -1,7 +1,8 @@
-"""Fixing dynamic dimensions: `input_shapes` against the inputs that a model declares."""
+"""Names and shapes as a model declares them: `input_shapes` against its inputs, ops against its layers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from tflite_recipes.errors import Problem
@@ -40,3 +41,15 @@ def _compact(shape: Iterable[int | None]) -> str:
 
 def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
     return len(shape) == len(own) and all(o is None or s == o for s, o in zip(shape, own, strict=True))
+
+
+def layer_of(name: str, layers: Iterable[str]) -> str:
+    """The layer that an op of this name belongs to: the innermost part of the name that is one of the model's layers,
+    with the number taken off that a second call in one graph adds; else all but the last part."""
+    known = set(layers)
+    parts = [part for part in name.split("/") if part not in ("PartitionedCall", "StatefulPartitionedCall")]
+    for part in reversed(parts):
+        bare = re.sub(r"_\d+$", "", part)
+        if part in known or bare in known:
+            return part if part in known else bare
+    return "/".join(parts[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +44,62 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Intent:
+    """What the recipe as a whole is after, for steps that have to know it before the step that does it.
+
+    scheme: the quantization scheme; select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in the
+    file; dynamic_batch: whether the target takes a batch whose size is open. fallback: remedies that may be taken,
+    in their order; taken: those that an earlier attempt of this run showed to be needed. contract: what inputs and
+    outputs of the file must be, as declared.
+    """
+
+    scheme: str = "none"
+    select_tf_ops: bool = False
+    allow_custom_ops: bool = False
+    dynamic_batch: bool = True
+    fallback: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    contract: Mapping[str, Any] = field(default_factory=dict)
+
+    def allows(self, ops: str) -> bool:
+        """Whether `select_tf_ops` or `allow_custom_ops` was asked for, or taken as a remedy."""
+        return bool(getattr(self, ops)) or ops in self.taken
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Intent:
+        return cls(**{**data, "fallback": tuple(data["fallback"]), "taken": tuple(data["taken"])})
+
+
+@dataclass(frozen=True)
 class State:
     """What is known so far.
 
     workdir: scratch folder of this run, removed at its end.
+    intent: what the recipe as a whole is after.
     model: the model in memory (`backend.models.Model`); never leaves the worker's first job.
     source_sha256, parameters: digest of the source and its number of parameters.
     saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
+    reference: the SavedModel that outputs are compared with, where `saved_model` is a rewritten one.
+    remedies: what was taken so that the model converts, in words for the contract.
+    offered: the remedies of `intent.fallback` that would change this model, and were not needed so far.
+    layers: names of the model's layers, by which its ops are told.
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
     scheme: the quantization scheme that the file has.
-    tflite: the converted file.
+    tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
 
     workdir: Path
+    intent: Intent = field(default_factory=Intent)
     model: Any = None
     source_sha256: str = ""
     parameters: int = 0
     saved_model: Path | None = None
+    reference: Path | None = None
+    remedies: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
     signature: str = ""
     stateful: bool = False
     inputs: tuple[TensorSpec, ...] = ()
@@ -70,11 +107,14 @@ class State:
     calibration: Path | None = None
     scheme: str = ""
     tflite: Path | None = None
+    runnable: bool = True
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
         for name, value in data.items():
-            if isinstance(value, Path):
+            if isinstance(value, Intent):
+                data[name] = asdict(value)
+            elif isinstance(value, Path):
                 data[name] = str(value)
             elif name in ("inputs", "outputs"):
                 data[name] = [asdict(spec) for spec in value]
@@ -83,8 +123,11 @@ class State:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> State:
         values = dict(data)
-        for name in ("workdir", "saved_model", "calibration", "tflite"):
+        values["intent"] = Intent.from_json(values["intent"])
+        for name in ("workdir", "saved_model", "reference", "calibration", "tflite"):
             values[name] = Path(values[name]) if values[name] else None
+        for name in ("remedies", "offered", "layers"):
+            values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])
         return cls(**values)

@@ -14,7 +14,7 @@ from tflite_recipes.backend import runtime
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.labels import class_numbers, targets
-from tflite_recipes.state import State
+from tflite_recipes.state import State, TensorSpec
 
 _BATCH = 32
 
@@ -73,8 +73,13 @@ def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Outputs by name of the frozen SavedModel, which is the source's own graph."""
-    function = tf.saved_model.load(str(state.saved_model)).signatures[state.signature]
-    specs = {spec.name: spec for spec in state.inputs}
+    folder = state.reference or state.saved_model
+    function = tf.saved_model.load(str(folder)).signatures[state.signature]
+    # A rewritten model may take another float type than its source.
+    specs = {
+        name: TensorSpec(name, tuple(s.shape), s.dtype.name)
+        for name, s in function.structured_input_signature[1].items()
+    }
     fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]
     batch = max(fixed, default=_BATCH)
     total = len(next(iter(arrays.values())))

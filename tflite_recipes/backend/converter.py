@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_recipes.diagnosis import diagnose
+from tflite_recipes.diagnosis import Case, diagnose
 from tflite_recipes.errors import StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import TensorSpec
@@ -27,7 +27,8 @@ class Request:
     """What the file is to be.
 
     samples: arrays by input name, first axis samples; None where nothing is calibrated. inputs: the
-    signature's. batch: rows at a time.
+    signature's. batch: rows at a time. select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in it.
+    layers: names of the model's layers, for what goes wrong.
     """
 
     scheme: str
@@ -37,30 +38,56 @@ class Request:
     samples: Mapping[str, Any] | None
     inputs: tuple[TensorSpec, ...] = ()
     batch: int = 1
+    select_tf_ops: bool = False
+    allow_custom_ops: bool = False
+    layers: tuple[str, ...] = ()
 
 
 def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
     """The `.tflite` file's bytes. Errors: StepError with the converter's own reason."""
+    reporter.progress("converting", 0, 1)
+    try:
+        data: bytes = _converter(saved_model, signature, request, reporter).convert()
+    except Exception as error:
+        if request.select_tf_ops and "tensor list ops" in str(error):
+            data = _with_tensor_lists(saved_model, signature, request, reporter)
+        else:
+            raise _refusal(error, request) from error
+    reporter.progress("converting", 1, 1)
+    return data
+
+
+def _with_tensor_lists(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
+    """Lists whose items have an open size cannot be lowered; with TensorFlow's own kernels they need not be."""
+    converter = _converter(saved_model, signature, request, reporter)
+    converter._experimental_lower_tensor_list_ops = False
+    try:
+        data: bytes = converter.convert()
+    except Exception as error:
+        raise _refusal(error, request) from error
+    return data
+
+
+def _refusal(error: Exception, request: Request) -> StepError:
+    return StepError(diagnose(str(error), Case(request.scheme, request.inputs, request.layers)))
+
+
+def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> Any:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[signature])
+    converter.allow_custom_ops = request.allow_custom_ops
     if request.scheme != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if request.scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if request.scheme in _OPS:
-        converter.target_spec.supported_ops = _OPS[request.scheme]
-    if request.scheme in _CALIBRATED:
-        assert request.samples is not None
+    flex = [tf.lite.OpsSet.SELECT_TF_OPS] if request.select_tf_ops else []
+    converter.target_spec.supported_ops = [*_OPS.get(request.scheme, [tf.lite.OpsSet.TFLITE_BUILTINS]), *flex]
+    if request.scheme in _CALIBRATED and request.samples is not None:
         converter.representative_dataset = lambda: _samples(signature, request, reporter)
+    if request.scheme in _CALIBRATED:
         converter.inference_input_type = tf.as_dtype(request.input_type)
         converter.inference_output_type = tf.as_dtype(request.output_type)
         converter._experimental_disable_per_channel = not request.per_channel
-    reporter.progress("converting", 0, 1)
-    try:
-        data: bytes = converter.convert()
-    except Exception as error:
-        raise StepError(diagnose(str(error), request.scheme, request.inputs)) from error
-    reporter.progress("converting", 1, 1)
-    return data
+    return converter
 
 
 def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[tuple[str, dict[str, Any]]]:

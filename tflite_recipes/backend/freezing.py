@@ -5,19 +5,20 @@ Each later conversion starts from this folder: the model is traced once, and inp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from tflite_recipes.backend import inspection, tracing
 from tflite_recipes.backend.models import Model
-from tflite_recipes.diagnosis import by_hand, open_sizes
-from tflite_recipes.errors import Problem, RequestError, StepError, gist
-from tflite_recipes.state import TensorSpec
+from tflite_recipes.backend.substituting import Substituted, substitute, with_batch_of_one
+from tflite_recipes.backend.tracing import Traced
+from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import Intent, TensorSpec
 
 # Ops that write variables, and ops on resources that are no variables: constants cannot stand for either.
 _STATEFUL = (
@@ -27,81 +28,68 @@ _STATEFUL = (
     "ResourceScatter",
     "ResourceStridedSliceAssign",
 )
-_LONGEST = 300
 _RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The SavedModel, its signature key, its inputs and outputs in the source's own order, and why variables were
-    kept ("" where they were frozen)."""
+    """What a model became.
+
+    path, signature: the SavedModel that is converted. reference: the one that its outputs are compared with, where
+    substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
+    kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
+    so far. random: the layers that draw random numbers. layers: names of all layers.
+    """
 
     path: Path
     signature: str
+    reference: Path | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kept_because: str
     stateful: bool
+    substituted: Substituted
+    offered: tuple[str, ...]
+    random: tuple[str, ...]
+    layers: tuple[str, ...]
 
 
-def freeze(model: Model, folder: Path, variables: str) -> Frozen:
-    """Trace, freeze and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
-    specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=_graph_name(spec.name)) for spec in model.inputs}
-    function = tf.function(lambda **tensors: dict(model.call(**tensors)), autograph=False)
-    try:
-        traced = function.get_concrete_function(**specs)
-    except Exception as error:
-        raise StepError(_untraceable(error, model.inputs)) from error
-    outputs = tuple(
-        TensorSpec(name, _shape(traced.structured_outputs[name]), traced.structured_outputs[name].dtype.name)
-        for name in model.outputs
-    )
+def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter: Reporter) -> Frozen:
+    """Trace, freeze, substitute and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
+    if not intent.dynamic_batch:
+        model = replace(model, inputs=with_batch_of_one(model.inputs))
+    traced = tracing.trace(model.call, model.inputs, model.outputs)
     because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
-    if because:
-        path = _save_with_variables(model, function, specs, folder)
-    else:
-        path = _save_frozen(traced, specs, folder, model)
-    return Frozen(path, model.signature, model.inputs, outputs, because, _writes(_kinds(traced)))
+    original = traced if because else tracing.frozen(traced)
+    reporter.progress("looking for ops that cannot be converted", 0, 1)
+    made = substitute(original, model, intent, reporter)
+    path = _save(original, model, folder / "saved_model")
+    kinds = {op.type for op in inspection.operations(original.graph)}
+    return Frozen(
+        path=path if made.is_original else _save(made.traced, model, folder / "substituted"),
+        signature=model.signature,
+        reference=None if made.is_original or _redefined(made) else path,
+        inputs=made.inputs,
+        outputs=made.traced.output_specs(),
+        kept_because=because,
+        stateful=any(kind.startswith(_STATEFUL) for kind in kinds),
+        substituted=made,
+        offered=inspection.offered(made.traced.graph, intent, any(None in spec.shape[:1] for spec in made.inputs)),
+        random=inspection.random_layers(made.traced.graph, model.layers),
+        layers=tuple(sorted(model.layers)),
+    )
 
 
-def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...]) -> Problem:
-    what = f"the model cannot be traced: {gist(error)[:_LONGEST]}"
-    if dynamic := open_sizes(inputs):
-        what += f"; sizes are open: {', '.join(map(str, dynamic))}"
-        return Problem(what, "source.input_shapes", "", by_hand(dynamic))
-    return Problem(what, "freeze")
+def _redefined(made: Substituted) -> bool:
+    """Whether the outputs are meant to be others than the original's, so that only themselves can be compared with."""
+    return bool({"logits", "no_dropout"} & set(made.rules))
 
 
-def _graph_name(name: str) -> str:
-    """Graph names allow fewer characters than signature names."""
-    clean = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
-    return clean if clean[:1].isalnum() else f"x{clean}"
-
-
-def _shape(tensor: Any) -> tuple[int | None, ...]:
-    return tuple(tensor.shape) if tensor.shape.rank is not None else ()
-
-
-def _operations(traced: Any) -> Iterator[Any]:
-    definition = traced.graph.as_graph_def()
-    yield from definition.node
-    for function in definition.library.function:
-        yield from function.node_def
-
-
-def _kinds(traced: Any) -> set[str]:
-    return {node.op for node in _operations(traced)}
-
-
-def _writes(kinds: set[str]) -> bool:
-    return any(kind.startswith(_STATEFUL) for kind in kinds)
-
-
-def _keep_because(traced: Any, model: Model) -> str:
-    kinds = _kinds(traced)
+def _keep_because(traced: Traced, model: Model) -> str:
+    kinds = {op.type for op in inspection.operations(traced.graph)}
     if any(kind.startswith(_RESOURCES) for kind in kinds):
         return "the model owns lookup tables"
-    if _writes(kinds):
+    if any(kind.startswith(_STATEFUL) for kind in kinds):
         return "the model writes to its variables"
     functions = traced.graph.as_graph_def().library.function
     # tf_keras marks its LSTM so that the converter can fuse it into one op, which it cannot once it is frozen.
@@ -110,30 +98,13 @@ def _keep_because(traced: Any, model: Model) -> str:
     return ""
 
 
-def _save_frozen(traced: Any, specs: dict[str, Any], folder: Path, model: Model) -> Path:
-    try:
-        # Control flow stays functional, so that the converter still sees loops as loops.
-        frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
-    except Exception as error:
-        what = f"the variables cannot be frozen: {gist(error)}"
-        raise StepError(Problem(what, "freeze", "freeze.variables=keep")) from error
-    # The frozen function takes and gives flat lists in the order in which TensorFlow flattens dicts: by key.
-    in_names, out_names = sorted(specs), sorted(model.outputs)
-
-    def serve(**tensors: Any) -> dict[str, Any]:
-        results = frozen(*[tensors[name] for name in in_names])
-        by_name = dict(zip(out_names, tf.nest.flatten(results), strict=True))
-        return {name: by_name[name] for name in model.outputs}
-
-    module = tf.Module()
-    module.serve = tf.function(serve, autograph=False)
-    tf.saved_model.save(module, str(folder), signatures={model.signature: module.serve.get_concrete_function(**specs)})
-    return folder
-
-
-def _save_with_variables(model: Model, function: Any, specs: dict[str, Any], folder: Path) -> Path:
-    if model.folder is not None:
+def _save(traced: Traced, model: Model, folder: Path) -> Path:
+    specs = tracing.tensor_specs(traced.inputs)
+    if not traced.graph.captures:
+        return _save_constant(traced, specs, folder, model.signature)
+    if model.folder is not None and traced.inputs == model.inputs and not folder.name.startswith("substituted"):
         return model.folder
+    function = traced.function
     if model.generation == 3:
         # tf.saved_model.save would leave a Keras 3 model's weights uninitialised in the converted file.
         archive = keras.export.ExportArchive()
@@ -148,4 +119,11 @@ def _save_with_variables(model: Model, function: Any, specs: dict[str, Any], fol
     module.owner = model.owner
     module.serve = function
     tf.saved_model.save(module, str(folder), signatures={model.signature: function.get_concrete_function(**specs)})
+    return folder
+
+
+def _save_constant(traced: Traced, specs: dict[str, Any], folder: Path, signature: str) -> Path:
+    module = tf.Module()
+    module.serve = tf.function(lambda **tensors: traced(**tensors), autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={signature: module.serve.get_concrete_function(**specs)})
     return folder

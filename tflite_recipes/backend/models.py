@@ -30,7 +30,8 @@ class Model:
     call: takes tensors by input name, gives tensors by output name. inputs: with the shapes asked for.
     owner: what keeps the variables alive, and what a SavedModel with variables is made of: a Keras model, a
     tf.Module, or a loaded SavedModel. generation: 3 or 2 for a Keras model of that generation, 0 for anything else.
-    folder: where an untouched SavedModel lies that needs no second one.
+    folder: where an untouched SavedModel lies that needs no second one. rules: substitutions that were asked for in
+    the graph (`remedies.Rule`).
     """
 
     call: Callable[..., Mapping[str, Any]]
@@ -40,6 +41,14 @@ class Model:
     owner: Any
     generation: int = 0
     folder: Path | None = None
+    rules: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of a Keras model's layers at any depth, by which its ops are told."""
+        if self.generation not in (2, 3):
+            return frozenset()
+        return frozenset(layer.name for layer in self.owner._flatten_layers(include_self=False))
 
     def prunable(self) -> Any:
         """The Keras 3 model. Errors: RequestError for anything else."""

@@ -20,7 +20,7 @@ def interpreter(path: Path, threads: int = 1, xnnpack: bool = True) -> Any:
     try:
         made = Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
         made.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError) as error:
         raise StepError(Problem(f"LiteRT cannot load the file: {str(error).splitlines()[0]}", "target")) from error
     return made
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tflite_recipes import datasets, digits
-from tflite_recipes.errors import Problem
+from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import Gate, State
@@ -35,6 +35,9 @@ class ParityEvaluation:
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import comparison
 
+        if not state.runnable:
+            reporter.warn("parity was not measured: no runtime here can run the file")
+            return state
         if state.calibration is not None:
             arrays, source = datasets.open_arrays(state.calibration), "calibration samples"
             arrays = datasets.choose(arrays, self.samples, self.seed)
@@ -97,6 +100,9 @@ def _evaluate(
 ) -> None:
     from tflite_recipes.backend import comparison
 
+    if not state.runnable:
+        what = "accuracy cannot be measured: no runtime here can run a file with Flex or custom ops"
+        raise StepError(Problem(what, "evaluation", "evaluation=none"))
     sha256 = datasets.sha256({**arrays, "labels": labels})
     reporter.used("evaluation", "evaluation", sha256, source, len(labels))
     reporter.note({"parity.data": source, "accuracy.metric": metric.name})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, unique
 
 from tflite_recipes.events import Reporter
-from tflite_recipes.state import State
+from tflite_recipes.remedies import Finding, Remedy, Rule, override_of
+from tflite_recipes.state import State, TensorSpec
 
 
 @unique
@@ -28,17 +30,60 @@ class Freeze:
         from tflite_recipes.backend import freezing
 
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
-        folder = state.workdir / "saved_model"
-        frozen = freezing.freeze(state.model, folder, self.variables.name)
+        frozen = freezing.freeze(state.model, state.workdir, self.variables.name, state.intent, reporter)
         if frozen.kept_because:
             reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})
+        made = frozen.substituted
+        remedies = _tell(made.rules, made.taken, frozen.inputs, reporter)
+        for line in _foretold(made.findings, frozen.inputs):
+            reporter.warn(f"before converting: {line}")
+        if frozen.random:
+            named = ", ".join(frozen.random)
+            reporter.warn(f"{named} draws random numbers: outputs differ from run to run, and so will parity")
         return replace(
             state,
             model=None,
             saved_model=frozen.path,
+            reference=frozen.reference,
             signature=frozen.signature,
             stateful=frozen.stateful,
             inputs=frozen.inputs,
             outputs=frozen.outputs,
+            remedies=(*state.remedies, *remedies),
+            offered=frozen.offered,
+            layers=frozen.layers,
         )
+
+
+def _foretold(findings: tuple[Finding, ...], inputs: tuple[TensorSpec, ...]) -> list[str]:
+    """What is left of the findings, a line for each layer, reason and remedy."""
+    together: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        helps = override_of(finding.remedies[0], inputs) if finding.remedies else ""
+        together.setdefault((finding.layer, finding.why, helps), []).append(finding.op)
+    return [
+        f"{', '.join(dict.fromkeys(ops))}{layer and f' in {layer}'}: {why}{helps and f' (by hand: {helps})'}"
+        for (layer, why, helps), ops in together.items()
+    ]
+
+
+def _tell(
+    rules: Mapping[str, int], taken: tuple[str, ...], inputs: tuple[TensorSpec, ...], reporter: Reporter
+) -> tuple[str, ...]:
+    """Say what was substituted, and what of it nobody asked for; give it in words for the contract."""
+    said = []
+    for name, count in rules.items():
+        what = f"{name}: {count} {'match' if count == 1 else 'matches'} ({Rule[name].value})"
+        reporter.measure({f"substitution.{name}": count})
+        said.append(what)
+        if name in taken:
+            reporter.warn(f"remedy taken, {what}\n  by hand: {override_of(name, inputs)}")
+        else:
+            reporter.progress(f"substituted {what}", 1, 1)
+    if "fixed_batch" in taken:
+        said.append(f"fixed_batch: {Remedy.fixed_batch.value}")
+        reporter.warn(f"remedy taken, {said[-1]}\n  by hand: {override_of('fixed_batch', inputs)}")
+    if taken:
+        reporter.tag({"tflite_recipes.remedies": ", ".join(taken)})
+    return tuple(said)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, unique
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import datasets
+from tflite_recipes import datasets, io_contract
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
+from tflite_recipes.remedies import Remedy
 from tflite_recipes.state import State
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class Optimization:
         if not self.per_channel and self.scheme not in CALIBRATED:
             what = f"{self.scheme.name} has no per-tensor form in this converter"
             yield Problem(what, "optimization.per_channel", "optimization.per_channel=true")
-        if self.scheme in CALIBRATED and "calibration" not in steps:
+        if self.scheme in CALIBRATED and "calibration" not in steps and not _carries_ranges(steps.get("source")):
             what = f"{self.scheme.name} needs representative data to set its ranges, and there is none"
             fixes = ("calibration=npz calibration.path=FILE", ("calibration=random",))
             if type(steps.get("source")).__name__ == "DigitsSource":
@@ -83,11 +85,29 @@ class Optimization:
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes import scheme_check, tflite_file
+
+        if "full_integer" in state.intent.taken and self.scheme is not Scheme.full_integer:
+            changed = replace(self, scheme=Scheme.full_integer)(state, reporter)
+            said = f"full_integer: {Remedy.full_integer.value}"
+            return replace(changed, remedies=(*changed.remedies, said))
+        samples = datasets.open_arrays(state.calibration) if state.calibration else None
+        path = self._convert(state, samples if self.scheme in CALIBRATED else None, reporter)
+        done = replace(
+            state, tflite=path, scheme=self.scheme.name, remedies=(*state.remedies, *_taken(state, reporter))
+        )
+        file = tflite_file.read_tflite(path)
+        scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
+        self._report(done, reporter, file)
+        contract = io_contract.io_contract(file, done)
+        _keep(done, "ops.json", tflite_file.to_json(file), reporter)
+        _keep(done, "io_contract.json", contract, reporter)
+        io_contract.check_declared(contract, state.intent.contract)
+        return replace(done, runnable=_verify(done, file, samples, reporter))
+
+    def _convert(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
+        from tflite_recipes import tflite_file
         from tflite_recipes.backend import converter
 
-        samples = datasets.open_arrays(state.calibration) if state.calibration else None
-        if self.scheme not in CALIBRATED:
-            samples = None
         request = converter.Request(
             scheme=self.scheme.name,
             input_type=self.input_type.name,
@@ -96,20 +116,22 @@ class Optimization:
             samples=samples,
             inputs=state.inputs,
             batch=_batch(state, samples),
+            select_tf_ops=state.intent.allows("select_tf_ops"),
+            allow_custom_ops=state.intent.allows("allow_custom_ops"),
+            layers=state.layers,
         )
-        path = state.workdir / "model.tflite"
         assert state.saved_model is not None
-        path.write_bytes(converter.convert(state.saved_model, state.signature, request, reporter))
-        file = tflite_file.read_tflite(path)
-        scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, state)
-        self._report(state, reporter, file)
-        return replace(state, tflite=path, scheme=self.scheme.name)
+        data = converter.convert(state.saved_model, state.signature, request, reporter)
+        names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
+        path = state.workdir / "model.tflite"
+        path.write_bytes(tflite_file.in_order(data, state.signature, *names))
+        return path
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
 
-        assert state.saved_model is not None
-        reporter.measure(scheme_check.size_metrics(state.workdir / "model.tflite", state.parameters))
+        assert state.tflite is not None
+        reporter.measure(scheme_check.size_metrics(state.tflite, state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
         if missing := scheme_check.left_float(file, self.scheme.name):
@@ -119,13 +141,45 @@ class Optimization:
             named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
             more = f" and {len(floats) - 5} more" if len(floats) > 5 else ""
             reporter.warn(f"{len(floats)} ops stayed float though integer was asked: {named}{more}")
-        for name, data in (
-            ("ops.json", tflite_file.to_json(file)),
-            ("io_contract.json", scheme_check.io_contract(file, state)),
-        ):
-            path = state.workdir / name
-            path.write_text(json.dumps(data, indent=2))
-            reporter.keep(str(path))
+
+
+def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) -> None:
+    path = state.workdir / name
+    path.write_text(json.dumps(data, indent=2))
+    reporter.keep(str(path))
+
+
+def _taken(state: State, reporter: Reporter) -> tuple[str, ...]:
+    """The remedies that are the converter's own, in words."""
+    names = [name for name in ("select_tf_ops", "allow_custom_ops") if name in state.intent.taken]
+    if state.intent.taken:
+        reporter.tag({"tflite_recipes.remedies": ", ".join(state.intent.taken)})
+    return tuple(f"{name}: {Remedy[name].value}" for name in names)
+
+
+def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, reporter: Reporter) -> bool:
+    """Run the file once with XNNPACK and once without. Errors: StepError where it cannot run; False where no runtime
+    here could tell, because the application brings what it needs."""
+    from tflite_recipes import tflite_file
+    from tflite_recipes.backend import verification
+
+    metrics = tflite_file.op_metrics(file)
+    foreign = [op for op in tflite_file.op_counts(file) if op in tflite_file.foreign_ops(file)]
+    if metrics["ops.flex"] or metrics["ops.custom"]:
+        kind = "needs the Flex delegate, with which no current Python runtime comes"
+        kind = kind if metrics["ops.flex"] else "needs custom ops that the application registers"
+        reporter.warn(f"the file {kind} ({', '.join(foreign)}): it was not run, and nothing about it is verified here")
+        reporter.tag({"tflite_recipes.verified": "false"})
+        return False
+    verification.verify(state, samples, reporter)
+    reporter.tag({"tflite_recipes.verified": "true"})
+    return True
+
+
+def _carries_ranges(source: Any) -> bool:
+    """Whether the model was trained with fake quantization, whose ranges stand for calibration."""
+    asked = getattr(source, "carries_ranges", None)
+    return bool(asked()) if asked is not None else False
 
 
 def _batch(state: State, samples: Mapping[str, Any] | None) -> int:

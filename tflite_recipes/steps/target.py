@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, unique
 from typing import Annotated
 
+from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
+
+
+@unique
+class OpSet(Enum):
+    """Kinds of ops that a target's runtime may take."""
+
+    builtin = "LiteRT's own"
+    select_tf = "TensorFlow's, through the Flex delegate"
+    custom = "those that the application registers"
 
 
 def _limit(name: str, measured: float, limit: float | None) -> Iterator[Gate]:
@@ -26,6 +37,8 @@ class GenericTarget:
     """Any LiteRT runtime. `flash_kb` limits the file's size in KiB (1024 bytes)."""
 
     flash_kb: Annotated[float | None, within(gt=0)]
+    dynamic_batch: bool = True
+    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         for gate in _flash_gate(state, self.flash_kb):
@@ -43,11 +56,16 @@ class CpuTarget:
     runs: Annotated[int, within(ge=1)]
     flash_kb: Annotated[float | None, within(gt=0)]
     max_latency_ms: Annotated[float | None, within(gt=0)]
+    dynamic_batch: bool = True
+    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import latency
 
         assert state.tflite is not None
+        if not state.runnable:
+            what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
+            raise StepError(Problem(what, "target", "target=generic"))
         measured = latency.measure(state, self.threads, self.xnnpack, self.warmup, self.runs, reporter)
         reporter.measure({"latency.p50_ms": measured.p50_ms, "latency.p90_ms": measured.p90_ms})
         gates = [

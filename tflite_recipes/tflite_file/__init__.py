@@ -8,6 +8,7 @@ from tflite_recipes.tflite_file.analysis import (
     WEIGHT_DTYPES,
     WEIGHT_OPS,
     float_operators,
+    foreign_ops,
     op_counts,
     op_metrics,
     sparsity,
@@ -24,6 +25,7 @@ from tflite_recipes.tflite_file.model import (
     Tensor,
     TFLiteFile,
 )
+from tflite_recipes.tflite_file.ordering import in_order
 from tflite_recipes.tflite_file.reader import IDENTIFIER, constant_array, read_tflite
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "constant_array",
     "describe",
     "float_operators",
+    "foreign_ops",
+    "in_order",
     "op_counts",
     "op_metrics",
     "read_tflite",

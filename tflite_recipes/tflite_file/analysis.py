@@ -75,6 +75,11 @@ def float_operators(file: TFLiteFile) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def foreign_ops(file: TFLiteFile) -> frozenset[str]:
+    """The ops that are not LiteRT's own: Flex ops and custom ops, by their custom codes."""
+    return frozenset(op.label for graph in file.subgraphs for op in graph.operators if op.is_flex or op.is_custom)
+
+
 def op_metrics(file: TFLiteFile) -> dict[str, int]:
     """Numbers of operators by kind, over all subgraphs."""
     operators = [op for graph in file.subgraphs for op in graph.operators]

@@ -1,0 +1,147 @@
+"""Rewrites a traced model by the rules that were asked for and by the remedies that it turns out to need, and holds
+its outputs against the original's at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes import datasets, remedies
+from tflite_recipes.backend import inspection, tracing
+from tflite_recipes.backend.models import Model
+from tflite_recipes.backend.rewriting import rewrite
+from tflite_recipes.backend.tracing import Traced
+from tflite_recipes.errors import Problem, RequestError, StepError, assignment
+from tflite_recipes.events import Reporter
+from tflite_recipes.remedies import Finding, Rule
+from tflite_recipes.state import Intent, TensorSpec
+
+_FLOATS = ("float16", "bfloat16", "float64")
+_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Substituted:
+    """A model as it will be converted.
+
+    traced: the function. rules: those that were carried out, with the number of
+    matches. taken: the remedies among them that nobody asked for by hand, and `fixed_batch`. findings: what remains.
+    """
+
+    traced: Traced
+    rules: Mapping[str, int] = field(default_factory=dict)
+    taken: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """As the function takes them."""
+        return self.traced.inputs
+
+    @property
+    def is_original(self) -> bool:
+        return not self.rules and "fixed_batch" not in self.taken
+
+
+def substitute(traced: Traced, model: Model, intent: Intent, reporter: Reporter) -> Substituted:
+    """The traced model with its rules carried out, and then with the remedies that its ops call for, as far as
+    `intent.fallback` lists them. Errors: RequestError for a rule that matches nothing; StepError for outputs that
+    are no longer the original's."""
+    asked = frozenset(model.rules)
+    taken = tuple(name for name in intent.taken if name in Rule.__members__ or name == "fixed_batch")
+    while True:
+        made = _made(traced, model, asked, taken)
+        made = replace(made, findings=inspection.inspect(made.traced.graph, intent, model.layers))
+        more = _called_for(made, intent, [*taken, *asked])
+        if not more:
+            break
+        taken = (*taken, *more)
+    _check_matches(made, asked)
+    if made.rules:
+        _check_parity(traced, made, model, reporter)
+    return made
+
+
+def _made(traced: Traced, model: Model, asked: frozenset[str], taken: tuple[str, ...]) -> Substituted:
+    rules = asked | {name for name in taken if name in Rule.__members__}
+    inputs = with_batch_of_one(model.inputs) if "fixed_batch" in taken else model.inputs
+    if "float32" in rules:
+        inputs = tuple(replace(spec, dtype="float32") if spec.dtype in _FLOATS else spec for spec in inputs)
+    if not rules and inputs == model.inputs:
+        return Substituted(traced)
+    names, outputs = sorted(spec.name for spec in model.inputs), sorted(model.outputs)
+    rewritten = rewrite(traced.concrete, names, outputs, rules)
+    try:
+        new = tracing.trace(rewritten.call, inputs, model.outputs)
+    except StepError as error:
+        fix = "substitution=none 'conversion.fallback=[]'"
+        problems = [replace(problem, where="substitution.rules", fix=fix) for problem in error.problems]
+        raise StepError(problems) from error
+    return Substituted(new, dict(rewritten.matches), taken)
+
+
+def with_batch_of_one(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The inputs with an open batch fixed at 1."""
+    return tuple(
+        replace(spec, shape=(1, *spec.shape[1:])) if spec.shape and spec.shape[0] is None else spec for spec in inputs
+    )
+
+
+def _called_for(made: Substituted, intent: Intent, already: list[str]) -> list[str]:
+    """The remedies that what is left calls for: of each finding's, the first that may be taken and was not yet."""
+    more: list[str] = []
+    for finding in made.findings:
+        open_to = [n for n in intent.fallback if n in finding.remedies and n not in already]
+        more += [name for name in open_to[:1] if name not in more]
+    return more
+
+
+def _check_matches(made: Substituted, asked: frozenset[str]) -> None:
+    missing = sorted(name for name in asked if not made.rules.get(name))
+    if missing:
+        left = sorted(asked - set(missing))
+        fix = assignment("substitution.rules", left) if left else "substitution=none"
+        what = f"{', '.join(missing)} matched nothing in the model"
+        raise RequestError(Problem(what, "substitution.rules", fix))
+
+
+def _check_parity(traced: Traced, made: Substituted, model: Model, reporter: Reporter) -> None:
+    """Hold the outputs against the original's on seeded random inputs. Errors: StepError."""
+    names = [Rule[name] for name in made.rules]
+    if any(rule in remedies.NOT_COMPARED for rule in names):
+        reporter.warn(
+            f"{', '.join(made.rules)} changes what the outputs are: they are not compared with the original's"
+        )
+        return
+    arrays = datasets.random_arrays(made.inputs, _rows(made.inputs), 0, 0.0, 1.0)
+    before, after = _outputs(traced, arrays), _outputs(made.traced, arrays)
+    worst = 0.0
+    for name, values in before.items():
+        old, new = (np.asarray(side, "float64") for side in (values, after[name])) if _numeric(values) else (0, 0)
+        spread = max(float(np.ptp(old)), float(np.abs(old).max(initial=0.0)) * 1e-3, 1e-12) if np.size(old) else 1.0
+        difference = float(np.nanmax(np.abs(old - new), initial=0.0)) / spread
+        worst = max(worst, difference)
+        limit = max(remedies.TOLERANCES.get(rule, remedies.TOLERANCE) for rule in names)
+        if not difference <= limit:
+            listed = ", ".join(made.rules)
+            what = f"after {listed} it differs by {difference:.2g} of its range; {limit:g} is allowed"
+            raise StepError(Problem(what, f"output {name}", "substitution=none 'conversion.fallback=[]'"))
+    reporter.measure({"substitution.max_relative_error": worst})
+
+
+def _numeric(values: Any) -> bool:
+    return bool(values.dtype.kind in "fiub" or values.dtype.name == "bfloat16")
+
+
+def _rows(inputs: tuple[TensorSpec, ...]) -> int:
+    return max([spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None], default=_SAMPLES)
+
+
+def _outputs(traced: Traced, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs by name, on arrays by input name."""
+    given = {spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in traced.inputs}
+    return {name: value.numpy() for name, value in traced(**given).items()}

@@ -1,0 +1,90 @@
+"""A model as a traced function with named inputs and outputs, and the same with its variables as constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tflite_recipes.diagnosis import by_hand, open_sizes
+from tflite_recipes.errors import Problem, StepError, gist
+from tflite_recipes.state import TensorSpec
+
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A function of named tensors.
+
+    concrete: TensorFlow's ConcreteFunction; its graph's inputs are `inputs` in order of name (then what it captures),
+    its outputs are `outputs` in order of name. function: what it was traced from; None where it was frozen, which
+    takes and gives flat lists.
+    """
+
+    concrete: Any
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
+    function: Any = None
+
+    @property
+    def graph(self) -> Any:
+        return self.concrete.graph
+
+    def __call__(self, **tensors: Any) -> dict[str, Any]:
+        if self.function is not None:
+            return dict(self.concrete(**tensors))
+        results = tf.nest.flatten(self.concrete(*[tensors[name] for name in sorted(tensors)]))
+        by_name = dict(zip(sorted(self.outputs), results, strict=True))
+        return {name: by_name[name] for name in self.outputs}
+
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and dtype of the outputs, in the source's order."""
+        tensors = dict(zip(sorted(self.outputs), self.graph.outputs, strict=True))
+        return tuple(
+            TensorSpec(name, tuple(t.shape) if t.shape.rank is not None else (), t.dtype.name)
+            for name, t in ((name, tensors[name]) for name in self.outputs)
+        )
+
+
+def trace(call: Callable[..., Mapping[str, Any]], inputs: tuple[TensorSpec, ...], outputs: tuple[str, ...]) -> Traced:
+    """The function of a model, traced for these inputs. Errors: StepError."""
+    function = tf.function(lambda **tensors: dict(call(**tensors)), autograph=False)
+    try:
+        concrete = function.get_concrete_function(**tensor_specs(inputs))
+    except Exception as error:
+        raise StepError(_untraceable(error, inputs)) from error
+    return Traced(concrete, inputs, outputs, function)
+
+
+def tensor_specs(inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    """TensorFlow's specs by input name."""
+    return {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=_graph_name(spec.name)) for spec in inputs}
+
+
+def _graph_name(name: str) -> str:
+    """Graph names allow fewer characters than signature names."""
+    clean = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
+    return clean if clean[:1].isalnum() else f"x{clean}"
+
+
+def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...]) -> Problem:
+    what = f"the model cannot be traced: {gist(error)[:_LONGEST]}"
+    if dynamic := open_sizes(inputs):
+        what += f"; sizes are open: {', '.join(map(str, dynamic))}"
+        return Problem(what, "source.input_shapes", "", by_hand(dynamic))
+    return Problem(what, "freeze")
+
+
+def frozen(traced: Traced) -> Traced:
+    """The function with its variables as constants. Errors: StepError."""
+    try:
+        # Control flow stays functional, so that the converter still sees loops as loops.
+        concrete = convert_variables_to_constants_v2(traced.concrete, lower_control_flow=False)
+    except Exception as error:
+        what = f"the variables cannot be frozen: {gist(error)}"
+        raise StepError(Problem(what, "freeze", "freeze.variables=keep")) from error
+    return Traced(concrete, traced.inputs, traced.outputs)

@@ -1,0 +1,52 @@
+"""Swaps what the target cannot run for equivalents that it can, in the model and in its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tflite_recipes.errors import Problem, assignment
+from tflite_recipes.events import Reporter
+from tflite_recipes.remedies import ON_LAYERS, Rule
+from tflite_recipes.state import State
+from tflite_recipes.steps.source import code_problems
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """`rules` by name, and `layers`: the user's own replacement, module:name or file.py:name, by layer name or pattern.
+
+    A replacement is a function called with the Keras layer, which gives the layer to put in its place. A rule or a
+    layer that matches nothing is an error. Outputs before and after are compared at once, on seeded random inputs.
+    """
+
+    rules: list[Rule]
+    layers: dict[str, str]
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        for name, target in self.layers.items():
+            yield from code_problems(target, f"substitution.layers.{name}")
+        doubled = [rule.name for rule in self.rules if self.rules.count(rule) > 1]
+        if doubled:
+            once = list(dict.fromkeys(rule.name for rule in self.rules))
+            yield Problem(f"{doubled[0]} stands twice", "substitution.rules", assignment("substitution.rules", once))
+        on_layers = [rule.name for rule in self.rules if rule in ON_LAYERS] + list(self.layers)
+        if on_layers and type(steps.get("source")).__name__ == "SavedModelSource":
+            kept = [rule.name for rule in self.rules if rule not in ON_LAYERS]
+            what = f"{', '.join(on_layers)} works on the layers of a Keras model, and the source is a SavedModel"
+            fix = f"{assignment('substitution.rules', kept)} {assignment('~substitution.layers', ...)}"
+            yield Problem(what, "substitution", fix if kept else "substitution=none")
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import layer_swaps, models
+
+        model = state.model
+        if self.layers:
+            model = layer_swaps.replaced(model, self.layers, reporter)
+        for rule in self.rules:
+            if rule in ON_LAYERS:
+                model = layer_swaps.RULES[rule.name](model, state.workdir, reporter)
+        on_graph = tuple(rule.name for rule in self.rules if rule not in ON_LAYERS)
+        changed = replace(state, model=replace(model, rules=on_graph), inputs=model.inputs)
+        return models.changed(changed) if model is not state.model else changed
