@@ -42,6 +42,7 @@ CONFIG = {
         "input_type": "int8",
         "output_type": "int8",
         "per_channel": True,
+        "quantizer": "tflite_converter",
     },
     "target": {"_target_": f"{STEPS}.target.GenericTarget", "flash_kb": None},
     "evaluation": {"_target_": f"{STEPS}.evaluation.DigitsEvaluation", "max_drop": 0.02},

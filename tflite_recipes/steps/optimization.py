@@ -14,6 +14,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.state import State
 
 if TYPE_CHECKING:
+    from tflite_recipes.backend.converter import Request
     from tflite_recipes.tflite_file import TFLiteFile
 
 
@@ -39,6 +40,15 @@ class IOType(Enum):
     int16 = "int16"
 
 
+@unique
+class Quantizer(Enum):
+    """What quantizes."""
+
+    tflite_converter = "TensorFlow's converter, while it converts"
+    ai_edge_quantizer = "ai_edge_quantizer, from the converted float file; takes more ops in 16x8"
+
+
+# Both quantizers give these.
 _IO_TYPES = {
     Scheme.none: (IOType.float32,),
     Scheme.dynamic_range: (IOType.float32,),
@@ -52,16 +62,19 @@ CALIBRATED = (Scheme.full_integer, Scheme.integer_only, Scheme.int16x8)
 
 @dataclass(frozen=True)
 class Optimization:
-    """Converts with TensorFlow's converter. `per_channel: false` gives each weight tensor one scale."""
+    """Converts with TensorFlow's converter, and quantizes with it or with ai_edge_quantizer. `per_channel: false`
+    gives each weight tensor one scale."""
 
     scheme: Scheme
     input_type: IOType
     output_type: IOType
     per_channel: bool
+    quantizer: Quantizer
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         for key in ("input_type", "output_type"):
             yield from self._type_problems(key, getattr(self, key))
+        # ai_edge_quantizer would write per-tensor dynamic range, which LiteRT's depthwise kernel computes wrongly.
         if not self.per_channel and self.scheme not in CALIBRATED:
             what = f"{self.scheme.name} has no per-tensor form in this converter"
             yield Problem(what, "optimization.per_channel", "optimization.per_channel=true")
@@ -98,12 +111,25 @@ class Optimization:
             batch=_batch(state, samples),
         )
         path = state.workdir / "model.tflite"
-        assert state.saved_model is not None
-        path.write_bytes(converter.convert(state.saved_model, state.signature, request, reporter))
+        path.write_bytes(self._convert(state, request, reporter))
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, state)
         self._report(state, reporter, file)
         return replace(state, tflite=path, scheme=self.scheme.name)
+
+    def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
+        from tflite_recipes.backend import converter
+
+        assert state.saved_model is not None
+        if self.scheme is Scheme.none or self.quantizer is Quantizer.tflite_converter:
+            return converter.convert(state.saved_model, state.signature, request, reporter)
+        from tflite_recipes.backend import quantizer
+
+        plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
+        path = state.workdir / "float.tflite"
+        path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
+        fix = "optimization.quantizer=tflite_converter"
+        return quantizer.quantize(path, state.signature, request, reporter, fix)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
@@ -112,7 +138,7 @@ class Optimization:
         reporter.measure(scheme_check.size_metrics(state.workdir / "model.tflite", state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
-        if missing := scheme_check.left_float(file, self.scheme.name):
+        if missing := self._left_float(file):
             reporter.warn(missing)
         floats = tflite_file.float_operators(file)
         if self.scheme in CALIBRATED and floats:
@@ -126,6 +152,16 @@ class Optimization:
             path = state.workdir / name
             path.write_text(json.dumps(data, indent=2))
             reporter.keep(str(path))
+
+    def _left_float(self, file: TFLiteFile) -> str:
+        """What to say of weights that stayed float though they were to be smaller, else ""."""
+        from tflite_recipes import scheme_check, tflite_file
+
+        if self.quantizer is Quantizer.tflite_converter or self.scheme not in (Scheme.dynamic_range, Scheme.float16):
+            return scheme_check.left_float(file, self.scheme.name)
+        kept = [tensor.name for tensor in tflite_file.weight_tensors(file) if tensor.dtype == "float32"]
+        more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
+        return f"ai_edge_quantizer left weights float32: {', '.join(kept[:5])}{more}" if kept else ""
 
 
 def _batch(state: State, samples: Mapping[str, Any] | None) -> int:
