@@ -51,6 +51,7 @@ class State:
     model: the model in memory (`backend.models.Model`); never leaves the worker's first job.
     source_sha256, parameters: digest of the source and its number of parameters.
     saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
+    float_file: the float `.tflite` that they start from instead, where the source is one.
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
@@ -70,6 +71,7 @@ class State:
     calibration: Path | None = None
     scheme: str = ""
     tflite: Path | None = None
+    float_file: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -83,7 +85,7 @@ class State:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> State:
         values = dict(data)
-        for name in ("workdir", "saved_model", "calibration", "tflite"):
+        for name in ("workdir", "saved_model", "calibration", "tflite", "float_file"):
             values[name] = Path(values[name]) if values[name] else None
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

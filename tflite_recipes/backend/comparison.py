@@ -72,7 +72,13 @@ def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict
 
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Outputs by name of the frozen SavedModel, which is the source's own graph."""
+    """Outputs by name of the frozen SavedModel, which is the source's own graph, or of the float file."""
+    if state.float_file is not None:
+
+        def tell(done: int, total: int) -> None:
+            reporter.progress("evaluating the source", done, total)
+
+        return runtime.run(state.float_file, state.signature, arrays, tell)
     function = tf.saved_model.load(str(state.saved_model)).signatures[state.signature]
     specs = {spec.name: spec for spec in state.inputs}
     fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]

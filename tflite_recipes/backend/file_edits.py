@@ -60,3 +60,22 @@ def _renumber(model: Any, number: int, origin: dict[int, int]) -> None:
         if signature.subgraphIndex == number:
             for port in (*signature.inputs, *signature.outputs):
                 port.tensorIndex = new[port.tensorIndex]
+
+
+def with_signature(data: bytes, key: str) -> bytes:
+    """The file with a signature for its main graph, by its tensors' names."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = key.encode(), 0
+    graph = model.subgraphs[0]
+    signature.inputs, signature.outputs = (
+        [_port(graph, int(index)) for index in side] for side in (graph.inputs, graph.outputs)
+    )
+    model.signatureDefs = [signature]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _port(graph: Any, index: int) -> Any:
+    port = schema.TensorMapT()
+    port.name, port.tensorIndex = graph.tensors[index].name, index
+    return port

@@ -28,6 +28,8 @@ class Freeze:
         from tflite_recipes.backend import freezing
 
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
+        if state.float_file is not None:
+            return state  # a file holds no variables, and is what later steps start from
         folder = state.workdir / "saved_model"
         frozen = freezing.freeze(state.model, folder, self.variables.name)
         if frozen.kept_because:

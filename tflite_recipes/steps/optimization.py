@@ -120,21 +120,27 @@ class Optimization:
     def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
         from tflite_recipes.backend import converter
 
+        if self.scheme is not Scheme.none and self.quantizer is Quantizer.ai_edge_quantizer:
+            return self._quantize(state, request, reporter)
+        if state.float_file is not None:
+            return state.float_file.read_bytes()
         assert state.saved_model is not None
-        if self.scheme is Scheme.none or self.quantizer is Quantizer.tflite_converter:
-            return converter.convert(state.saved_model, state.signature, request, reporter)
-        from tflite_recipes.backend import quantizer
+        return converter.convert(state.saved_model, state.signature, request, reporter)
 
-        plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
-        path = state.workdir / "float.tflite"
-        path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
-        fix = "optimization.quantizer=tflite_converter"
+    def _quantize(self, state: State, request: Request, reporter: Reporter) -> bytes:
+        from tflite_recipes.backend import converter, quantizer
+
+        path, fix = state.float_file, "optimization=dynamic_range" if self.scheme in CALIBRATED else "optimization=none"
+        if path is None:
+            assert state.saved_model is not None
+            path, fix = state.workdir / "float.tflite", "optimization.quantizer=tflite_converter"
+            plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
+            path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
         return quantizer.quantize(path, state.signature, request, reporter, fix)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
 
-        assert state.saved_model is not None
         reporter.measure(scheme_check.size_metrics(state.workdir / "model.tflite", state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
