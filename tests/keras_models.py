@@ -75,6 +75,17 @@ def prelu(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(5, name="scores")(h)).save(folder / "model.keras")
 
 
+def half_of_a_split(folder: Path) -> None:
+    """One result of the split is read by nothing."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((16, 16, 3), name="picture")
+    h = keras.ops.split(keras.layers.Conv2D(8, 3)(i), 2, axis=-1)[1]
+    h = keras.layers.GlobalAveragePooling2D()(h)
+    keras.Model(i, keras.layers.Dense(5, name="scores")(h)).save(folder / "model.keras")
+
+
 def lambda_layer(folder: Path) -> None:
     import keras
 

@@ -111,6 +111,14 @@ def test_16x8_of_what_the_converter_refuses(here, models):
     assert again.tags["tflite_recipes.tflite_sha256"] == result.tags["tflite_recipes.tflite_sha256"]
 
 
+def test_a_result_that_nothing_reads_is_refused(here, models):
+    """ai_edge_quantizer finds no values of it; with values it writes a file that LiteRT does not load."""
+    result = convert("integer_only", models("half_of_a_split", picture=pictures()))
+    assert result.status == ExitStatus.FAILED
+    assert "SPLIT (" in result.problems[0].what
+    assert result.problems[0].fix == "optimization.quantizer=tflite_converter"
+
+
 def test_what_stays_float_is_said(here, models):
     folder = models("prelu", picture=pictures())
     mixed = convert("full_integer", folder)

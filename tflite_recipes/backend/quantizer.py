@@ -32,6 +32,7 @@ from tflite_recipes.backend.file_edits import without_dequantized_shapes
 from tflite_recipes.diagnosis import by_hand, open_sizes
 from tflite_recipes.errors import Problem, StepError, gist
 from tflite_recipes.events import Reporter
+from tflite_recipes.tflite_file import Operator, Subgraph
 
 _WHERE = "optimization.quantizer"
 _ALL = TFLOperationName.ALL_SUPPORTED
@@ -40,7 +41,7 @@ _CONTROL = frozenset({"CALL", "IF", "STABLEHLO_CASE", "STABLEHLO_WHILE", "WHILE"
 
 def quantize(model: Path, signature: str, request: Request, reporter: Reporter, fix: str = "") -> bytes:
     """The quantized file's bytes. `fix` is what to advise where this quantizer cannot. Errors: StepError."""
-    _refuse_control_flow(model, request.scheme, fix)
+    _refuse(model, request.scheme, fix)
     data = model.read_bytes()
     plan = _plan(request)
     try:
@@ -55,14 +56,27 @@ def quantize(model: Path, signature: str, request: Request, reporter: Reporter, 
     return without_dequantized_shapes(bytes(result.quantized_model))
 
 
-def _refuse_control_flow(model: Path, scheme: str, fix: str) -> None:
-    """Its calibration sees nothing of what runs inside a loop or a branch; weights alone can be quantized there."""
-    operators = [op for graph in tflite_file.read_tflite(model).subgraphs for op in graph.operators]
-    found = sorted({op.name for op in operators if op.name in _CONTROL})
-    if found and scheme not in ("dynamic_range", "float16"):
+def _refuse(model: Path, scheme: str, fix: str) -> None:
+    """What cannot be calibrated; weights alone can be quantized there. Errors: StepError."""
+    if scheme in ("dynamic_range", "float16"):
+        return
+    weights_only = "optimization=dynamic_range"
+    ways = (weights_only,) if fix != weights_only else ()
+    graphs = tflite_file.read_tflite(model).subgraphs
+    if found := sorted({op.name for graph in graphs for op in graph.operators if op.name in _CONTROL}):
         what = f"ai_edge_quantizer measures no ranges inside loops and branches, and the model has {', '.join(found)}"
-        weights_only = "optimization=dynamic_range"
-        raise StepError(Problem(what, _WHERE, fix, (weights_only,) if fix != weights_only else ()))
+        raise StepError(Problem(what, _WHERE, fix, ways))
+    if unread := [f"{op.name} ({graph.tensors[i].name})" for graph in graphs for op, i in _unread(graph)]:
+        what = f"ai_edge_quantizer cannot quantize an op with a result that nothing reads: {', '.join(unread[:5])}"
+        raise StepError(Problem(what, _WHERE, fix, ways))
+
+
+def _unread(graph: Subgraph) -> Iterator[tuple[Operator, int]]:
+    """Parts of a split that are neither read nor an output. It would leave them float, which LiteRT does not load."""
+    read = {index for op in graph.operators for index in op.inputs} | set(graph.outputs)
+    for op in graph.operators:
+        if op.name in ("SPLIT", "UNPACK"):
+            yield from ((op, index) for index in op.outputs if index not in read)
 
 
 def _plan(request: Request) -> RecipeManager:
