@@ -53,6 +53,39 @@ def dense(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(3, activation="softmax", name="classes")(h)).save(folder / "model.keras")
 
 
+def attention(folder: Path) -> None:
+    """Layer normalization, of which TensorFlow's converter makes no 16x8, and integer beside real inputs."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    ids, x = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6, 8), name="x")
+    h = keras.layers.Embedding(30, 8)(ids) + x
+    h = keras.layers.LayerNormalization()(h + keras.layers.MultiHeadAttention(2, 4)(h, h))
+    pooled = keras.layers.GlobalAveragePooling1D()(h)
+    keras.Model([ids, x], keras.layers.Dense(3, name="scores")(pooled)).save(folder / "model.keras")
+
+
+def prelu(folder: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((16, 16, 3), name="picture")
+    h = keras.layers.PReLU(alpha_initializer="ones", name="slope")(keras.layers.Conv2D(8, 3)(i))
+    h = keras.layers.GlobalAveragePooling2D()(h)
+    keras.Model(i, keras.layers.Dense(5, name="scores")(h)).save(folder / "model.keras")
+
+
+def half_of_a_split(folder: Path) -> None:
+    """One result of the split is read by nothing."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((16, 16, 3), name="picture")
+    h = keras.ops.split(keras.layers.Conv2D(8, 3)(i), 2, axis=-1)[1]
+    h = keras.layers.GlobalAveragePooling2D()(h)
+    keras.Model(i, keras.layers.Dense(5, name="scores")(h)).save(folder / "model.keras")
+
+
 def lambda_layer(folder: Path) -> None:
     import keras
 

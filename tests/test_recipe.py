@@ -43,6 +43,7 @@ CONFIG = {
         "input_type": "int8",
         "output_type": "int8",
         "per_channel": True,
+        "quantizer": "tflite_converter",
     },
     "target": {
         "_target_": f"{STEPS}.target.GenericTarget",

@@ -17,7 +17,7 @@ from tflite_recipes.steps import source as sources
 from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, RandomCalibration
 from tflite_recipes.steps.evaluation import DigitsEvaluation, Metric, NpzEvaluation
 from tflite_recipes.steps.freeze import Variables
-from tflite_recipes.steps.optimization import CALIBRATED, IOType, Optimization, Scheme
+from tflite_recipes.steps.optimization import CALIBRATED, IOType, Optimization, Quantizer, Scheme
 from tflite_recipes.steps.pruning import ConstantPruning, Loss, PolynomialDecayPruning
 from tflite_recipes.steps.target import GenericTarget
 
@@ -43,14 +43,14 @@ def said(step, **steps):
 # Optimization
 
 
-@pytest.mark.parametrize(("scheme", "given_"), itertools.product(Scheme, IOType))
-def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(scheme, given_):
+@pytest.mark.parametrize(("scheme", "given_", "quantizer"), itertools.product(Scheme, IOType, Quantizer))
+def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(scheme, given_, quantizer):
     types = {
         "full_integer": {"float32", "int8", "uint8"},
         "integer_only": {"float32", "int8", "uint8"},
         "int16x8": {"float32", "int16"},
     }.get(scheme.name, {"float32"})
-    step = Optimization(scheme, given_, IOType.float32, True)
+    step = Optimization(scheme, given_, IOType.float32, True, quantizer)
     problems = list(step.problems({"source": DIGITS, "calibration": None}))
     assert bool(problems) == (given_.name not in types)
     for problem in problems:
@@ -60,16 +60,16 @@ def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(scheme, give
         assert all(f"optimization.input_type={given_.name}" in other for other in problem.alternatives)
 
 
-@pytest.mark.parametrize("scheme", Scheme)
-def test_only_a_calibrated_scheme_has_a_per_tensor_form(scheme):
-    step = Optimization(scheme, IOType.float32, IOType.float32, False)
+@pytest.mark.parametrize(("scheme", "quantizer"), itertools.product(Scheme, Quantizer))
+def test_only_a_calibrated_scheme_has_a_per_tensor_form(scheme, quantizer):
+    step = Optimization(scheme, IOType.float32, IOType.float32, False, quantizer)
     fixes = [problem.fix for problem in step.problems({"source": DIGITS, "calibration": None})]
     assert fixes == ([] if scheme in CALIBRATED else ["optimization.per_channel=true"])
 
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_integers_need_representative_data_and_nothing_else_does(scheme):
-    step = Optimization(scheme, IOType.float32, IOType.float32, True)
+    step = Optimization(scheme, IOType.float32, IOType.float32, True, Quantizer.tflite_converter)
     fixes = [problem.fix for problem in step.problems({"source": DIGITS})]
     assert fixes == (["calibration=digits"] if scheme in CALIBRATED else [])
     (*_, fix) = ["", *(problem.fix for problem in step.problems({"source": Other(None, {})}))]
@@ -78,7 +78,9 @@ def test_integers_need_representative_data_and_nothing_else_does(scheme):
 
 def test_random_data_is_never_the_fix():
     for source in (DIGITS, Other(None, {})):
-        for problem in Optimization(Scheme.integer_only, IOType.int8, IOType.int8, True).problems({"source": source}):
+        for problem in Optimization(
+            Scheme.integer_only, IOType.int8, IOType.int8, True, Quantizer.tflite_converter
+        ).problems({"source": source}):
             assert "random" not in problem.fix
 
 

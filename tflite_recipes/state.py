@@ -81,8 +81,10 @@ class State:
     saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
     reference: the SavedModel that outputs are compared with, where `saved_model` is a rewritten one.
     remedies: what was taken so that the model converts, in words for the contract.
+    taken: the names of the remedies among them that nobody asked for.
     offered: the remedies of `intent.fallback` that would change this model, and were not needed so far.
     layers: names of the model's layers, by which its ops are told.
+    float_file: the float `.tflite` that they start from instead, where the source is one.
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
@@ -98,6 +100,7 @@ class State:
     saved_model: Path | None = None
     reference: Path | None = None
     remedies: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
     offered: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     signature: str = ""
@@ -108,6 +111,7 @@ class State:
     scheme: str = ""
     tflite: Path | None = None
     runnable: bool = True
+    float_file: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -124,9 +128,9 @@ class State:
     def from_json(cls, data: Mapping[str, Any]) -> State:
         values = dict(data)
         values["intent"] = Intent.from_json(values["intent"])
-        for name in ("workdir", "saved_model", "reference", "calibration", "tflite"):
+        for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
             values[name] = Path(values[name]) if values[name] else None
-        for name in ("remedies", "offered", "layers"):
+        for name in ("remedies", "taken", "offered", "layers"):
             values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

@@ -72,7 +72,13 @@ def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict
 
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Outputs by name of the frozen SavedModel, which is the source's own graph."""
+    """Outputs by name of the frozen SavedModel, which is the source's own graph, or of the float file."""
+    if state.float_file is not None:
+
+        def tell(done: int, total: int) -> None:
+            reporter.progress("evaluating the source", done, total)
+
+        return runtime.run(state.float_file, state.signature, arrays, tell)
     folder = state.reference or state.saved_model
     function = tf.saved_model.load(str(folder)).signatures[state.signature]
     # A rewritten model may take another float type than its source.

@@ -46,7 +46,7 @@ def no_keras_file(path: Path, head: bytes) -> RequestError:
     if not head:
         what = "is empty"
     elif head[4:8] == b"TFL3":
-        what = "is a TFLite file: converted already; give the model that it was made from"
+        return refusal(f"{path} is a TFLite file: converted already", f"source=tflite {_override(path)}")
     elif head.startswith(b"version https://git-lfs"):
         what = "is a Git LFS pointer, not the model itself; run `git lfs pull` first"
     return refusal(f"{path} {what}")

@@ -30,6 +30,8 @@ class Freeze:
         from tflite_recipes.backend import freezing
 
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
+        if state.float_file is not None:
+            return state  # a file holds no variables, and is what later steps start from
         frozen = freezing.freeze(state.model, state.workdir, self.variables.name, state.intent, reporter)
         if frozen.kept_because:
             reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
@@ -51,6 +53,7 @@ class Freeze:
             inputs=frozen.inputs,
             outputs=frozen.outputs,
             remedies=(*state.remedies, *remedies),
+            taken=made.taken,
             offered=frozen.offered,
             layers=frozen.layers,
         )

@@ -16,6 +16,7 @@ from tflite_recipes.remedies import Remedy
 from tflite_recipes.state import State
 
 if TYPE_CHECKING:
+    from tflite_recipes.backend.converter import Request
     from tflite_recipes.tflite_file import TFLiteFile
 
 
@@ -41,6 +42,15 @@ class IOType(Enum):
     int16 = "int16"
 
 
+@unique
+class Quantizer(Enum):
+    """What quantizes."""
+
+    tflite_converter = "TensorFlow's converter, while it converts"
+    ai_edge_quantizer = "ai_edge_quantizer, from the converted float file; takes more ops in 16x8"
+
+
+# Both quantizers give these.
 _IO_TYPES = {
     Scheme.none: (IOType.float32,),
     Scheme.dynamic_range: (IOType.float32,),
@@ -54,16 +64,19 @@ CALIBRATED = (Scheme.full_integer, Scheme.integer_only, Scheme.int16x8)
 
 @dataclass(frozen=True)
 class Optimization:
-    """Converts with TensorFlow's converter. `per_channel: false` gives each weight tensor one scale."""
+    """Converts with TensorFlow's converter, and quantizes with it or with ai_edge_quantizer. `per_channel: false`
+    gives each weight tensor one scale."""
 
     scheme: Scheme
     input_type: IOType
     output_type: IOType
     per_channel: bool
+    quantizer: Quantizer = Quantizer.tflite_converter
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         for key in ("input_type", "output_type"):
             yield from self._type_problems(key, getattr(self, key))
+        # ai_edge_quantizer would write per-tensor dynamic range, which LiteRT's depthwise kernel computes wrongly.
         if not self.per_channel and self.scheme not in CALIBRATED:
             what = f"{self.scheme.name} has no per-tensor form in this converter"
             yield Problem(what, "optimization.per_channel", "optimization.per_channel=true")
@@ -87,14 +100,10 @@ class Optimization:
         from tflite_recipes import scheme_check, tflite_file
 
         if "full_integer" in state.intent.taken and self.scheme is not Scheme.full_integer:
-            changed = replace(self, scheme=Scheme.full_integer)(state, reporter)
-            said = f"full_integer: {Remedy.full_integer.value}"
-            return replace(changed, remedies=(*changed.remedies, said))
+            return replace(self, scheme=Scheme.full_integer)(state, reporter)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
-        path = self._convert(state, samples if self.scheme in CALIBRATED else None, reporter)
-        done = replace(
-            state, tflite=path, scheme=self.scheme.name, remedies=(*state.remedies, *_taken(state, reporter))
-        )
+        path = self._write(state, samples if self.scheme in CALIBRATED else None, reporter)
+        done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
         self._report(done, reporter, file)
@@ -104,11 +113,10 @@ class Optimization:
         io_contract.check_declared(contract, state.intent.contract)
         return replace(done, runnable=_verify(done, file, samples, reporter))
 
-    def _convert(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
-        from tflite_recipes import tflite_file
+    def _request(self, state: State, samples: Mapping[str, Any] | None) -> Request:
         from tflite_recipes.backend import converter
 
-        request = converter.Request(
+        return converter.Request(
             scheme=self.scheme.name,
             input_type=self.input_type.name,
             output_type=self.output_type.name,
@@ -120,12 +128,36 @@ class Optimization:
             allow_custom_ops=state.intent.allows("allow_custom_ops"),
             layers=state.layers,
         )
-        assert state.saved_model is not None
-        data = converter.convert(state.saved_model, state.signature, request, reporter)
+
+    def _write(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
+        from tflite_recipes import tflite_file
+
+        data = self._convert(state, self._request(state, samples), reporter)
         names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
         path = state.workdir / "model.tflite"
         path.write_bytes(tflite_file.in_order(data, state.signature, *names))
         return path
+
+    def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
+        from tflite_recipes.backend import converter
+
+        if self.scheme is not Scheme.none and self.quantizer is Quantizer.ai_edge_quantizer:
+            return self._quantize(state, request, reporter)
+        if state.float_file is not None:
+            return state.float_file.read_bytes()
+        assert state.saved_model is not None
+        return converter.convert(state.saved_model, state.signature, request, reporter)
+
+    def _quantize(self, state: State, request: Request, reporter: Reporter) -> bytes:
+        from tflite_recipes.backend import converter, quantizer
+
+        path, fix = state.float_file, "optimization=dynamic_range" if self.scheme in CALIBRATED else "optimization=none"
+        if path is None:
+            assert state.saved_model is not None
+            path, fix = state.workdir / "float.tflite", "optimization.quantizer=tflite_converter"
+            plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
+            path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
+        return quantizer.quantize(path, state.signature, request, reporter, fix)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
@@ -134,13 +166,23 @@ class Optimization:
         reporter.measure(scheme_check.size_metrics(state.tflite, state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
-        if missing := scheme_check.left_float(file, self.scheme.name):
+        if missing := self._left_float(file):
             reporter.warn(missing)
         floats = tflite_file.float_operators(file)
         if self.scheme in CALIBRATED and floats:
             named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
             more = f" and {len(floats) - 5} more" if len(floats) > 5 else ""
             reporter.warn(f"{len(floats)} ops stayed float though integer was asked: {named}{more}")
+
+    def _left_float(self, file: TFLiteFile) -> str:
+        """What to say of weights that stayed float though they were to be smaller, else ""."""
+        from tflite_recipes import scheme_check, tflite_file
+
+        if self.quantizer is Quantizer.tflite_converter or self.scheme not in (Scheme.dynamic_range, Scheme.float16):
+            return scheme_check.left_float(file, self.scheme.name)
+        kept = [tensor.name for tensor in tflite_file.weight_tensors(file) if tensor.dtype == "float32"]
+        more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
+        return f"ai_edge_quantizer left weights float32: {', '.join(kept[:5])}{more}" if kept else ""
 
 
 def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) -> None:
@@ -149,12 +191,13 @@ def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) 
     reporter.keep(str(path))
 
 
-def _taken(state: State, reporter: Reporter) -> tuple[str, ...]:
-    """The remedies that are the converter's own, in words."""
-    names = [name for name in ("select_tf_ops", "allow_custom_ops") if name in state.intent.taken]
-    if state.intent.taken:
-        reporter.tag({"tflite_recipes.remedies": ", ".join(state.intent.taken)})
-    return tuple(f"{name}: {Remedy[name].value}" for name in names)
+def _with_remedies(state: State, reporter: Reporter) -> State:
+    """The state with the remedies that are the converter's own, which no step before had to know of."""
+    names = [name for name in ("select_tf_ops", "allow_custom_ops", "full_integer") if name in state.intent.taken]
+    if names:
+        reporter.tag({"tflite_recipes.remedies": ", ".join([*state.taken, *names])})
+    said = (f"{name}: {Remedy[name].value}" for name in names)
+    return replace(state, taken=(*state.taken, *names), remedies=(*state.remedies, *said))
 
 
 def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, reporter: Reporter) -> bool:

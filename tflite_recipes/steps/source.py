@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, near, within
 from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.steps.freeze import Freeze, Variables
+from tflite_recipes.steps.optimization import Optimization, Quantizer, Scheme
 
 
 class Source:
@@ -138,6 +140,64 @@ class SavedModelSource(Source):
         path = Path(self.path)
         model = models.load_saved_model(path, self.chosen().key, self.input_shapes)
         return models.enter(state, model, model_files.sha256_of(path))
+
+
+@dataclass(frozen=True)
+class TFLiteSource(Source):
+    """A float `.tflite` file, to be quantized by ai_edge_quantizer, or evaluated as it is."""
+
+    path: ExistingPath
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return model_files.read_float_tflite(Path(self.path)).inputs
+
+    def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
+        try:
+            return self.inputs()
+        except RequestError:
+            return None  # said by `problems`
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        try:
+            self.inputs()
+        except RequestError as error:
+            yield from error.problems
+        if "pruning" in steps:
+            yield Problem("pruning works on Keras 3 models, and this is a .tflite file", "pruning", "pruning=none")
+        if "substitution" in steps:
+            what = "substitution works on models that are still to be converted, and this is a .tflite file"
+            yield Problem(what, "substitution", "substitution=none")
+        freeze, optimization = steps.get("freeze"), steps.get("optimization")
+        if isinstance(freeze, Freeze) and freeze.variables is not Variables.auto:
+            what = "a .tflite file holds constants: there are no variables to freeze or keep"
+            yield Problem(what, "freeze.variables", "freeze.variables=auto")
+        if not isinstance(optimization, Optimization) or optimization.scheme is Scheme.none:
+            return
+        if optimization.quantizer is Quantizer.tflite_converter:
+            what = "TensorFlow's converter does not quantize a .tflite file"
+            fix = "optimization.quantizer=ai_edge_quantizer"
+            yield Problem(what, "optimization.quantizer", fix, ("optimization=none",))
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import file_edits
+
+        path = Path(self.path)
+        file, data = model_files.read_float_tflite(path), path.read_bytes()
+        signature = file.signature or "serving_default"
+        if not file.signature:
+            reporter.warn(f"{path} has no signature: it gets one, {signature}, with its tensors' names")
+            data = file_edits.with_signature(data, signature)
+        copy = state.workdir / "source.tflite"
+        copy.write_bytes(data)
+        return replace(
+            state,
+            source_sha256=model_files.sha256_of(path),
+            parameters=file.parameters,
+            signature=signature,
+            inputs=file.inputs,
+            outputs=file.outputs,
+            float_file=copy,
+        )
 
 
 @dataclass(frozen=True)

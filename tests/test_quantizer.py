@@ -1,0 +1,143 @@
+"""ai_edge_quantizer: what it makes of each scheme, what it takes that the converter refuses, what it cannot."""
+
+import keras_models
+import numpy as np
+import pytest
+from test_schemes import CALIBRATED, assert_types
+
+from tflite_recipes import api, tflite_file
+from tflite_recipes.errors import ExitStatus
+
+pytestmark = pytest.mark.slow
+
+SCHEMES = ("dynamic_range", "float16", *CALIBRATED)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Writes each model once, with samples for its inputs."""
+    root = tmp_path_factory.mktemp("models")
+
+    def get(name, **samples):
+        folder = root / name
+        if not folder.exists():
+            folder.mkdir()
+            keras_models.write(name, folder)
+            np.savez(folder / "samples.npz", **samples)
+        return folder
+
+    return get
+
+
+def pictures():
+    return np.random.default_rng(0).random((40, 16, 16, 3)).astype("float32")
+
+
+def convert(scheme, folder, *more, quantizer="ai_edge_quantizer"):
+    overrides = [
+        "source=keras",
+        f"source.path={folder / 'model.keras'}",
+        f"optimization={scheme}",
+        f"optimization.quantizer={quantizer}",
+        "calibration=npz",
+        f"calibration.path={folder / 'samples.npz'}",
+        "tracking=none",
+    ]
+    return api.run("convert", [*overrides, *more], progress=False)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_types_of_every_tensor(here, models, scheme):
+    result = convert(scheme, models("cnn", picture=pictures()))
+    assert result.status == ExitStatus.DONE, result.problems
+    file = tflite_file.read_tflite(result.path)
+    assert_types(file, scheme)
+    (signature,) = file.signatures
+    assert [name for name, _ in signature.inputs] == ["picture"]
+    assert [name for name, _ in signature.outputs] == ["scores"]
+    assert result.metrics["parity.cosine"] > 0.999
+    assert not result.warnings
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given", "asked"),
+    [
+        ("full_integer", "uint8", "int8"),
+        ("full_integer", "float32", "uint8"),
+        ("integer_only", "uint8", "uint8"),
+        ("integer_only", "float32", "int8"),
+        ("int16x8", "int16", "float32"),
+    ],
+)
+def test_input_and_output_types(here, models, scheme, given, asked):
+    types = (f"optimization.input_type={given}", f"optimization.output_type={asked}")
+    result = convert(scheme, models("cnn", picture=pictures()), *types)
+    assert result.status == ExitStatus.DONE, result.problems
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    assert [graph.tensors[i].dtype for i in (*graph.inputs, *graph.outputs)] == [given, asked]
+    assert result.metrics["parity.cosine"] > 0.999
+
+
+def test_per_tensor_weights_have_one_scale(here, models):
+    result = convert("integer_only", models("cnn", picture=pictures()), "optimization.per_channel=false")
+    assert result.metrics["parity.cosine"] > 0.99
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    assert {len(t.scales) for t in graph.tensors if t.is_constant and len(t.shape) == 4} == {1}
+
+
+def test_ranges_are_those_of_the_samples_and_not_their_moving_average(here, models):
+    """One sample in forty is ten times as bright: an average would clip it."""
+    samples = pictures()
+    samples[20] *= 10
+    np.savez("bright.npz", picture=samples)
+    result = convert("integer_only", models("cnn", picture=pictures()), "calibration.path=bright.npz")
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    (image,) = (graph.tensors[i] for i in graph.inputs)
+    assert image.scales[0] * 255 == pytest.approx(samples.max(), rel=0.02)
+
+
+def test_16x8_of_what_the_converter_refuses(here, models):
+    rng = np.random.default_rng(0)
+    ids, x = rng.integers(0, 30, (32, 6)).astype("int32"), rng.standard_normal((32, 6, 8)).astype("float32")
+    folder = models("attention", ids=ids, x=x)
+    refused = convert("int16x8", folder, quantizer="tflite_converter")
+    assert refused.status == ExitStatus.FAILED
+    result = convert("int16x8", folder)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.sqnr_db"] > 42
+    (warning,) = result.warnings
+    assert "stayed float though integer was asked" in warning
+    again = convert("int16x8", folder)
+    assert again.tags["tflite_recipes.tflite_sha256"] == result.tags["tflite_recipes.tflite_sha256"]
+
+
+def test_a_result_that_nothing_reads_is_refused(here, models):
+    """ai_edge_quantizer finds no values of it; with values it writes a file that LiteRT does not load."""
+    result = convert("integer_only", models("half_of_a_split", picture=pictures()))
+    assert result.status == ExitStatus.FAILED
+    assert "SPLIT (" in result.problems[0].what
+    assert result.problems[0].fix == "optimization.quantizer=tflite_converter"
+
+
+def test_what_stays_float_is_said(here, models):
+    folder = models("prelu", picture=pictures())
+    mixed = convert("full_integer", folder)
+    assert mixed.status == ExitStatus.DONE, mixed.problems
+    assert any("PRELU" in warning for warning in mixed.warnings)
+    only = convert("integer_only", folder)
+    assert only.status == ExitStatus.FAILED
+    assert only.problems[0].fix == "optimization=full_integer"
+
+
+def test_a_loop_is_refused_where_ranges_are_needed(here, models):
+    frames = np.random.default_rng(0).random((20, 12, 6)).astype("float32")
+    folder, fixed = models("sequential_lstm", frames=frames), "source.input_shapes={frames:[1,12,6]}"
+    result = convert("full_integer", folder, fixed)
+    assert result.status == ExitStatus.FAILED
+    (problem,) = result.problems
+    assert "loops and branches" in problem.what
+    assert problem.fix == "optimization.quantizer=tflite_converter"
+    assert problem.alternatives == ("optimization=dynamic_range",)
+    weights = convert("dynamic_range", folder, fixed)
+    assert weights.status == ExitStatus.DONE, weights.problems
+    assert weights.metrics["parity.cosine"] > 0.999

@@ -1,0 +1,81 @@
+"""Small edits of a finished `.tflite` file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+_OP = schema.BuiltinOperator
+# These look at a tensor's shape only, whatever its type.
+_SHAPE_ONLY = (_OP.SHAPE, _OP.RANK)
+
+
+def without_dequantized_shapes(data: bytes) -> bytes:
+    """The file without the DEQUANTIZE operators whose results are only asked for their shape.
+
+    ai_edge_quantizer puts one before the SHAPE of each model with a dynamic batch and a Flatten, which makes a file
+    that could be integer throughout a partly float one.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    shortened = [_shorten(model, number, codes) for number in range(len(model.subgraphs))]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) if any(shortened) else data
+
+
+def _shorten(model: Any, number: int, codes: list[int]) -> bool:
+    """Take the operators out of a subgraph, and their results with them. Whether there were any."""
+    graph = model.subgraphs[number]
+    readers: dict[int, list[Any]] = {}
+    for op in graph.operators:
+        for index in op.inputs:
+            readers.setdefault(int(index), []).append(op)
+    origin: dict[int, int] = {}
+    for op in graph.operators:
+        if codes[op.opcodeIndex] == _OP.DEQUANTIZE:
+            result, users = int(op.outputs[0]), readers.get(int(op.outputs[0]), [])
+            if users and result not in graph.outputs and all(codes[user.opcodeIndex] in _SHAPE_ONLY for user in users):
+                origin[result] = int(op.inputs[0])
+    if origin:
+        graph.operators = [op for op in graph.operators if int(op.outputs[0]) not in origin]
+        _renumber(model, number, origin)
+    return bool(origin)
+
+
+def _renumber(model: Any, number: int, origin: dict[int, int]) -> None:
+    """Read each tensor of `origin` as the one that it was made from, and leave it out."""
+    graph = model.subgraphs[number]
+    kept = [index for index in range(len(graph.tensors)) if index not in origin]
+    new = {-1: -1, **{old: position for position, old in enumerate(kept)}}
+    new |= {gone: new[source] for gone, source in origin.items()}
+    graph.tensors = [graph.tensors[index] for index in kept]
+    holders = [(graph, "inputs"), (graph, "outputs")]
+    holders += [(op, side) for op in graph.operators for side in ("inputs", "outputs", "intermediates")]
+    for holder, side in holders:
+        if getattr(holder, side) is not None:
+            setattr(holder, side, np.array([new[int(index)] for index in getattr(holder, side)], np.int32))
+    for signature in model.signatureDefs or ():
+        if signature.subgraphIndex == number:
+            for port in (*signature.inputs, *signature.outputs):
+                port.tensorIndex = new[port.tensorIndex]
+
+
+def with_signature(data: bytes, key: str) -> bytes:
+    """The file with a signature for its main graph, by its tensors' names."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = key.encode(), 0
+    graph = model.subgraphs[0]
+    signature.inputs, signature.outputs = (
+        [_port(graph, int(index)) for index in side] for side in (graph.inputs, graph.outputs)
+    )
+    model.signatureDefs = [signature]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _port(graph: Any, index: int) -> Any:
+    port = schema.TensorMapT()
+    port.name, port.tensorIndex = graph.tensors[index].name, index
+    return port
