@@ -54,9 +54,12 @@ class Model:
 def enter(state: State, model: Model, sha256: str | None = None) -> State:
     """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights.
 
-    Errors: RequestError for weights that are NaN or infinite.
+    Errors: RequestError for weights that are too large for a `.tflite`, NaN or infinite.
     """
     variables = variables_of(model)
+    size = sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
+    if large := model_files.too_large("the model", size, "source"):
+        raise RequestError(large)
     count = _parameters(variables)
     broken = [v.name for v in variables if not np.isfinite(np.asarray(v.numpy(), "float32")).all()]
     if broken:

@@ -3,5 +3,15 @@
 from tflite_recipes.model_files.digest import saved_model_bytes, sha256_of
 from tflite_recipes.model_files.keras_file import KerasFile, read_keras_file
 from tflite_recipes.model_files.saved_model import SignatureInfo, read_saved_model
+from tflite_recipes.model_files.weights import saved_model_weight_bytes, too_large
 
-__all__ = ["KerasFile", "SignatureInfo", "read_keras_file", "read_saved_model", "saved_model_bytes", "sha256_of"]
+__all__ = [
+    "KerasFile",
+    "SignatureInfo",
+    "read_keras_file",
+    "read_saved_model",
+    "saved_model_bytes",
+    "saved_model_weight_bytes",
+    "sha256_of",
+    "too_large",
+]

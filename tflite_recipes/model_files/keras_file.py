@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflite_recipes.errors import RequestError
 from tflite_recipes.model_files.hdf5 import read_hdf5
 from tflite_recipes.model_files.keras_inputs import keras_inputs
 from tflite_recipes.model_files.keras_layers import holds_code, is_custom, walk
@@ -22,6 +23,7 @@ from tflite_recipes.model_files.refusals import (
     refusal,
     weights_only,
 )
+from tflite_recipes.model_files.weights import keras_weight_bytes, too_large
 from tflite_recipes.state import TensorSpec
 
 
@@ -48,7 +50,7 @@ class KerasFile:
 def read_keras_file(path: Path) -> KerasFile:
     """Reads the description inside a `.keras` or `.h5` file; which of the two it is, is told by its content.
 
-    Errors: RequestError where the file is missing, damaged, holds weights only, or is no Keras model.
+    Errors: RequestError where the file is missing, damaged, too large, holds weights only, or is no Keras model.
     """
     head = first_bytes(path)
     if not head.startswith((ZIP, HDF5)):
@@ -60,6 +62,9 @@ def read_keras_file(path: Path) -> KerasFile:
 # A check asks for the same file several times; its time and size tell whether it is still the same.
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
+    # First, because looking through gigabytes for a config takes seconds.
+    if large := too_large(str(path), keras_weight_bytes(path), "source.path"):
+        raise RequestError(large)
     text, version = _read_zip(path) if head.startswith(ZIP) else read_hdf5(path)
     try:
         model = json.loads(text)

@@ -132,6 +132,17 @@ class SavedModelSource(Source):
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return self.chosen().inputs
 
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        path = Path(self.path)
+        try:
+            alone = len(model_files.read_saved_model(path)) == 1
+        except RequestError:
+            return  # said above
+        # One of several signatures may read a part of the variables only; which, is seen when it is loaded.
+        if alone:
+            yield from model_files.too_large(self.path, model_files.saved_model_weight_bytes(path), "source.path")
+
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import models
 
