@@ -4,14 +4,26 @@ from tflite_recipes.model_files.digest import saved_model_bytes, sha256_of
 from tflite_recipes.model_files.keras_file import KerasFile, read_keras_file
 from tflite_recipes.model_files.saved_model import SignatureInfo, read_saved_model
 from tflite_recipes.model_files.weights import saved_model_weight_bytes, too_large
+from tflite_recipes.model_files.weights_file import (
+    WeightsKind,
+    checkpoint_prefix,
+    weights_kind,
+    weights_problems,
+    weights_sha256,
+)
 
 __all__ = [
     "KerasFile",
     "SignatureInfo",
+    "WeightsKind",
+    "checkpoint_prefix",
     "read_keras_file",
     "read_saved_model",
     "saved_model_bytes",
     "saved_model_weight_bytes",
     "sha256_of",
     "too_large",
+    "weights_kind",
+    "weights_problems",
+    "weights_sha256",
 ]

@@ -192,9 +192,13 @@ def application_names() -> list[str]:
 
 @dataclass(frozen=True)
 class FactorySource(Source):
-    """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction."""
+    """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction.
+
+    weights: loaded into the Keras model that it gives.
+    """
 
     function: str
+    weights: str | None
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
@@ -202,12 +206,17 @@ class FactorySource(Source):
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
         yield from code_problems(self.function, "source.function")
+        if self.weights is not None:
+            yield from model_files.weights_problems(Path(self.weights))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models
+        from tflite_recipes.backend import models, weights
 
         model = models.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
-        return models.enter(state, model)
+        if self.weights is None:
+            return models.enter(state, model)
+        weights.load(model, Path(self.weights), self.function, reporter)
+        return models.enter(state, model, weights.digest(model, Path(self.weights)))
 
 
 def code_problems(target: str, where: str) -> Iterable[Problem]:
