@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflite_recipes import model_files, schema
-from tflite_recipes.backend import session
+from tflite_recipes.backend import session, tfmot
 from tflite_recipes.errors import Problem, RequestError, StepError, gist
 from tflite_recipes.events import Reporter
 from tflite_recipes.shapes import Shapes, shape_problems
@@ -217,7 +217,10 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
         arguments |= {"safe_mode": not trust}
     reporter.tag({"tflite_recipes.loader": f"{library.__name__} {library.__version__}"})
     try:
-        model = library.models.load_model(path, **arguments)
+        if file.wrappers:
+            model = tfmot.load(path, file.wrappers, arguments, reporter)
+        else:
+            model = library.models.load_model(path, **arguments)
     except Exception as error:
         raise StepError(_load_problem(path, error, file)) from error
     return of_keras(model, shapes, file.generation)
@@ -225,6 +228,9 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
 
 def _load_problem(path: Path, error: Exception, file: Any) -> Problem:
     first = gist(error)
+    if file.wrappers and path.suffix == ".keras":
+        what = f"{path} cannot be loaded: tensorflow-model-optimization reads its layers from .h5 files only"
+        return Problem(what, "source.path", "", ("save the model again, as .h5",))
     custom = ", ".join(file.custom_layers)
     if custom or "Unknown layer" in first or "could not be" in first.lower():
         what = f"{path} cannot be loaded without its own classes{f' ({custom})' if custom else ''}: {first}"

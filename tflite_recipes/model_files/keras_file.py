@@ -12,7 +12,7 @@ from pathlib import Path
 from tflite_recipes.errors import RequestError
 from tflite_recipes.model_files.hdf5 import read_hdf5
 from tflite_recipes.model_files.keras_inputs import keras_inputs
-from tflite_recipes.model_files.keras_layers import holds_code, is_custom, walk
+from tflite_recipes.model_files.keras_layers import carries_ranges, holds_code, is_custom, walk, wrappers_among
 from tflite_recipes.model_files.refusals import (
     HDF5,
     ZIP,
@@ -37,6 +37,8 @@ class KerasFile:
     lambda_layers: names of the layers, at any depth, that hold code which loading would run.
     custom_layers: classes that Keras does not bring along, as the file names them. Keras writes this only in `.keras`
     files; in `.h5` files just the classes registered under a package (`Package>Name`) are found.
+    wrappers: classes of tensorflow-model-optimization around layers. ranges: whether quantization-aware training left
+    the ranges of the whole model in them.
     """
 
     keras_version: str
@@ -45,6 +47,8 @@ class KerasFile:
     inputs: tuple[TensorSpec, ...] | None
     lambda_layers: tuple[str, ...]
     custom_layers: tuple[str, ...]
+    wrappers: tuple[str, ...] = ()
+    ranges: bool = False
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -82,6 +86,8 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         inputs=keras_inputs(model, generation),
         lambda_layers=tuple(dict.fromkeys(owner for node, owner in nodes if holds_code(node))),
         custom_layers=tuple(dict.fromkeys(node["class_name"] for node, _ in nodes if is_custom(node))),
+        wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
+        ranges=generation == 2 and carries_ranges(model),
     )
 
 

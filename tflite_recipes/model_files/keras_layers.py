@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -45,4 +45,23 @@ def is_custom(node: dict[str, Any]) -> bool:
     top = module.partition(".")[0] if isinstance(module, str) else ""
     if top == "builtins":  # also where a class lands whose file was run without a module name
         return bool(node.get("registered_name"))
-    return top not in ("keras", "tf_keras", "tensorflow")
+    return top not in ("keras", "tf_keras", "tensorflow", "tensorflow_model_optimization")
+
+
+# What tensorflow-model-optimization wraps around layers. The first three hold ranges that were learned in training.
+_QUANTIZERS = ("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2")
+_WRAPPERS = (*_QUANTIZERS, "QuantizeAnnotate", "PruneLowMagnitude", "ClusterWeights")
+
+
+def wrappers_among(nodes: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The kinds of wrappers that tensorflow-model-optimization has put around layers of a model."""
+    names = [node.get("class_name") for node in nodes if isinstance(node.get("config"), dict)]
+    return tuple(wrapper for wrapper in _WRAPPERS if wrapper in names)
+
+
+def carries_ranges(model: dict[str, Any]) -> bool:
+    """Whether every layer was trained quantization-aware, so that the file has all ranges that int8 needs."""
+    config = model["config"]
+    layers = config.get("layers") if isinstance(config, dict) else None
+    kinds = {layer.get("class_name") for layer in layers or () if isinstance(layer, dict)}
+    return bool(kinds & set(_QUANTIZERS)) and kinds <= {"InputLayer", *_QUANTIZERS}

@@ -26,6 +26,10 @@ class Source:
         """The inputs that the source declares, or None where only TensorFlow can tell."""
         return None
 
+    def carries_ranges(self) -> bool:
+        """Whether the model was trained quantization-aware, so that integer schemes need no calibration."""
+        return False
+
     def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
         """The same with `input_shapes` applied."""
         try:
@@ -81,6 +85,12 @@ class KerasSource(Source):
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return model_files.read_keras_file(Path(self.path)).inputs
 
+    def carries_ranges(self) -> bool:
+        try:
+            return model_files.read_keras_file(Path(self.path)).ranges
+        except RequestError:
+            return False  # said by `problems`
+
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
         for target in self.custom_objects:
@@ -93,6 +103,9 @@ class KerasSource(Source):
             names = ", ".join(file.lambda_layers)
             why = f"holds code in {names}: loading it would run whatever the file's author put there"
             yield Problem(f"{self.path} {why}", "source.trust", "source.trust=true")
+        if file.wrappers and importlib.util.find_spec("tensorflow_model_optimization") is None:
+            why = f"holds {', '.join(file.wrappers)} layers of tensorflow-model-optimization, which is not installed"
+            yield Problem(f"{self.path} {why}", "source.path", "", ("pip install 'tflite_recipes[qat]'",))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import models
