@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import digits, model_files
+from tflite_recipes import digits, model_files, user_code
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, near, within
@@ -111,6 +111,7 @@ class KerasSource(Source):
         from tflite_recipes.backend import models
 
         model = models.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
+        user_code.record("custom_objects", self.custom_objects, state, reporter)
         return models.enter(state, model, model_files.sha256_of(Path(self.path)))
 
 
@@ -226,6 +227,7 @@ class FactorySource(Source):
         from tflite_recipes.backend import models, weights
 
         model = models.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
+        user_code.record("function", [self.function], state, reporter)
         if self.weights is None:
             return models.enter(state, model)
         weights.load(model, Path(self.weights), self.function, reporter)
