@@ -12,7 +12,14 @@ from pathlib import Path
 from tflite_recipes.errors import RequestError
 from tflite_recipes.model_files.hdf5 import read_hdf5
 from tflite_recipes.model_files.keras_inputs import keras_inputs
-from tflite_recipes.model_files.keras_layers import carries_ranges, holds_code, is_custom, walk, wrappers_among
+from tflite_recipes.model_files.keras_layers import (
+    carries_ranges,
+    custom_name,
+    holds_code,
+    is_custom,
+    walk,
+    wrappers_among,
+)
 from tflite_recipes.model_files.refusals import (
     HDF5,
     ZIP,
@@ -85,10 +92,15 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         class_name=model["class_name"],
         inputs=keras_inputs(model, generation),
         lambda_layers=tuple(dict.fromkeys(owner for node, owner in nodes if holds_code(node))),
-        custom_layers=tuple(dict.fromkeys(node["class_name"] for node, _ in nodes if is_custom(node))),
+        custom_layers=tuple(dict.fromkeys(custom_name(node) for node, _ in nodes if is_custom(node))),
         wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
         ranges=generation == 2 and carries_ranges(model),
     )
+
+
+def config_of(path: Path) -> str:
+    """The JSON text in which the file describes its model. Errors: RequestError."""
+    return (_read_zip(path) if first_bytes(path).startswith(ZIP) else read_hdf5(path))[0]
 
 
 def _read_zip(path: Path) -> tuple[str, str]:

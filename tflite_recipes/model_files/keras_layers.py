@@ -34,18 +34,29 @@ def holds_code(node: dict[str, Any]) -> bool:
     return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
 
 
+# Packages whose classes are found without being named: Keras itself, and what it imports by itself where it is there.
+_KNOWN = ("keras", "tf_keras", "tensorflow", "tensorflow_model_optimization", "keras_hub", "keras_cv", "keras_nlp")
+
+
 def is_custom(node: dict[str, Any]) -> bool:
     """This object is of a class that Keras does not bring along."""
-    class_name = node.get("class_name")
+    class_name, module = node.get("class_name"), node.get("module")
+    top = module.partition(".")[0] if isinstance(module, str) else ""
+    if class_name == "function" and isinstance(node.get("config"), str):
+        # By its name alone it may be one that Keras has.
+        return module is not None and top != "builtins" and top not in _KNOWN
     if not isinstance(class_name, str) or class_name.startswith("__") or not isinstance(node.get("config"), dict):
         return False
     if "module" not in node:
         return ">" in class_name
-    module = node["module"]
-    top = module.partition(".")[0] if isinstance(module, str) else ""
     if top == "builtins":  # also where a class lands whose file was run without a module name
         return bool(node.get("registered_name"))
-    return top not in ("keras", "tf_keras", "tensorflow", "tensorflow_model_optimization")
+    return top not in _KNOWN
+
+
+def custom_name(node: dict[str, Any]) -> str:
+    """The name of a custom object's class, or of the function that it is."""
+    return str(node["config"] if node["class_name"] == "function" else node["class_name"])
 
 
 # What tensorflow-model-optimization wraps around layers. The first three hold ranges that were learned in training.

@@ -103,9 +103,17 @@ class KerasSource(Source):
             names = ", ".join(file.lambda_layers)
             why = f"holds code in {names}: loading it would run whatever the file's author put there"
             yield Problem(f"{self.path} {why}", "source.trust", "source.trust=true")
+        yield from self._not_named(file)
         if file.wrappers and importlib.util.find_spec("tensorflow_model_optimization") is None:
             why = f"holds {', '.join(file.wrappers)} layers of tensorflow-model-optimization, which is not installed"
             yield Problem(f"{self.path} {why}", "source.path", "", ("pip install 'tflite_recipes[qat]'",))
+
+    def _not_named(self, file: model_files.KerasFile) -> Iterable[Problem]:
+        """Custom classes that nobody named. Keras 3 may find further ones registered by the code of those named;
+        tf_keras would import whatever module stands in the file, so there each has to be named."""
+        missing = model_files.not_given(file.custom_layers, self.custom_objects)
+        if missing and not self.trust and not (file.generation == 3 and self.custom_objects):
+            yield model_files.missing_objects(Path(self.path), missing, self.custom_objects)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import models
@@ -130,8 +138,14 @@ class SavedModelSource(Source):
             return found[self.signature]
         if self.signature is None and len(found) == 1:
             return next(iter(found.values()))
+        if self.signature is None and _exported(found):
+            return found["serving_default"]
         if not found:
-            raise RequestError(Problem(f"{self.path} has no signature: save it with signatures=…", "source.signature"))
+            ways = (
+                'save it again: tf.saved_model.save(model, FOLDER, signatures={"serving_default": model.FUNCTION})',
+                "source=factory source.function=my_model.py:build '~source.path' '~source.signature'",
+            )
+            raise RequestError(Problem(f"{self.path} has no signature to convert", "source.signature", "", ways))
         what = (
             f"there is no signature {self.signature!r}" if self.signature else "it has several signatures: choose one"
         )
@@ -150,11 +164,11 @@ class SavedModelSource(Source):
         yield from super().problems(steps)
         path = Path(self.path)
         try:
-            alone = len(model_files.read_saved_model(path)) == 1
+            found = {info.key: info for info in model_files.read_saved_model(path)}
         except RequestError:
             return  # said above
         # One of several signatures may read a part of the variables only; which, is seen when it is loaded.
-        if alone:
+        if len(found) == 1 or _exported(found):
             yield from model_files.too_large(self.path, model_files.saved_model_weight_bytes(path), "source.path")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
@@ -163,6 +177,14 @@ class SavedModelSource(Source):
         path = Path(self.path)
         model = models.load_saved_model(path, self.chosen().key, self.input_shapes)
         return models.enter(state, model, model_files.sha256_of(path))
+
+
+def _exported(found: Mapping[str, model_files.SignatureInfo]) -> bool:
+    """Whether this is what `model.export` of Keras 3 writes: one function under two names."""
+    if set(found) != {"serve", "serving_default"}:
+        return False
+    one, other = found["serve"], found["serving_default"]
+    return (one.inputs, one.outputs) == (other.inputs, other.outputs)
 
 
 @dataclass(frozen=True)
