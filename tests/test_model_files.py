@@ -303,7 +303,8 @@ def test_weights_alone_ask_for_the_architecture(tmp_path: Path, name: str, group
             file.attrs["layer_names"] = ["dense"]
     problem = problem_of(model_files.read_keras_file, tmp_path / name)
     assert "holds weights only, no architecture" in problem.what
-    assert problem.fix == "source=factory source.function=my_model.py:build"
+    factory = "source=factory source.function=my_model.py:build"
+    assert problem.fix == f"{factory} source.weights={tmp_path / name} '~source.path'"
 
 
 def test_a_zip_with_weights_alone_asks_for_the_architecture(tmp_path: Path) -> None:

@@ -76,10 +76,11 @@ def test_code_in_a_model_runs_only_when_trusted(here, models):
 
 def test_custom_layer_needs_its_class(here, models):
     folder = models("custom_layer")
-    missing = convert("source=keras", f"source.path={folder / 'model.keras'}")
-    assert missing.status == ExitStatus.FAILED
-    assert missing.problems[0].where == "source.custom_objects"
-    assert "Scale" in missing.problems[0].what
+    with pytest.raises(RequestError) as missing:
+        convert("source=keras", f"source.path={folder / 'model.keras'}")
+    (problem,) = missing.value.problems
+    assert problem.where == "source.custom_objects"
+    assert f"{folder / 'layers.py'}:Scale" in problem.fix
     given = convert(
         "source=keras", f"source.path={folder / 'model.keras'}", f"source.custom_objects=[{folder / 'layers.py'}:Scale]"
     )

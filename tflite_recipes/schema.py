@@ -90,12 +90,19 @@ def _load_file(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise RequestError(Problem(f"there is no file {path}"))
     name = f"tflite_recipes_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path.resolve()):
+        return known  # a class must not be there twice because two of its file are named
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up by name
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

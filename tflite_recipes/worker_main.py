@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tflite_recipes import events, schema
+from tflite_recipes import events, schema, user_code
 from tflite_recipes.errors import Problem, RecipeError, RequestError, gist
 from tflite_recipes.state import State
 
@@ -113,6 +113,9 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
         started = time.monotonic()
         print(f"--- {entry['name']}", flush=True)
         step = _instance(entry["name"], entry["values"])
+        target = entry["values"][schema.TARGET]
+        if not target.startswith("tflite_recipes."):
+            user_code.record(f"step.{entry['name'].rpartition(':')[2]}", [target], state, reporter)
         after = step(state, reporter)
         if not isinstance(after, State):
             what = f"the step gave {type(after).__name__}, not the state"

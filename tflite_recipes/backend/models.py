@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tflite_recipes import model_files, schema
-from tflite_recipes.backend import session
-from tflite_recipes.errors import Problem, RequestError, StepError, gist
+from tflite_recipes.backend import keras_files, session
+from tflite_recipes.errors import Problem, RequestError, StepError, assignment, gist
 from tflite_recipes.events import Reporter
 from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
@@ -63,9 +63,12 @@ class Model:
 def enter(state: State, model: Model, sha256: str | None = None) -> State:
     """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights.
 
-    Errors: RequestError for weights that are NaN or infinite.
+    Errors: RequestError for weights that are too large for a `.tflite`, NaN or infinite.
     """
     variables = variables_of(model)
+    size = sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
+    if large := model_files.too_large("the model", size, "source"):
+        raise RequestError(large)
     count = _parameters(variables)
     broken = [v.name for v in variables if not np.isfinite(np.asarray(v.numpy(), "float32")).all()]
     if broken:
@@ -135,13 +138,22 @@ def input_structure(model: Any) -> Any:
 
 
 def _of_subclassed(model: Any, shapes: Shapes, generation: int) -> Model:
+    known = _built_with(model)
     if not shapes:
         what = "this subclassed model does not say what its inputs are"
-        fix = "'source.input_shapes={x: [null,224,224,3]}'"
+        named = _named_shapes(known) or {"x": [None, 224, 224, 3]}
+        fix = assignment("source.input_shapes", named)
         raise RequestError(Problem(what, "source.input_shapes", fix, ("name each input, with its shape",)))
     inputs = tuple(TensorSpec(name, tuple(shape), "float32") for name, shape in shapes.items())
     names = [spec.name for spec in inputs]
-    pack = (lambda tensors: tensors[names[0]]) if len(names) == 1 else dict
+    several = len(names) > 1 or isinstance(known, dict)
+    as_list = isinstance(known, (list, tuple)) and any(isinstance(shape, (list, tuple)) for shape in known)
+
+    def pack(tensors: Mapping[str, Any]) -> Any:
+        if as_list:
+            return [tensors[name] for name in names]
+        return dict(tensors) if several else tensors[names[0]]
+
     example = model(pack({s.name: tf.zeros([d or 1 for d in s.shape]) for s in inputs}), training=False)
     outputs = _unique(
         sorted(example) if isinstance(example, dict) else [f"output_{i}" for i in range(len(tf.nest.flatten(example)))]
@@ -151,6 +163,24 @@ def _of_subclassed(model: Any, shapes: Shapes, generation: int) -> Model:
         return dict(zip(outputs, tf.nest.flatten(model(pack(tensors), training=False)), strict=True))
 
     return Model(call, inputs, outputs, _DEFAULT_SIGNATURE, model, generation)
+
+
+def _built_with(model: Any) -> Any:
+    """The shape, or the list or dict of shapes, that a subclassed model was built with; None where it was not."""
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    return tuple(shape) if isinstance(shape, tf.TensorShape) else shape
+
+
+def _named_shapes(known: Any) -> dict[str, list[int | None]]:
+    """Those shapes by input name, made up where inputs have none, with the batch left open."""
+    if isinstance(known, dict):
+        named = known
+    elif known and all(isinstance(shape, (list, tuple)) for shape in known):
+        named = {f"x{number}": shape for number, shape in enumerate(known)}
+    else:
+        named = {"x": known} if known else {}
+    return {name: [None, *list(shape)[1:]] for name, shape in named.items()}
 
 
 def _unique(names: Any) -> tuple[str, ...]:
@@ -206,13 +236,7 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
     if file.lambda_layers and not trust:
         why = f"{path} holds code in {', '.join(file.lambda_layers)}"
         raise RequestError(Problem(why, "source.trust", "source.trust=true"))
-    objects = {}
-    for target in custom_objects:
-        try:
-            found = schema.load_target(target)
-        except RequestError as error:
-            raise RequestError([replace(p, where="source.custom_objects") for p in error.problems]) from error
-        objects[getattr(found, "__name__", target.rpartition(":")[2])] = found
+    objects = keras_files.custom_objects(custom_objects, file)
     library: Any = keras
     arguments: dict[str, Any] = {"custom_objects": objects, "compile": False}
     if file.generation == 2:
@@ -223,25 +247,21 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
         arguments |= {"safe_mode": not trust}
     reporter.tag({"tflite_recipes.loader": f"{library.__name__} {library.__version__}"})
     try:
-        model = library.models.load_model(path, **arguments)
+        model = keras_files.load(library, path, file, arguments, reporter)
     except Exception as error:
-        raise StepError(_load_problem(path, error, file)) from error
+        raise StepError(keras_files.load_problem(path, error, file, custom_objects)) from error
     return of_keras(model, shapes, file.generation)
 
 
-def _load_problem(path: Path, error: Exception, file: Any) -> Problem:
-    first = gist(error)
-    custom = ", ".join(file.custom_layers)
-    if custom or "Unknown layer" in first or "could not be" in first.lower():
-        what = f"{path} cannot be loaded without its own classes{f' ({custom})' if custom else ''}: {first}"
-        return Problem(what, "source.custom_objects", "'source.custom_objects=[layers.py:NAME]'")
-    return Problem(f"{path} cannot be loaded: {first}", "source.path")
-
-
 def load_saved_model(path: Path, signature: str, shapes: Shapes) -> Model:
-    """One signature of a SavedModel folder. Errors: RequestError for shapes that do not fit."""
+    """One signature of a SavedModel folder. Errors: RequestError for shapes that do not fit, StepError."""
     session.fresh(0)
-    loaded = tf.saved_model.load(str(path))
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:
+        # A graph's error retells a traceback first, and says what happened in its last paragraph.
+        told = str(error).strip().rpartition("\n\n")[2].partition("\n")[0]
+        raise StepError(Problem(f"{path} cannot be loaded: {told or gist(error)}", "source.path")) from error
     return of_function(loaded.signatures[signature], signature, loaded, shapes, path)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from typing import Any
 
 
 def start() -> None:
@@ -29,4 +31,15 @@ def fresh(seed: int) -> None:
     import keras
 
     keras.backend.clear_session()
+    for name in ("keras", "tf_keras"):
+        _unregister(sys.modules.get(name))
     keras.utils.set_random_seed(seed)
+
+
+def _unregister(library: Any) -> None:
+    """Forget the custom classes of earlier jobs, whose modules are gone: tf_keras takes no second one of a name."""
+    if library is None:
+        return
+    registered = library.utils.get_custom_objects()
+    for name in [name for name, found in registered.items() if found.__module__ not in sys.modules]:
+        del registered[name]

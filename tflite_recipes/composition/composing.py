@@ -43,6 +43,7 @@ from tflite_recipes.recipe import Recipe
 from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
 from tflite_recipes.resources import shipped
 from tflite_recipes.schema import near
+from tflite_recipes.user_code import found_beside
 
 _search_path: tuple[Path, ...] = ()
 
@@ -197,7 +198,7 @@ def _typed(
     groups, whose options have to be chosen first."""
     found: list[Problem] = []
     try:
-        built = build(config, dict(config.hydra.runtime.choices), file.config_name, overrides, file.recorded)
+        built = build(config, dict(config.hydra.runtime.choices), file, overrides)
     except RequestError as error:
         said = {problem.where for problem in problems} | unclear
         found = [problem for problem in error.problems if problem.where not in said]
@@ -217,15 +218,14 @@ def _from_folder(problem: Problem) -> Problem:
 def build(
     config: DictConfig,
     choices: Mapping[str, Any],
-    name: str,
+    file: RecipeFile,
     overrides: Sequence[str],
-    recorded: Mapping[str, str],
 ) -> Recipe:
     """A recipe from a config composed by Hydra and the choices it made. Errors: RequestError."""
     base = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["defaults"]
     groups = [key for entry in base if isinstance(entry, dict) for key in entry if not key.startswith("override")]
     named = {
-        group: recorded.get(group, str(option)) if option == AS_RESOLVED else str(option)
+        group: file.recorded.get(group, str(option)) if option == AS_RESOLVED else str(option)
         for group, option in choices.items()
         if not group.startswith("hydra/") and option is not None
     }
@@ -237,8 +237,8 @@ def build(
         key = getattr(error, "full_key", "") or ""
         raise RequestError(Problem(str(error).splitlines()[0], key)) from error
     assert isinstance(plain, dict)
-    values = {str(key): value for key, value in plain.items()}
-    return recipes.build(values, ordered, groups, overrides, values.get("name") or name)
+    values = {str(key): value for key, value in found_beside(plain, file.path.parent).items()}
+    return recipes.build(values, ordered, groups, overrides, values.get("name") or file.config_name)
 
 
 def complete(name: str, line: str) -> list[str]:

@@ -34,7 +34,6 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
     """Hand over to Hydra: it makes the output folder, expands a sweep and launches its jobs. `arguments` are Hydra's
     own flags and overrides. `task` is called once a job and must not raise."""
     with opened(name, config_dir) as file:
-        recorded, config_name = dict(file.recorded), file.config_name
 
         def job(config: DictConfig) -> None:
             hydra_config: Any = HydraConfig.get()
@@ -44,12 +43,12 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
             recipe = None
             try:
                 choices = dict(hydra_config.runtime.choices)
-                recipe = build(config, choices, config_name, [o.lstrip("+") for o in overrides], recorded)
+                recipe = build(config, choices, file, [o.lstrip("+") for o in overrides])
             except RequestError as error:
                 problems = error.problems
             task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
 
-        with _arguments(["tflite-recipes", "--config-name", config_name, *arguments]), _raising():
+        with _arguments(["tflite-recipes", "--config-name", file.config_name, *arguments]), _raising():
             try:
                 hydra_main(version_base="1.3", config_path=None)(job)()
             except SystemExit as leaving:  # Hydra's own errors end with 1, which is a gate's answer here

@@ -9,9 +9,17 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflite_recipes.errors import RequestError
 from tflite_recipes.model_files.hdf5 import read_hdf5
 from tflite_recipes.model_files.keras_inputs import keras_inputs
-from tflite_recipes.model_files.keras_layers import holds_code, is_custom, walk
+from tflite_recipes.model_files.keras_layers import (
+    carries_ranges,
+    custom_name,
+    holds_code,
+    is_custom,
+    walk,
+    wrappers_among,
+)
 from tflite_recipes.model_files.refusals import (
     HDF5,
     ZIP,
@@ -22,6 +30,7 @@ from tflite_recipes.model_files.refusals import (
     refusal,
     weights_only,
 )
+from tflite_recipes.model_files.weights import keras_weight_bytes, too_large
 from tflite_recipes.state import TensorSpec
 
 
@@ -35,6 +44,8 @@ class KerasFile:
     lambda_layers: names of the layers, at any depth, that hold code which loading would run.
     custom_layers: classes that Keras does not bring along, as the file names them. Keras writes this only in `.keras`
     files; in `.h5` files just the classes registered under a package (`Package>Name`) are found.
+    wrappers: classes of tensorflow-model-optimization around layers. ranges: whether quantization-aware training left
+    the ranges of the whole model in them.
     """
 
     keras_version: str
@@ -43,12 +54,14 @@ class KerasFile:
     inputs: tuple[TensorSpec, ...] | None
     lambda_layers: tuple[str, ...]
     custom_layers: tuple[str, ...]
+    wrappers: tuple[str, ...] = ()
+    ranges: bool = False
 
 
 def read_keras_file(path: Path) -> KerasFile:
     """Reads the description inside a `.keras` or `.h5` file; which of the two it is, is told by its content.
 
-    Errors: RequestError where the file is missing, damaged, holds weights only, or is no Keras model.
+    Errors: RequestError where the file is missing, damaged, too large, holds weights only, or is no Keras model.
     """
     head = first_bytes(path)
     if not head.startswith((ZIP, HDF5)):
@@ -60,6 +73,9 @@ def read_keras_file(path: Path) -> KerasFile:
 # A check asks for the same file several times; its time and size tell whether it is still the same.
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
+    # First, because looking through gigabytes for a config takes seconds.
+    if large := too_large(str(path), keras_weight_bytes(path), "source.path"):
+        raise RequestError(large)
     text, version = _read_zip(path) if head.startswith(ZIP) else read_hdf5(path)
     try:
         model = json.loads(text)
@@ -76,8 +92,15 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         class_name=model["class_name"],
         inputs=keras_inputs(model, generation),
         lambda_layers=tuple(dict.fromkeys(owner for node, owner in nodes if holds_code(node))),
-        custom_layers=tuple(dict.fromkeys(node["class_name"] for node, _ in nodes if is_custom(node))),
+        custom_layers=tuple(dict.fromkeys(custom_name(node) for node, _ in nodes if is_custom(node))),
+        wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
+        ranges=generation == 2 and carries_ranges(model),
     )
+
+
+def config_of(path: Path) -> str:
+    """The JSON text in which the file describes its model. Errors: RequestError."""
+    return (_read_zip(path) if first_bytes(path).startswith(ZIP) else read_hdf5(path))[0]
 
 
 def _read_zip(path: Path) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -34,15 +34,45 @@ def holds_code(node: dict[str, Any]) -> bool:
     return isinstance(value, list) and len(value) == 3 and isinstance(value[0], str)
 
 
+# Packages whose classes are found without being named: Keras itself, and what it imports by itself where it is there.
+_KNOWN = ("keras", "tf_keras", "tensorflow", "tensorflow_model_optimization", "keras_hub", "keras_cv", "keras_nlp")
+
+
 def is_custom(node: dict[str, Any]) -> bool:
     """This object is of a class that Keras does not bring along."""
-    class_name = node.get("class_name")
+    class_name, module = node.get("class_name"), node.get("module")
+    top = module.partition(".")[0] if isinstance(module, str) else ""
+    if class_name == "function" and isinstance(node.get("config"), str):
+        # By its name alone it may be one that Keras has.
+        return module is not None and top != "builtins" and top not in _KNOWN
     if not isinstance(class_name, str) or class_name.startswith("__") or not isinstance(node.get("config"), dict):
         return False
     if "module" not in node:
         return ">" in class_name
-    module = node["module"]
-    top = module.partition(".")[0] if isinstance(module, str) else ""
     if top == "builtins":  # also where a class lands whose file was run without a module name
         return bool(node.get("registered_name"))
-    return top not in ("keras", "tf_keras", "tensorflow")
+    return top not in _KNOWN
+
+
+def custom_name(node: dict[str, Any]) -> str:
+    """The name of a custom object's class, or of the function that it is."""
+    return str(node["config"] if node["class_name"] == "function" else node["class_name"])
+
+
+# What tensorflow-model-optimization wraps around layers. The first three hold ranges that were learned in training.
+_QUANTIZERS = ("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2")
+_WRAPPERS = (*_QUANTIZERS, "QuantizeAnnotate", "PruneLowMagnitude", "ClusterWeights")
+
+
+def wrappers_among(nodes: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The kinds of wrappers that tensorflow-model-optimization has put around layers of a model."""
+    names = [node.get("class_name") for node in nodes if isinstance(node.get("config"), dict)]
+    return tuple(wrapper for wrapper in _WRAPPERS if wrapper in names)
+
+
+def carries_ranges(model: dict[str, Any]) -> bool:
+    """Whether every layer was trained quantization-aware, so that the file has all ranges that int8 needs."""
+    config = model["config"]
+    layers = config.get("layers") if isinstance(config, dict) else None
+    kinds = {layer.get("class_name") for layer in layers or () if isinstance(layer, dict)}
+    return bool(kinds & set(_QUANTIZERS)) and kinds <= {"InputLayer", *_QUANTIZERS}

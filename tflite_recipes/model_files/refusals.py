@@ -12,6 +12,7 @@ from tflite_recipes.errors import Problem, RequestError
 
 _WHERE = "source.path"
 _FACTORY = "source=factory source.function=my_model.py:build"
+_WEIGHTS = "source.weights"
 GRAPH_FILE = "saved_model.pb"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
@@ -29,7 +30,8 @@ def damaged(path: Path, reason: object) -> RequestError:
 
 def weights_only(path: Path) -> RequestError:
     """The file holds weights, but not the model they belong to."""
-    return refusal(f"{path} holds weights only, no architecture: build the model in code and load them there", _FACTORY)
+    what = f"{path} holds weights only, no architecture: give a function that builds the model"
+    return refusal(what, f"{_FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'")
 
 
 def no_keras_file(path: Path, head: bytes) -> RequestError:
@@ -69,8 +71,14 @@ def no_saved_model(path: Path) -> RequestError:
 
 def instead_of(path: Path) -> str:
     """The override with the most similar name beside a path that does not exist; "" where none is similar."""
+    similar = beside(path)
+    return _override(similar) if similar else ""
+
+
+def beside(path: Path) -> Path | None:
+    """The most similar name beside a path that does not exist."""
     similar = difflib.get_close_matches(path.name, _names_in(path.parent), n=1)
-    return _override(path.parent / similar[0]) if similar else ""
+    return path.parent / similar[0] if similar else None
 
 
 def listed(names: Sequence[str]) -> str:
@@ -98,9 +106,9 @@ def _keras_files_in(folder: Path) -> list[Path]:
     return [folder / name for name in _names_in(folder) if name.endswith((".keras", ".h5", ".hdf5"))]
 
 
-def _override(path: Path) -> str:
+def _override(path: Path, key: str = _WHERE) -> str:
     text = str(path)
     if not re.fullmatch(r"[A-Za-z0-9_./:@%+*?|$-]+", text):
         # Hydra's quotes, inside the shell's. To Hydra a backslash is one, except before a quote.
         text = '"' + re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text).replace('"', r"\"") + '"'
-    return shlex.quote(f"{_WHERE}={text}")
+    return shlex.quote(f"{key}={text}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import digits, model_files
+from tflite_recipes import digits, model_files, user_code
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, near, within
@@ -27,6 +27,10 @@ class Source:
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         """The inputs that the source declares, or None where only TensorFlow can tell."""
         return None
+
+    def carries_ranges(self) -> bool:
+        """Whether the model was trained quantization-aware, so that integer schemes need no calibration."""
+        return False
 
     def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
         """The same with `input_shapes` applied."""
@@ -83,6 +87,12 @@ class KerasSource(Source):
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return model_files.read_keras_file(Path(self.path)).inputs
 
+    def carries_ranges(self) -> bool:
+        try:
+            return model_files.read_keras_file(Path(self.path)).ranges
+        except RequestError:
+            return False  # said by `problems`
+
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
         for target in self.custom_objects:
@@ -95,11 +105,23 @@ class KerasSource(Source):
             names = ", ".join(file.lambda_layers)
             why = f"holds code in {names}: loading it would run whatever the file's author put there"
             yield Problem(f"{self.path} {why}", "source.trust", "source.trust=true")
+        yield from self._not_named(file)
+        if file.wrappers and importlib.util.find_spec("tensorflow_model_optimization") is None:
+            why = f"holds {', '.join(file.wrappers)} layers of tensorflow-model-optimization, which is not installed"
+            yield Problem(f"{self.path} {why}", "source.path", "", ("pip install 'tflite_recipes[qat]'",))
+
+    def _not_named(self, file: model_files.KerasFile) -> Iterable[Problem]:
+        """Custom classes that nobody named. Keras 3 may find further ones registered by the code of those named;
+        tf_keras would import whatever module stands in the file, so there each has to be named."""
+        missing = model_files.not_given(file.custom_layers, self.custom_objects)
+        if missing and not self.trust and not (file.generation == 3 and self.custom_objects):
+            yield model_files.missing_objects(Path(self.path), missing, self.custom_objects)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import models
 
         model = models.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
+        user_code.record("custom_objects", self.custom_objects, state, reporter)
         return models.enter(state, model, model_files.sha256_of(Path(self.path)))
 
 
@@ -118,8 +140,14 @@ class SavedModelSource(Source):
             return found[self.signature]
         if self.signature is None and len(found) == 1:
             return next(iter(found.values()))
+        if self.signature is None and _exported(found):
+            return found["serving_default"]
         if not found:
-            raise RequestError(Problem(f"{self.path} has no signature: save it with signatures=…", "source.signature"))
+            ways = (
+                'save it again: tf.saved_model.save(model, FOLDER, signatures={"serving_default": model.FUNCTION})',
+                "source=factory source.function=my_model.py:build '~source.path' '~source.signature'",
+            )
+            raise RequestError(Problem(f"{self.path} has no signature to convert", "source.signature", "", ways))
         what = (
             f"there is no signature {self.signature!r}" if self.signature else "it has several signatures: choose one"
         )
@@ -134,12 +162,31 @@ class SavedModelSource(Source):
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return self.chosen().inputs
 
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        path = Path(self.path)
+        try:
+            found = {info.key: info for info in model_files.read_saved_model(path)}
+        except RequestError:
+            return  # said above
+        # One of several signatures may read a part of the variables only; which, is seen when it is loaded.
+        if len(found) == 1 or _exported(found):
+            yield from model_files.too_large(self.path, model_files.saved_model_weight_bytes(path), "source.path")
+
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import models
 
         path = Path(self.path)
         model = models.load_saved_model(path, self.chosen().key, self.input_shapes)
         return models.enter(state, model, model_files.sha256_of(path))
+
+
+def _exported(found: Mapping[str, model_files.SignatureInfo]) -> bool:
+    """Whether this is what `model.export` of Keras 3 writes: one function under two names."""
+    if set(found) != {"serve", "serving_default"}:
+        return False
+    one, other = found["serve"], found["serving_default"]
+    return (one.inputs, one.outputs) == (other.inputs, other.outputs)
 
 
 @dataclass(frozen=True)
@@ -241,9 +288,13 @@ def application_names() -> list[str]:
 
 @dataclass(frozen=True)
 class FactorySource(Source):
-    """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction."""
+    """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction.
+
+    weights: loaded into the Keras model that it gives.
+    """
 
     function: str
+    weights: str | None
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
@@ -251,12 +302,18 @@ class FactorySource(Source):
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
         yield from code_problems(self.function, "source.function")
+        if self.weights is not None:
+            yield from model_files.weights_problems(Path(self.weights))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models
+        from tflite_recipes.backend import models, weights
 
         model = models.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
-        return models.enter(state, model)
+        user_code.record("function", [self.function], state, reporter)
+        if self.weights is None:
+            return models.enter(state, model)
+        weights.load(model, Path(self.weights), self.function, reporter)
+        return models.enter(state, model, weights.digest(model, Path(self.weights)))
 
 
 def code_problems(target: str, where: str) -> Iterable[Problem]:

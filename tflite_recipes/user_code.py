@@ -1,0 +1,74 @@
+"""The user's own code that a recipe names: where it lies, and which version of it a run had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import State
+
+_IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
+
+
+def found_beside(config: Any, folder: Path) -> Any:
+    """The plain config, in which each `file.py:name` that does not lie in the working folder, but in `folder` (the
+    recipe's), is spelled by its path from the working folder."""
+    if isinstance(config, dict):
+        return {key: found_beside(value, folder) for key, value in config.items()}
+    if isinstance(config, list):
+        return [found_beside(value, folder) for value in config]
+    match = _IN_FILE.fullmatch(config) if isinstance(config, str) else None
+    if match is None or os.path.isfile(match["file"]) or not (folder / match["file"]).is_file():
+        return config
+    return f"{os.path.relpath(folder / match['file'])}:{match['name']}"
+
+
+def record(key: str, targets: Sequence[str], state: State, reporter: Reporter) -> None:
+    """Tag the run with the version of loaded code (`layers.py:Scale sha256:…`), and keep files of the user's own."""
+    if not targets:
+        return
+    said = []
+    for target in targets:
+        place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
+        file, installed = _origin(place)
+        version = installed
+        if file is not None and not installed:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            version = f"sha256:{digest[:12]}"
+            _keep(file, digest, state.workdir, reporter)
+        said.append(f"{Path(place).name if place.endswith('.py') else place}:{name} {version}".strip())
+    reporter.tag({f"tflite_recipes.{key}": ", ".join(said)})
+
+
+def _origin(place: str) -> tuple[Path | None, str]:
+    """The file of a module that is loaded, and for an installed one its distribution with its version."""
+    if place.endswith(".py"):
+        return Path(place), ""
+    file = getattr(sys.modules.get(place), "__file__", None)
+    path = Path(file) if file else None
+    if path is not None and path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts:
+        return path, ""
+    names = metadata.packages_distributions().get(place.partition(".")[0], [])
+    return path, f"{names[0]} {metadata.version(names[0])}" if names else ""
+
+
+def _keep(file: Path, digest: str, workdir: Path, reporter: Reporter) -> None:
+    """A copy, because what is kept is moved. What was kept already stays known by an empty file with its digest."""
+    folder = workdir / "code"
+    marks = folder / "kept"
+    marks.mkdir(parents=True, exist_ok=True)
+    if (marks / f"{digest}.{file.name}").exists():
+        return
+    taken = any(mark.name.partition(".")[2] == file.name for mark in marks.iterdir())
+    (marks / f"{digest}.{file.name}").touch()
+    name = f"{file.stem}_{digest[:8]}{file.suffix}" if taken else file.name
+    shutil.copyfile(file, folder / name)
+    reporter.keep(str(folder / name), "code")
