@@ -77,7 +77,7 @@ def test_what_16x8_lacks_has_another_quantizer():
     problem = diagnose(message, Case("int16x8"))
     assert problem.what == "the converter cannot quantize NEG, PRELU to 16x8"
     assert problem.fix == "optimization.quantizer=ai_edge_quantizer"
-    assert problem.remedies == ("integer_ops",)
+    assert problem.remedies == ("integer_ops", "ai_edge_quantizer", "full_integer")
 
 
 @pytest.mark.parametrize(("scheme", "fix"), [("none", ""), ("integer_only", f"optimization=full_integer {FLOAT_IO}")])

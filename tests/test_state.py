@@ -18,7 +18,15 @@ specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_
 paths = st.text("abc/ ", min_size=1).map(Path)
 names = st.lists(st.text()).map(tuple)
 intents = st.builds(
-    Intent, st.text(), st.booleans(), st.booleans(), st.booleans(), names, names, st.dictionaries(st.text(), st.text())
+    Intent,
+    st.text(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    names,
+    names,
+    st.dictionaries(st.text(), st.text()),
+    st.dictionaries(st.text(), st.lists(st.integers())),
 )
 BY_HINT = {
     Intent: intents,

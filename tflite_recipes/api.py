@@ -8,10 +8,13 @@ result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
 from __future__ import annotations
 
 import atexit
+import json
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tflite_recipes import composition
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
@@ -22,6 +25,8 @@ from tflite_recipes.runner import run as run_steps
 from tflite_recipes.worker import WorkerPool
 
 _POOL = WorkerPool()
+# What takes long or measures, and decides nothing of whether a model converts.
+_NOT_REHEARSED = ("pruning", "target", "evaluation")
 atexit.register(_POOL.close)
 
 
@@ -37,6 +42,37 @@ def check(recipe: str, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
     except RequestError as error:
         return error.problems
     return ()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a deep check came to: the run that was tried, without its file, and the file's contract ({} without one)."""
+
+    result: RunResult
+    contract: Mapping[str, Any]
+
+
+def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: bool = True) -> Rehearsal:
+    """Check a request with TensorFlow: load the model, look for ops that cannot be converted, try the remedies, convert
+    and run the file once. Training, measuring and tracking are left out, and nothing is left behind.
+
+    Errors: RequestError where the recipe does not compose; what goes wrong later is in the result.
+    """
+    composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
+    tried = replace(composed, steps=tuple(spec for spec in composed.steps if spec.name not in _NOT_REHEARSED))
+    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+        result = run_steps(tried, Path(folder), _console(progress), _POOL)
+        written = Path(folder) / "io_contract.json"
+        contract = json.loads(written.read_text(encoding="utf-8")) if result.path and written.exists() else {}
+    return Rehearsal(replace(result, path=None), contract)
+
+
+def _console(progress: bool) -> list[Listener]:
+    if not progress:
+        return []
+    from tflite_recipes.console import Console
+
+    return [Console()]
 
 
 def warm_up() -> None:
@@ -62,11 +98,7 @@ def run(
     if (folder / SPOOL).exists():
         what = f"{folder} holds an earlier run, which would be mixed with this one"
         raise RequestError(Problem(what, "output_dir", f"hydra.run.dir={folder}_2"))
-    listeners: list[Listener] = []
-    if progress:
-        from tflite_recipes.console import Console
-
-        listeners.append(Console())
+    listeners = _console(progress)
     folder.mkdir(parents=True, exist_ok=True)
     _POOL.ready()
     if composed.tracking is None:

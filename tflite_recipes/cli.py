@@ -147,13 +147,14 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("group", nargs="?", metavar="GROUP")
     for name, function, text in (
         ("show", _show, "print the resolved recipe, as YAML that run accepts again"),
-        ("check", _check, "refuse now what would fail later, without TensorFlow"),
+        ("check", _check, "refuse now what would fail later, without TensorFlow; with --deep, with it"),
     ):
         command = add(name, function, text)
         command.add_argument("recipe", metavar="RECIPE")
         command.add_argument("overrides", nargs="*", metavar="key=value")
         if name == "check":
             command.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
+            command.add_argument("--deep", action="store_true", help="load the model and try it, with TensorFlow")
     cp = add("cp", _cp, "copy a recipe, to own it")
     cp.add_argument("recipe", metavar="RECIPE")
     cp.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: recipes/NAME.yaml")
@@ -192,12 +193,29 @@ def _check(options: argparse.Namespace) -> ExitStatus:
 
     prepared = composition.prepare(options.recipe, options.overrides, sweep=options.multirun)
     recipe = prepared.recipes[0]
+    if options.deep:
+        return _check_deep(prepared.recipes)
     if options.multirun:
         print(f"nothing wrong with the {len(prepared.recipes)} jobs of {recipe.name}")
         return ExitStatus.DONE
     chosen = ", ".join(f"{group}={option}" for group, option in recipe.choices.items())
     print(f"nothing wrong with {recipe.name}: {chosen}\nrecipe digest {recipe.digest}")
     return ExitStatus.DONE
+
+
+def _check_deep(recipes: Sequence[Any]) -> ExitStatus:
+    """Try each with TensorFlow, and say what its file would be."""
+    from tflite_recipes import api
+    from tflite_recipes.console import show_problems, show_rehearsal
+
+    worst = ExitStatus.DONE
+    for recipe in recipes:
+        rehearsal = api.rehearse(recipe)
+        sys.stdout.flush()
+        show_problems(rehearsal.result.problems)
+        show_rehearsal(rehearsal.result, rehearsal.contract)
+        worst = max(worst, rehearsal.result.status)
+    return worst
 
 
 def _cp(options: argparse.Namespace) -> ExitStatus:

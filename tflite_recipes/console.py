@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
-from tflite_recipes.figures import figure
+from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.runner import LOG, RunResult
 
 if TYPE_CHECKING:
@@ -145,6 +145,29 @@ def show_result(result: RunResult) -> None:
     elif result.status is ExitStatus.FAILED:
         out.print(f"log:    {result.output_dir / LOG}", markup=False, soft_wrap=True)
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
+
+
+def show_rehearsal(result: RunResult, contract: Mapping[str, Any]) -> None:
+    """What a deep check found: the inputs and outputs that the file would have, and its ops."""
+    out = rich_console()
+    if contract:
+        table = Table("", "name", "source", "file", box=None, pad_edge=False)
+        for side in ("inputs", "outputs"):
+            for entry in contract[side]:
+                kinds = (tensor_kind(entry[one]) for one in ("source", "tflite"))
+                table.add_row(side[:-1], entry["name"], *kinds)
+        out.print(table)
+        for line in [*contract["remedies"], *contract["notes"]]:
+            out.print(line, markup=False, soft_wrap=True)
+        sizes = {name: figure(name, result.metrics[name]) for name in _TOLD if name in result.metrics}
+        out.print(", ".join(f"{name} {text}" for name, text in sizes.items()), markup=False)
+    verdict = "converts, and the file runs" if result.status is ExitStatus.DONE else "does not convert"
+    if result.tags.get("tflite_recipes.verified") == "false":
+        verdict = "converts; no runtime here can run the file"
+    out.print(f"{result.recipe}: {verdict}; nothing was written", markup=False)
+
+
+_TOLD = ("size.tflite_bytes", "ops.total", "ops.float", "ops.flex", "ops.custom")
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -7,11 +7,11 @@ The converter speaks in MLIR locations: `loc(callsite(fused["MaxPool3D:", "model
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from tflite_recipes import op_support
-from tflite_recipes.errors import Problem
+from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.remedies import Finding, asked_together, override_of, problem_of
 from tflite_recipes.shapes import layer_of
 from tflite_recipes.state import TensorSpec
@@ -34,12 +34,13 @@ _LOOP_ALONE = "a loop over time needs a fixed batch and length"
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of a conversion that failed. inputs: the signature's; layers: the model's; findings: what was
-    said of its ops before it was tried."""
+    """What is known of a conversion that failed. inputs: the signature's; layers: the model's; sizes: shapes of the
+    samples that the recipe names."""
 
     scheme: str
     inputs: tuple[TensorSpec, ...] = ()
     layers: Collection[str] = ()
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def diagnose(message: str, case: Case) -> Problem:
@@ -56,7 +57,7 @@ def diagnose(message: str, case: Case) -> Problem:
                 str(replace(f, why="cannot be converted while an input's size is open")) for f in missing
             )
             what = f"{listed}: {', '.join(map(str, dynamic))}"
-            return Problem(what, "source.input_shapes", "", by_hand(dynamic))
+            return Problem(what, "source.input_shapes", *sizes_given(dynamic, case.sizes))
         return _without_kernel(message, missing, case)
     if refused := _UNSUPPORTED_16X8.findall(message):
         return _no_16x8(list(dict.fromkeys(refused)), case)
@@ -72,7 +73,7 @@ def _list_problem(message: str, case: Case, dynamic: Sequence[TensorSpec]) -> Pr
     what = f"{_LOOP_ALONE}{f' ({found[1]} in {layer or found[2]})' if found else ''}"
     remedies = ("unroll", "fixed_batch")
     if dynamic:
-        return Problem(what, _WHERE, "", by_hand(dynamic), remedies)
+        return Problem(what, _WHERE, *sizes_given(dynamic, case.sizes), remedies)
     ors = (override_of("fixed_batch", case.inputs), override_of("select_tf_ops"))
     return Problem(what, _WHERE, override_of("unroll"), ors, (*remedies, "select_tf_ops"))
 
@@ -115,7 +116,13 @@ def _no_16x8(ops: Sequence[str], case: Case) -> Problem:
     what = f"the converter cannot quantize {', '.join(ops)} to 16x8"
     rules = dict.fromkeys(_BY_16X8[op] for op in ops if op in _BY_16X8)
     other = "optimization=full_integer"
-    return Problem(what, _WHERE, "optimization.quantizer=ai_edge_quantizer", (other,), tuple(rules))
+    return Problem(
+        what,
+        _WHERE,
+        "optimization.quantizer=ai_edge_quantizer",
+        (other,),
+        (*rules, "ai_edge_quantizer", "full_integer"),
+    )
 
 
 def _other(message: str, case: Case) -> Problem:
@@ -127,7 +134,8 @@ def _other(message: str, case: Case) -> Problem:
     what = f"the converter refused: {reason.strip()[:_LONGEST]}{place}"
     if "Max and min for dynamic tensors should be recorded" in message:
         what += "; its calibrator cannot follow an input of integers in this scheme"
-        return Problem(what, _WHERE, "optimization.quantizer=ai_edge_quantizer", ("optimization=full_integer",))
+        remedies = ("ai_edge_quantizer", "full_integer")
+        return Problem(what, _WHERE, override_of(remedies[0]), (override_of(remedies[1]),), remedies)
     float_io = "optimization.input_type=float32 optimization.output_type=float32"
     fix = f"optimization=full_integer {float_io}" if case.scheme in ("integer_only", "int16x8") else ""
     return Problem(what, _WHERE, fix, (), ("full_integer",) if fix else ())
@@ -138,6 +146,14 @@ def open_sizes(inputs: Iterable[TensorSpec]) -> list[TensorSpec]:
     return [spec for spec in inputs if None in spec.shape[1:]]
 
 
-def by_hand(dynamic: Iterable[TensorSpec]) -> tuple[str, ...]:
-    """What the user has to write where only they can know the sizes."""
-    return tuple(f"give {spec.name} a shape: 'source.input_shapes={{{spec.name}: [1,…]}}'" for spec in dynamic)
+def sizes_given(dynamic: Iterable[TensorSpec], sizes: Mapping[str, Sequence[int]]) -> tuple[str, tuple[str, ...]]:
+    """The fix that gives open sizes, where the samples have them, and what to write where only the user knows them."""
+    known = {
+        spec.name: [spec.shape[0], *(a if a is not None else b for a, b in zip(spec.shape[1:], given[1:], strict=True))]
+        for spec in dynamic
+        if len(given := sizes.get(spec.name, ())) == len(spec.shape)
+    }
+    unknown = [spec for spec in dynamic if spec.name not in known]
+    if known and not unknown:
+        return assignment("source.input_shapes", known), ()
+    return "", tuple(f"give {spec.name} a shape: 'source.input_shapes={{{spec.name}: [1,…]}}'" for spec in unknown)

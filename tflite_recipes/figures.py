@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def figure(name: str, value: float) -> str:
     """A metric's value with the unit that its name ends in."""
@@ -16,3 +19,9 @@ def figure(name: str, value: float) -> str:
     if name.startswith("ops."):
         return f"{value:.0f}"
     return f"{value:.6g}"
+
+
+def tensor_kind(tensor: Mapping[str, Any]) -> str:
+    """Type and shape of a tensor of `io_contract.json`."""
+    shape = ", ".join("?" if size is None else str(size) for size in tensor["shape"])
+    return f"{tensor['dtype']} ({shape})"

@@ -7,11 +7,12 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tflite_recipes import schema
+from tflite_recipes import datasets, schema
 from tflite_recipes.conversion import Conversion
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.io_contract import IOContract
@@ -67,6 +68,7 @@ class Recipe:
             dynamic_batch=getattr(beside.get("target"), "dynamic_batch", True),
             fallback=tuple(remedy.name for remedy in self.conversion.fallback),
             contract=self.io_contract.declared(),
+            sizes=_sample_sizes(beside.get("calibration"), beside.get("evaluation")),
         )
 
     @property
@@ -84,6 +86,13 @@ class Recipe:
         head = f"# @package _global_\n# {self.name}, resolved; recipe digest {self.digest}\n"
         text = yaml.safe_dump({"defaults": defaults}, sort_keys=False) + "\n"
         return head + text + yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+
+
+def _sample_sizes(*groups: Any) -> dict[str, list[int]]:
+    """Shapes of the arrays that the recipe names, which tell the sizes that a model leaves open."""
+    paths = [Path(path) for group in groups if (path := getattr(group, "path", None))]
+    arrays = [spec for path in paths for spec in datasets.headers(path, "").values()]
+    return {spec.name: [size or 0 for size in spec.shape] for spec in reversed(arrays)}
 
 
 def build(

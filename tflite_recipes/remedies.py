@@ -46,8 +46,11 @@ class Remedy(Enum):
     select_tf_ops = "TensorFlow's own kernels for the ops that LiteRT lacks (Flex)"
     allow_custom_ops = "custom ops, which the application registers"
     full_integer = "float where there is no integer kernel"
+    ai_edge_quantizer = "quantized by ai_edge_quantizer"
 
 
+# None of the graph's: whether they help shows in the conversion.
+BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "ai_edge_quantizer")
 # How far a rule's outputs may be from those that they stand for, as a share of the range of the output. A rebuild at
 # float32 differs by what the lower precision had lost.
 TOLERANCES = {Rule.float32: 3e-2}
@@ -83,6 +86,8 @@ def override_of(remedy: str, inputs: tuple[TensorSpec, ...] = ()) -> str:
         return assignment("source.input_shapes", fixed) if fixed else "target.dynamic_batch=false"
     if remedy == "full_integer":
         return "optimization=full_integer"
+    if remedy == "ai_edge_quantizer":
+        return "optimization.quantizer=ai_edge_quantizer"
     return f"conversion.{remedy}=true"
 
 

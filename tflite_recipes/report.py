@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.figures import figure
+from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
 
@@ -96,18 +96,13 @@ def _contract(contract: Mapping[str, Any]) -> str:
             cells = (
                 side[:-1],
                 entry["name"],
-                _kind(source),
-                _kind(tflite),
+                tensor_kind(source),
+                tensor_kind(tflite),
                 tflite.get("scale", ""),
                 tflite.get("zero_point", ""),
             )
             rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return f"<table>{''.join(rows)}</table>"
-
-
-def _kind(tensor: Mapping[str, Any]) -> str:
-    shape = ", ".join("?" if size is None else str(size) for size in tensor["shape"])
-    return f"{tensor['dtype']} ({shape})"
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:

@@ -6,8 +6,9 @@ import gzip
 from pathlib import Path
 
 from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.shapes import layer_of
 from tflite_recipes.state import State, TensorSpec
-from tflite_recipes.tflite_file import Tensor, TFLiteFile
+from tflite_recipes.tflite_file import QUANTIZE_OPS, Tensor, TFLiteFile
 
 _FLOATS = ("float16", "float32", "float64")
 
@@ -21,8 +22,7 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         asked_float = "float32" in (input_type, output_type)
         inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
         if inner:
-            named = ", ".join(f"{t.name} ({t.dtype})" for t in inner[:5])
-            what = f"integer only was asked, but {len(inner)} tensors are float: {named}"
+            what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
             remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
             problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
@@ -38,6 +38,20 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
     problems += _uninitialised(file)
     if problems:
         raise StepError(problems)
+
+
+def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:
+    """The ops that take or give them, each with its layer; the tensors themselves where none does."""
+    floats = {(t.name, t.index) for t in inner}
+    found: list[str] = []
+    for graph in file.subgraphs:
+        for op in graph.operators:
+            touched = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+            if op.name not in QUANTIZE_OPS and any((t.name, t.index) in floats for t in touched):
+                layer = layer_of(graph.tensors[op.outputs[0]].name.partition(";")[0], state.layers)
+                found.append(f"{op.label}{layer and f' in {layer}'}")
+    places = list(dict.fromkeys(found)) or [f"{t.name} ({t.dtype})" for t in inner]
+    return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
 
 
 def _uninitialised(file: TFLiteFile) -> list[Problem]:

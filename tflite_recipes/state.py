@@ -50,7 +50,7 @@ class Intent:
     scheme: the quantization scheme; select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in the
     file; dynamic_batch: whether the target takes a batch whose size is open. fallback: remedies that may be taken,
     in their order; taken: those that an earlier attempt of this run showed to be needed. contract: what inputs and
-    outputs of the file must be, as declared.
+    outputs of the file must be, as declared. sizes: shapes of the samples that the recipe names, by input.
     """
 
     scheme: str = "none"
@@ -60,6 +60,7 @@ class Intent:
     fallback: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
     contract: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, list[int]] = field(default_factory=dict)
 
     def allows(self, ops: str) -> bool:
         """Whether `select_tf_ops` or `allow_custom_ops` was asked for, or taken as a remedy."""

@@ -54,11 +54,27 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
     reporter.measure(measured.metrics())
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
+    _check_collapse(measured, reporter)
     if state.scheme == "none" and measured.relative_error > 1e-2:
         by = f"{measured.relative_error:.1%} of the output range"
         what = f"a float file must compute what its source computes, and differs by {by}"
         raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
     return Outputs(source, tflite)
+
+
+# Above this share of an output's values the file is of no use for them; below it is worth a word.
+_LOST = 0.25
+
+
+def _check_collapse(measured: parity.Parity, reporter: Reporter) -> None:
+    """Values of an output that quantization made one constant. Errors: StepError where these are many."""
+    for name, (lost, total) in measured.collapsed.items():
+        what = f"{lost} of {total} values are the same for every sample, though the source's vary"
+        if lost >= _LOST * total:
+            why = f"{what}: values of very different size share one scale"
+            ors = ("give them outputs of their own, which have scales of their own",)
+            raise StepError(Problem(why, f"output {name}", "optimization=dynamic_range", ors))
+        reporter.warn(f"output {name}: {what}")
 
 
 def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

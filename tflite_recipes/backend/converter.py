@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Request:
 
     samples: arrays by input name, first axis samples; None where nothing is calibrated. inputs: the
     signature's. batch: rows at a time. select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in it.
-    layers: names of the model's layers, for what goes wrong.
+    layers: names of the model's layers; sizes: shapes of the samples by input: both for what goes wrong.
     """
 
     scheme: str
@@ -41,6 +41,7 @@ class Request:
     select_tf_ops: bool = False
     allow_custom_ops: bool = False
     layers: tuple[str, ...] = ()
+    sizes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
@@ -69,7 +70,7 @@ def _with_tensor_lists(saved_model: Path, signature: str, request: Request, repo
 
 
 def _refusal(error: Exception, request: Request) -> StepError:
-    return StepError(diagnose(str(error), Case(request.scheme, request.inputs, request.layers)))
+    return StepError(diagnose(str(error), Case(request.scheme, request.inputs, request.layers, request.sizes)))
 
 
 def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflite_recipes.backend import inspection, tracing
+from tflite_recipes.backend import inspection, models, tracing
 from tflite_recipes.backend.models import Model
 from tflite_recipes.backend.substituting import Substituted, substitute, with_batch_of_one
 from tflite_recipes.backend.tracing import Traced
@@ -39,6 +39,7 @@ class Frozen:
     substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
     kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
     so far. random: the layers that draw random numbers. layers: names of all layers.
+    idle: those that were called with training=True, which inference does not do.
     """
 
     path: Path
@@ -52,16 +53,16 @@ class Frozen:
     offered: tuple[str, ...]
     random: tuple[str, ...]
     layers: tuple[str, ...]
+    idle: tuple[str, ...]
 
 
 def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter: Reporter) -> Frozen:
     """Trace, freeze, substitute and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
     if not intent.dynamic_batch:
         model = replace(model, inputs=with_batch_of_one(model.inputs))
-    traced = tracing.trace(model.call, model.inputs, model.outputs)
+    traced = tracing.trace(model.call, model.inputs, model.outputs, intent.sizes)
     because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
     original = traced if because else tracing.frozen(traced)
-    reporter.progress("looking for ops that cannot be converted", 0, 1)
     made = substitute(original, model, intent, reporter)
     path = _save(original, model, folder / "saved_model")
     kinds = {op.type for op in inspection.operations(original.graph)}
@@ -77,6 +78,7 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         offered=inspection.offered(made.traced.graph, intent, any(None in spec.shape[:1] for spec in made.inputs)),
         random=inspection.random_layers(made.traced.graph, model.layers),
         layers=tuple(sorted(model.layers)),
+        idle=models.called_in_training(model),
     )
 
 

@@ -147,10 +147,5 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
         "no_dropout": any(_RANDOM.match(kind) for kind in types),
         "fused_lstm": False,
     }
-    return tuple(
-        n for n in intent.fallback if would.get(n, any(n in REMEDIES.get(t, ()) for t in types) or n in _BEYOND)
-    )
-
-
-# Remedies that are none of the graph's: whether they help shows in the conversion.
-_BEYOND = ("select_tf_ops", "allow_custom_ops", "full_integer")
+    by_table = {name for kind in types for name in REMEDIES.get(kind, ())} | set(BEYOND_THE_GRAPH)
+    return tuple(name for name in intent.fallback if would.get(name, name in by_table))

@@ -60,6 +60,16 @@ class Model:
         return self.owner
 
 
+def called_in_training(model: Model) -> tuple[str, ...]:
+    """Layers of a Keras 3 model that were called with training=True when it was built: dropout, say, that was to stay
+    on. Neither `predict` nor the converted file does that."""
+    if model.generation != 3:
+        return ()
+    layers = model.owner._flatten_layers(include_self=False)
+    nodes = ((layer.name, node.arguments.kwargs) for layer in layers for node in getattr(layer, "_inbound_nodes", ()))
+    return tuple(dict.fromkeys(name for name, kwargs in nodes if kwargs.get("training") is True))
+
+
 def enter(state: State, model: Model, sha256: str | None = None) -> State:
     """The state with the model in it. Without a file's digest, the digest is that of names, shapes and weights.
 

@@ -29,7 +29,7 @@ from ai_edge_quantizer.utils.qsv_utils import min_max_update
 from tflite_recipes import tflite_file
 from tflite_recipes.backend.converter import Request
 from tflite_recipes.backend.file_edits import without_dequantized_shapes
-from tflite_recipes.diagnosis import by_hand, open_sizes
+from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import Problem, StepError, gist
 from tflite_recipes.events import Reporter
 from tflite_recipes.tflite_file import Operator, Subgraph
@@ -50,7 +50,8 @@ def quantize(model: Path, signature: str, request: Request, reporter: Reporter, 
         quantizer = Quantizer(bytearray(data), plan.get_quantization_recipe())
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:
-        ways = by_hand(open_sizes(request.inputs))
+        given, ways = sizes_given(open_sizes(request.inputs), request.sizes)
+        ways = (given,) if given else ways
         raise StepError(Problem(f"ai_edge_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
     reporter.progress("quantizing", 1, 1)
     return without_dequantized_shapes(bytes(result.quantized_model))

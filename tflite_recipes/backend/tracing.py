@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tflite_recipes.diagnosis import by_hand, open_sizes
+from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import Problem, StepError, gist
 from tflite_recipes.state import TensorSpec
 
@@ -50,13 +50,19 @@ class Traced:
         )
 
 
-def trace(call: Callable[..., Mapping[str, Any]], inputs: tuple[TensorSpec, ...], outputs: tuple[str, ...]) -> Traced:
-    """The function of a model, traced for these inputs. Errors: StepError."""
+def trace(
+    call: Callable[..., Mapping[str, Any]],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[str, ...],
+    sizes: Mapping[str, Any] | None = None,
+) -> Traced:
+    """The function of a model, traced for these inputs. `sizes`: shapes of samples, by input, for what goes wrong.
+    Errors: StepError."""
     function = tf.function(lambda **tensors: dict(call(**tensors)), autograph=False)
     try:
         concrete = function.get_concrete_function(**tensor_specs(inputs))
     except Exception as error:
-        raise StepError(_untraceable(error, inputs)) from error
+        raise StepError(_untraceable(error, inputs, sizes or {})) from error
     return Traced(concrete, inputs, outputs, function)
 
 
@@ -71,11 +77,12 @@ def _graph_name(name: str) -> str:
     return clean if clean[:1].isalnum() else f"x{clean}"
 
 
-def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...]) -> Problem:
-    what = f"the model cannot be traced: {gist(error)[:_LONGEST]}"
+def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any]) -> Problem:
+    # TensorFlow goes on with advice on how to write the model anew.
+    what = f"the model cannot be traced: {gist(error).partition(' You can attempt')[0][:_LONGEST]}"
     if dynamic := open_sizes(inputs):
         what += f"; sizes are open: {', '.join(map(str, dynamic))}"
-        return Problem(what, "source.input_shapes", "", by_hand(dynamic))
+        return Problem(what, "source.input_shapes", *sizes_given(dynamic, sizes))
     return Problem(what, "freeze")
 
 

@@ -40,6 +40,9 @@ class Freeze:
         remedies = _tell(made.rules, made.taken, frozen.inputs, reporter)
         for line in _foretold(made.findings, frozen.inputs):
             reporter.warn(f"before converting: {line}")
+        if frozen.idle:
+            named = ", ".join(frozen.idle)
+            reporter.warn(f"{named} was called with training=True: inference does not do that, nor does the file")
         if frozen.random:
             named = ", ".join(frozen.random)
             reporter.warn(f"{named} draws random numbers: outputs differ from run to run, and so will parity")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tflite_recipes import datasets, io_contract
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
-from tflite_recipes.remedies import Remedy
+from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
 from tflite_recipes.state import State
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Optimization:
 
         if "full_integer" in state.intent.taken and self.scheme is not Scheme.full_integer:
             return replace(self, scheme=Scheme.full_integer)(state, reporter)
+        if "ai_edge_quantizer" in state.intent.taken and self.quantizer is not Quantizer.ai_edge_quantizer:
+            return replace(self, quantizer=Quantizer.ai_edge_quantizer)(state, reporter)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
         path = self._write(state, samples if self.scheme in CALIBRATED else None, reporter)
         done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
@@ -127,6 +129,7 @@ class Optimization:
             select_tf_ops=state.intent.allows("select_tf_ops"),
             allow_custom_ops=state.intent.allows("allow_custom_ops"),
             layers=state.layers,
+            sizes=state.intent.sizes,
         )
 
     def _write(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
@@ -193,7 +196,7 @@ def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) 
 
 def _with_remedies(state: State, reporter: Reporter) -> State:
     """The state with the remedies that are the converter's own, which no step before had to know of."""
-    names = [name for name in ("select_tf_ops", "allow_custom_ops", "full_integer") if name in state.intent.taken]
+    names = [name for name in BEYOND_THE_GRAPH if name in state.intent.taken]
     if names:
         reporter.tag({"tflite_recipes.remedies": ", ".join([*state.taken, *names])})
     said = (f"{name}: {Remedy[name].value}" for name in names)

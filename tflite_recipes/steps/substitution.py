@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tflite_recipes import user_code
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import ON_LAYERS, Rule
@@ -44,6 +45,7 @@ class Substitution:
         model = state.model
         if self.layers:
             model = layer_swaps.replaced(model, self.layers, reporter)
+            user_code.record("substitution", list(self.layers.values()), state, reporter)
         for rule in self.rules:
             if rule in ON_LAYERS:
                 model = layer_swaps.RULES[rule.name](model, state.workdir, reporter)
