@@ -61,14 +61,14 @@ def test_a_file_in_its_scheme_passes(found, scheme, types):
 
 def test_integer_only_with_a_float_inside_names_it():
     (what,) = problems(file(**{**INT8, "inner": "float32"}), "integer_only", "int8", "int8")
-    assert what == "integer only was asked, but 1 tensors are float: dense/MatMul (float32)"
+    assert what == "integer only was asked, but 1 tensors are float: FULLY_CONNECTED in dense"
 
 
 def test_integer_only_does_not_take_float_edges_that_were_not_asked():
     found = problems(file(**{**INT8, "input_type": "float32"}), "integer_only", "int8", "int8")
     assert found == [
         "input 'x' came out float32, int8 was asked",
-        "integer only was asked, but 1 tensors are float: serve_x:0 (float32)",
+        "integer only was asked, but 1 tensors are float: FULLY_CONNECTED in dense",
     ]
 
 

@@ -17,6 +17,8 @@ from tflite_recipes.labels import class_numbers, targets
 from tflite_recipes.state import State, TensorSpec
 
 _BATCH = 32
+# Below this cosine similarity hardly any use of a file is left.
+_POOR = 0.9
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, reporter)
+    if measured.cosine < _POOR:
+        what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
+        reporter.warn(f"{what}, output {measured.worst_output}")
     if state.scheme == "none" and measured.relative_error > 1e-2:
         by = f"{measured.relative_error:.1%} of the output range"
         what = f"a float file must compute what its source computes, and differs by {by}"

@@ -5,6 +5,7 @@ Each later conversion starts from this folder: the model is traced once, and inp
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,14 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         model = replace(model, inputs=with_batch_of_one(model.inputs))
     traced = tracing.trace(model.call, model.inputs, model.outputs, intent.sizes)
     because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
-    original = traced if because else tracing.frozen(traced)
-    made = substitute(original, model, intent, reporter)
+
+    @functools.cache
+    def base(inputs: tuple[TensorSpec, ...]) -> Traced:
+        found = traced if inputs == model.inputs else tracing.trace(model.call, inputs, model.outputs, intent.sizes)
+        return found if because else tracing.frozen(found)
+
+    original = base(model.inputs)
+    made = substitute(base, model, intent, reporter)
     path = _save(original, model, folder / "saved_model")
     kinds = {op.type for op in inspection.operations(original.graph)}
     return Frozen(

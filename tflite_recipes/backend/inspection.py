@@ -11,10 +11,10 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 from tensorflow.python.ops import control_flow_util_v2
 
-from tflite_recipes.backend.rewriting import rules
+from tflite_recipes.backend.rewriting import needed_ops, rules
 from tflite_recipes.backend.rewriting.emitting import REBUILT
 from tflite_recipes.op_support import ONLY_CUSTOM, ONLY_FLEX, REMEDIES, TEXT
-from tflite_recipes.remedies import Finding
+from tflite_recipes.remedies import BEYOND_THE_GRAPH, Finding
 from tflite_recipes.shapes import layer_of
 from tflite_recipes.state import Intent
 
@@ -34,8 +34,10 @@ def inspect(graph: Any, intent: Intent, layers: frozenset[str] = frozenset()) ->
 
 
 def operations(graph: Any) -> Iterator[Any]:
-    """Every op of a graph and of the functions that it calls, but for those that the converter fuses whole."""
-    for op in graph.get_operations():
+    """Every op that a graph's outputs depend on, and those of the functions that it calls, but for functions that the
+    converter fuses whole."""
+    needed = needed_ops(graph, graph.outputs)
+    for op in (op for op in graph.get_operations() if op in needed):
         yield op
         for name in _called(op):
             called = op.get_attr(name).name
@@ -142,7 +144,7 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
         "fixed_batch": dynamic_batch,
         "erf": bool(types & {"Erf", "Erfc"}),
         "fourier": bool(types & (_FFTS | {"RFFT"})),
-        "integer_ops": any(rules.lacks_integer_kernel(op, "int16x8") for op in operations(graph)),
+        "integer_ops": any(rules.lacks_integer_kernel(op, intent.scheme) for op in operations(graph)),
         "conv_3d": "Conv3D" in types,
         "no_dropout": any(_RANDOM.match(kind) for kind in types),
         "fused_lstm": False,

@@ -3,7 +3,7 @@ its outputs against the original's at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from tflite_recipes.state import Intent, TensorSpec
 
 _FLOATS = ("float16", "bfloat16", "float64")
 _SAMPLES = 4
+Base = Callable[[tuple[TensorSpec, ...]], Traced]
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Substituted:
         return not self.rules and "fixed_batch" not in self.taken
 
 
-def substitute(traced: Traced, model: Model, intent: Intent, reporter: Reporter) -> Substituted:
+def substitute(base: Base, model: Model, intent: Intent, reporter: Reporter) -> Substituted:
     """The traced model with its rules carried out, and then with the remedies that its ops call for, as far as
-    `intent.fallback` lists them. Errors: RequestError for a rule that matches nothing; StepError for outputs that
-    are no longer the original's."""
+    `intent.fallback` lists them. `base` gives the model traced for some inputs. Errors: RequestError for a rule that
+    matches nothing; StepError for outputs that are no longer the original's."""
     asked = frozenset(model.rules)
     taken = tuple(name for name in intent.taken if name in Rule.__members__ or name == "fixed_batch")
     while True:
-        made = _made(traced, model, asked, taken)
+        made = _made(base, model, asked, taken, intent.scheme)
         made = replace(made, findings=inspection.inspect(made.traced.graph, intent, model.layers))
         more = _called_for(made, intent, [*taken, *asked])
         if not more:
@@ -62,19 +63,20 @@ def substitute(traced: Traced, model: Model, intent: Intent, reporter: Reporter)
         taken = (*taken, *more)
     _check_matches(made, asked)
     if made.rules:
-        _check_parity(traced, made, model, reporter)
+        _check_parity(base(model.inputs), made, reporter)
     return made
 
 
-def _made(traced: Traced, model: Model, asked: frozenset[str], taken: tuple[str, ...]) -> Substituted:
+def _made(base: Base, model: Model, asked: frozenset[str], taken: tuple[str, ...], scheme: str) -> Substituted:
     rules = asked | {name for name in taken if name in Rule.__members__}
     inputs = with_batch_of_one(model.inputs) if "fixed_batch" in taken else model.inputs
+    traced = base(inputs)  # anew, because a graph holds sizes that were open as constants of -1
     if "float32" in rules:
         inputs = tuple(replace(spec, dtype="float32") if spec.dtype in _FLOATS else spec for spec in inputs)
-    if not rules and inputs == model.inputs:
-        return Substituted(traced)
+    if not rules:
+        return Substituted(traced, {}, taken)
     names, outputs = sorted(spec.name for spec in model.inputs), sorted(model.outputs)
-    rewritten = rewrite(traced.concrete, names, outputs, rules)
+    rewritten = rewrite(traced.concrete, names, outputs, rules, scheme)
     try:
         new = tracing.trace(rewritten.call, inputs, model.outputs)
     except StepError as error:
@@ -109,7 +111,7 @@ def _check_matches(made: Substituted, asked: frozenset[str]) -> None:
         raise RequestError(Problem(what, "substitution.rules", fix))
 
 
-def _check_parity(traced: Traced, made: Substituted, model: Model, reporter: Reporter) -> None:
+def _check_parity(original: Traced, made: Substituted, reporter: Reporter) -> None:
     """Hold the outputs against the original's on seeded random inputs. Errors: StepError."""
     names = [Rule[name] for name in made.rules]
     if any(rule in remedies.NOT_COMPARED for rule in names):
@@ -118,7 +120,7 @@ def _check_parity(traced: Traced, made: Substituted, model: Model, reporter: Rep
         )
         return
     arrays = datasets.random_arrays(made.inputs, _rows(made.inputs), 0, 0.0, 1.0)
-    before, after = _outputs(traced, arrays), _outputs(made.traced, arrays)
+    before, after = _outputs(original, arrays), _outputs(made.traced, arrays)
     worst = 0.0
     for name, values in before.items():
         old, new = (np.asarray(side, "float64") for side in (values, after[name])) if _numeric(values) else (0, 0)

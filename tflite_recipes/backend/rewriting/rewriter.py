@@ -24,16 +24,18 @@ class Rewritten:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def rewrite(traced: Any, inputs: Sequence[str], outputs: Sequence[str], asked: frozenset[str]) -> Rewritten:
+def rewrite(
+    traced: Any, inputs: Sequence[str], outputs: Sequence[str], asked: frozenset[str], scheme: str = "none"
+) -> Rewritten:
     """The function `traced`, whose inputs and outputs have these names in the order of their tensors, by the rules
-    that are asked for."""
+    that are asked for. `scheme`: what it will be quantized to, which decides what lacks an integer kernel."""
     graph = traced.graph
     held = [outside for outside, _ in graph.captures]
     wanted = [_logits(tensor) if "logits" in asked else tensor for tensor in graph.outputs]
     rewritten: Rewritten
 
     def call(**tensors: Any) -> dict[str, Any]:
-        walker = Walker(asked, _handlers())
+        walker = Walker(asked, _handlers(), scheme)
         made = walker.run(graph, [*(tensors[name] for name in inputs), *held], wanted)
         cut = sum(old is not new for old, new in zip(graph.outputs, wanted, strict=True))
         rewritten.matches.clear()

@@ -172,7 +172,8 @@ _BY_INTEGER_OPS: dict[str, Any] = {
     "ZerosLike": lambda x: x * tf.constant(0.0, x.dtype),
     "OnesLike": lambda x: x * tf.constant(0.0, x.dtype) + tf.constant(1.0, x.dtype),
     "SquaredDifference": _squared,
-    "Elu": lambda x: tf.nn.relu(x) + (tf.exp(tf.minimum(x, 0.0)) - 1.0),
+    # Not by a minimum with 0: the converter gives a minimum one scale with its inputs, and x loses what is above 0.
+    "Elu": lambda x: tf.nn.relu(x) + (tf.exp(x - tf.nn.relu(x)) - 1.0),
 }
 
 
@@ -180,13 +181,15 @@ def lacks_integer_kernel(op: Any, scheme: str) -> bool:
     """Whether `integer_ops` has something for this op that the scheme needs."""
     if op.type not in _BY_INTEGER_OPS or not op.outputs[0].dtype.is_floating:
         return False
-    if op.type in ("SquaredDifference", "Elu"):
+    if op.type == "Elu":
+        return scheme in ("integer_only", "int16x8")
+    if op.type == "SquaredDifference":
         return scheme == "int16x8"
     return not (op.type == "Neg" and feeds_gelu(op))
 
 
 def _integer_op(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None:
-    if "integer_ops" not in walker.rules or not lacks_integer_kernel(op, "int16x8"):
+    if "integer_ops" not in walker.rules or not lacks_integer_kernel(op, walker.scheme):
         return None
     walker.matched("integer_ops")
     with below(op, walker):

@@ -20,13 +20,14 @@ _CALLS = frozenset({"While", "If", "StatefulPartitionedCall"})
 
 
 class Walker:
-    """One rewrite: the rules that are on, how often each matched, and the handlers of ops.
+    """One rewrite: the rules that are on, how often each matched, the quantization scheme, and the handlers of ops.
 
     handlers: by op type. A handler gives the new outputs, or None for an op that it leaves as it is.
     """
 
-    def __init__(self, rules: frozenset[str], handlers: dict[str, list[Handler]]) -> None:
+    def __init__(self, rules: frozenset[str], handlers: dict[str, list[Handler]], scheme: str = "none") -> None:
         self.rules = rules
+        self.scheme = scheme
         self.counts: Counter[str] = Counter()
         self.at_float32 = "float32" in rules
         self._handlers = handlers
@@ -51,7 +52,7 @@ class Walker:
         outputs = list(graph.outputs if outputs is None else outputs)
         values: dict[str, Value] = {tensor.name: value for tensor, value in zip(graph.inputs, inputs, strict=True)}
         before, self._values = self._values, values
-        needed = _needed(graph, outputs)
+        needed = needed_ops(graph, outputs)
         for op in graph.get_operations():
             if op.type in _LEFT_OUT or op not in needed:
                 continue
@@ -93,7 +94,7 @@ class _Scope:
         self._walker._scope = self._before
 
 
-def _needed(graph: Any, outputs: Sequence[Any]) -> set[Any]:
+def needed_ops(graph: Any, outputs: Sequence[Any]) -> set[Any]:
     """The ops that the outputs depend on, and those with effects (what they write is the model's state)."""
     needed: set[Any] = set()
     stack = [tensor.op for tensor in outputs]

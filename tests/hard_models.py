@@ -1,0 +1,257 @@
+"""Models that do not convert as they are, written by one process of their own: `python hard_models.py FOLDER NAME …`.
+
+Each lands in FOLDER/NAME, as `model.keras` or `saved_model/`, with `samples.npz` for calibration.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def write(folder: Path, *names: str) -> None:
+    """Write these models into folders of their names."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, __file__, str(folder), *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def samples(folder: Path, rows: int = 24, **shapes: tuple[int, ...]) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.random((rows, *shape)).astype("float32") for name, shape in shapes.items()}
+    np.savez(folder / "samples.npz", **arrays)
+
+
+def keras_model(folder: Path, shape: tuple, *layers, name: str = "x") -> None:
+    import keras
+
+    keras.Sequential([keras.Input(shape, name=name), *layers]).save(folder / "model.keras")
+    samples(folder, **{name: shape})
+
+
+def module(folder: Path, shape: tuple, function, name: str = "x") -> None:
+    import tensorflow as tf
+
+    owner = tf.Module()
+    spec = tf.TensorSpec([None if size is None else size for size in shape], tf.float32, name=name)
+    owner.run = tf.function(lambda x: {"y": function(x)}, input_signature=[spec])
+    signature = owner.run.get_concrete_function()
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": signature})
+    samples(folder, **{"x": shape[1:]})
+
+
+def lstm(folder: Path) -> None:
+    import keras
+
+    keras_model(folder, (9, 5), keras.layers.LSTM(6, name="recurrent"), keras.layers.Dense(3, name="out"))
+
+
+def nested_gru(folder: Path) -> None:
+    """Two recurrent layers, one of them both ways, inside a model inside a model."""
+    import keras
+
+    inner = keras.Sequential(
+        [
+            keras.Input((8, 4)),
+            keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True)),
+            keras.layers.LSTM(3),
+        ],
+        name="inner",
+    )
+    keras_model(folder, (8, 4), inner, keras.layers.Dense(2, name="out"))
+
+
+def tensor_array(folder: Path) -> None:
+    import tensorflow as tf
+
+    def run(x):
+        rows = tf.TensorArray(tf.float32, size=7, element_shape=[1, 3])
+        state = tf.zeros([1, 3])
+        for step in tf.range(7):
+            state = 0.5 * state + x[:, step]
+            rows = rows.write(step, state)
+        return tf.transpose(rows.stack(), [1, 0, 2])
+
+    module(folder, (1, 7, 3), run)
+
+
+def long_loop(folder: Path) -> None:
+    """More steps than are unrolled."""
+    import tensorflow as tf
+
+    def run(x):
+        steps, state = tf.constant(0), x
+        _, state = tf.while_loop(lambda i, _: i < 2000, lambda i, s: (i + 1, 0.999 * s), [steps, state])
+        return state
+
+    module(folder, (1, 4), run)
+
+
+def mixed(folder: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    policy = keras.mixed_precision.DTypePolicy("mixed_float16")
+    keras_model(
+        folder,
+        (10, 10, 3),
+        layers.Conv2D(6, 3, dtype=policy, name="conv"),
+        layers.BatchNormalization(dtype=policy),
+        layers.GlobalAveragePooling2D(dtype=policy),
+        layers.Dense(3, dtype="float32", name="out"),
+    )
+
+
+def bicubic(folder: Path) -> None:
+    import keras
+
+    resize = keras.layers.Resizing(7, 15, interpolation="bicubic", name="resize")
+    keras_model(folder, (10, 11, 3), resize, keras.layers.Conv2D(2, 3))
+
+
+def antialiased(folder: Path) -> None:
+    import tensorflow as tf
+
+    module(folder, (None, 9, 12, 2), lambda x: tf.image.resize(x, [5, 20], "lanczos3", antialias=True))
+
+
+def volume(folder: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    keras_model(
+        folder,
+        (7, 8, 9, 2),
+        layers.Conv3D(3, 3, padding="same", strides=(2, 1, 1), name="conv"),
+        layers.MaxPooling3D(2, padding="same", name="most"),
+        layers.AveragePooling3D(2, strides=1, name="mean"),
+        layers.Flatten(),
+        layers.Dense(2, name="out"),
+    )
+
+
+def spectrogram(folder: Path) -> None:
+    """Frames of 300, which is no power of two."""
+    import tensorflow as tf
+
+    module(folder, (1, 1200), lambda x: tf.abs(tf.signal.stft(x, 300, 150, fft_length=300)))
+
+
+def cepstrum(folder: Path) -> None:
+    import tensorflow as tf
+
+    def run(x):
+        power = tf.math.square(tf.abs(tf.signal.stft(x, 200, 100, fft_length=250))) + 1e-3
+        return tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(power[..., :40]))
+
+    module(folder, (1, 800), run)
+
+
+def gelu(folder: Path) -> None:
+    """Grouped so that the converter does not know it again."""
+    import tensorflow as tf
+
+    module(folder, (None, 8), lambda x: 0.5 * (x * (1.0 + tf.math.erf(x * 0.70710678))))
+
+
+def bare_erf(folder: Path) -> None:
+    import tensorflow as tf
+
+    module(folder, (None, 8), lambda x: tf.math.erf(4.0 * x - 2.0))
+
+
+def normalized(folder: Path) -> None:
+    """Layer normalization and ELU, which 16x8 lacks ops for."""
+    import keras
+
+    layers = keras.layers
+    keras_model(
+        folder, (6, 8), layers.LayerNormalization(), layers.Dense(8, activation="elu"), layers.Dense(3, name="out")
+    )
+
+
+def noisy(folder: Path) -> None:
+    import tensorflow as tf
+
+    module(folder, (None, 8), lambda x: 2.0 * tf.nn.dropout(x, 0.4))
+
+
+def classifier(folder: Path) -> None:
+    import keras
+
+    keras_model(folder, (8,), keras.layers.Dense(16), keras.layers.Dense(5, activation="softmax", name="classes"))
+
+
+def many_outputs(folder: Path) -> None:
+    import keras
+
+    x = keras.Input((6,), name="x")
+    keras.Model(x, [keras.layers.Dense(n + 1, name=f"head_{n}")(x) for n in range(12)]).save(folder / "model.keras")
+    samples(folder, x=(6,))
+
+
+def far_apart(folder: Path) -> None:
+    """Two heads that differ by six orders of magnitude, in one output."""
+    import keras
+
+    layers = keras.layers
+    x = keras.Input((12,), name="x")
+    heads = [layers.Dense(4)(x) * 1e-3, layers.Dense(4)(x) * 1e3]
+    keras.Model(x, layers.Concatenate(name="both")(heads)).save(folder / "model.keras")
+    samples(folder, x=(12,))
+
+
+def text(folder: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    vectorize = layers.TextVectorization(max_tokens=40, output_sequence_length=6, name="vectorize")
+    vectorize.adapt(["the quick brown fox", "jumps over the lazy dog"])
+    words, x = keras.Input((1,), dtype="string", name="words"), keras.Input((3,), name="x")
+    h = layers.Flatten()(layers.Embedding(40, 4)(vectorize(words)))
+    keras.Model([words, x], layers.Dense(2, name="out")(layers.Concatenate()([h, x]))).save(folder / "model.keras")
+
+
+def mc_dropout(folder: Path) -> None:
+    import keras
+
+    x = keras.Input((8,), name="x")
+    keras.Model(x, keras.layers.Dense(3)(keras.layers.Dropout(0.5, name="mc")(x, training=True))).save(
+        folder / "model.keras"
+    )
+
+
+def unknown_op(folder: Path) -> None:
+    import tensorflow as tf
+
+    module(folder, (2, 3, 3), lambda x: tf.linalg.cholesky(tf.matmul(x, x, transpose_b=True) + tf.eye(3)))
+
+
+def custom_op(folder: Path) -> None:
+    import tensorflow as tf
+
+    module(folder, (2, 3), tf.math.bessel_i0)
+
+
+def open_sizes(folder: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    i = keras.Input((None, None, 3), name="image")
+    h = layers.UpSampling2D(2, interpolation="bilinear")(layers.Conv2D(4, 3, padding="same")(i))
+    keras.Model(i, layers.Conv2D(2, 3, name="out")(h)).save(folder / "model.keras")
+    samples(folder, 8, image=(12, 12, 3))
+
+
+if __name__ == "__main__":
+    import keras
+
+    for name in sys.argv[2:]:
+        place = Path(sys.argv[1]) / name
+        place.mkdir(parents=True)
+        keras.utils.set_random_seed(0)
+        keras.backend.clear_session()
+        globals()[name](place)
