@@ -53,7 +53,14 @@ CONFIG = {
     },
     "evaluation": {"_target_": f"{STEPS}.evaluation.DigitsEvaluation", "max_drop": 0.02},
     "worker": {"timeout_s": None, "memory_gb": None},
-    "conversion": {"fallback": ["unroll"], "select_tf_ops": False, "allow_custom_ops": False},
+    "conversion": {
+        "fallback": ["unroll"],
+        "select_tf_ops": False,
+        "allow_custom_ops": False,
+        "select_user_tf_ops": [],
+        "unfold_batchmatmul": False,
+        "exclude_conversion_metadata": False,
+    },
     "io_contract": {"inputs": {}, "outputs": {}},
     "tracking": {
         "_target_": "tflite_recipes.tracking.settings.MlflowSettings",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -17,29 +18,27 @@ sizes = st.none() | st.integers(1, 1000)
 specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_from(["float32", "int8", "string"]))
 paths = st.text("abc/ ", min_size=1).map(Path)
 names = st.lists(st.text()).map(tuple)
-intents = st.builds(
-    Intent,
-    st.text(),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    names,
-    names,
-    st.dictionaries(st.text(), st.text()),
-    st.dictionaries(st.text(), st.lists(st.integers())),
-)
 BY_HINT = {
-    Intent: intents,
     tuple[str, ...]: names,
     str: st.text(),
     int: st.integers(),
     bool: st.booleans(),
+    Mapping[str, Any]: st.dictionaries(st.text(), st.text()),
+    Mapping[str, list[int]]: st.dictionaries(st.text(), st.lists(st.integers())),
     Path: paths,
     Path | None: st.none() | paths,
     tuple[TensorSpec, ...]: st.lists(specs).map(tuple),
 }
-HINTS = {name: hint for name, hint in get_type_hints(State).items() if name != "model"}
-states = st.builds(State, **{name: BY_HINT.get(hint, st.from_type(hint)) for name, hint in HINTS.items()})
+
+
+def built(kind):
+    """Any instance of a class, each field by its type."""
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name != "model"}
+    return st.builds(kind, **{name: BY_HINT.get(hint, st.from_type(hint)) for name, hint in hints.items()})
+
+
+BY_HINT[Intent] = built(Intent)
+states = built(State)
 
 
 @given(states)

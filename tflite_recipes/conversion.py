@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tflite_recipes.errors import Problem, assignment
@@ -11,21 +11,39 @@ from tflite_recipes.remedies import Remedy
 
 # Remedies that need the target to take such ops: the name in `target.op_sets`.
 OP_SETS = {"select_tf_ops": "select_tf", "allow_custom_ops": "custom"}
+# What only TensorFlow's converter does, and the value that leaves it out.
+_WHILE_CONVERTING = {"select_user_tf_ops": "[]", "unfold_batchmatmul": "false", "exclude_conversion_metadata": "false"}
 
 
 @dataclass(frozen=True)
 class Conversion:
     """Which ops besides LiteRT's own may be in the file, and what may be done when a model does not convert.
 
-    fallback: remedies in the order in which they are tried; [] for none.
+    fallback: remedies in the order in which they are tried; [] for none. select_user_tf_ops: TensorFlow ops that the
+    application links into the Flex delegate itself. What came after the first recipes were written down has defaults.
     """
 
     fallback: list[Remedy]
     select_tf_ops: bool
     allow_custom_ops: bool
+    select_user_tf_ops: list[str] = field(default_factory=list)
+    unfold_batchmatmul: bool = False
+    exclude_conversion_metadata: bool = False
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        """What the target does not take."""
+        """What the target does not take, and what would have no effect."""
+        yield from self._refused_ops(steps)
+        if self.select_user_tf_ops and not self.select_tf_ops:
+            what = "these ops are the Flex delegate's, which the file is not to need"
+            ors = ("conversion.select_user_tf_ops=[]",)
+            yield Problem(what, "conversion.select_user_tf_ops", "conversion.select_tf_ops=true", ors)
+        if type(steps.get("source")).__name__ == "TFLiteSource":
+            for key, without in _WHILE_CONVERTING.items():
+                if getattr(self, key):
+                    what = "this is done while a model is converted, and a .tflite file is that already"
+                    yield Problem(what, f"conversion.{key}", f"conversion.{key}={without}")
+
+    def _refused_ops(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         allowed = [member.name for member in getattr(steps.get("target"), "op_sets", ())]
         if not allowed:
             return

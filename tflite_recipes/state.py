@@ -48,14 +48,19 @@ class Intent:
     """What the recipe as a whole is after, for steps that have to know it before the step that does it.
 
     scheme: the quantization scheme; select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in the
-    file; dynamic_batch: whether the target takes a batch whose size is open. fallback: remedies that may be taken,
-    in their order; taken: those that an earlier attempt of this run showed to be needed. contract: what inputs and
-    outputs of the file must be, as declared. sizes: shapes of the samples that the recipe names, by input.
+    file; select_user_tf_ops: ops that the application links into the Flex delegate; unfold_batchmatmul,
+    exclude_conversion_metadata: for the converter; dynamic_batch: whether the target takes a batch whose size is
+    open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
+    to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
+    the recipe names, by input.
     """
 
     scheme: str = "none"
     select_tf_ops: bool = False
     allow_custom_ops: bool = False
+    select_user_tf_ops: tuple[str, ...] = ()
+    unfold_batchmatmul: bool = False
+    exclude_conversion_metadata: bool = False
     dynamic_batch: bool = True
     fallback: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
@@ -68,7 +73,7 @@ class Intent:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Intent:
-        return cls(**{**data, "fallback": tuple(data["fallback"]), "taken": tuple(data["taken"])})
+        return cls(**{**data, **{name: tuple(data[name]) for name in ("select_user_tf_ops", "fallback", "taken")}})
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Request:
 
     samples: arrays by input name, first axis samples; None where nothing is calibrated. inputs: the
     signature's. batch: rows at a time. select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in it.
+    select_user_tf_ops, unfold_batchmatmul, exclude_conversion_metadata: as in the recipe's section `conversion`.
     layers: names of the model's layers; sizes: shapes of the samples by input: both for what goes wrong.
     """
 
@@ -40,6 +41,9 @@ class Request:
     batch: int = 1
     select_tf_ops: bool = False
     allow_custom_ops: bool = False
+    select_user_tf_ops: tuple[str, ...] = ()
+    unfold_batchmatmul: bool = False
+    exclude_conversion_metadata: bool = False
     layers: tuple[str, ...] = ()
     sizes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +80,9 @@ def _refusal(error: Exception, request: Request) -> StepError:
 def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> Any:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[signature])
     converter.allow_custom_ops = request.allow_custom_ops
+    converter.target_spec.experimental_select_user_tf_ops = list(request.select_user_tf_ops)
+    converter.unfold_batchmatmul = request.unfold_batchmatmul
+    converter.exclude_conversion_metadata = request.exclude_conversion_metadata
     if request.scheme != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if request.scheme == "float16":

@@ -89,6 +89,8 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _by_table(kind: str, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
+    if kind in intent.select_user_tf_ops:
+        return None
     if kind in ONLY_FLEX and not intent.allows("select_tf_ops"):
         cut = ("token_ids",) if kind in TEXT else ()
         return "LiteRT has no kernel", REMEDIES.get(kind, (*cut, "select_tf_ops"))

@@ -13,7 +13,7 @@ from tflite_recipes import datasets, io_contract
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
-from tflite_recipes.state import State
+from tflite_recipes.state import Intent, State
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.converter import Request
@@ -128,6 +128,9 @@ class Optimization:
             batch=_batch(state, samples),
             select_tf_ops=state.intent.allows("select_tf_ops"),
             allow_custom_ops=state.intent.allows("allow_custom_ops"),
+            select_user_tf_ops=state.intent.select_user_tf_ops,
+            unfold_batchmatmul=state.intent.unfold_batchmatmul,
+            exclude_conversion_metadata=state.intent.exclude_conversion_metadata,
             layers=state.layers,
             sizes=state.intent.sizes,
         )
@@ -169,6 +172,8 @@ class Optimization:
         reporter.measure(scheme_check.size_metrics(state.tflite, state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
+        for said in _without_effect(state.intent, file):
+            reporter.warn(said)
         if missing := self._left_float(file):
             reporter.warn(missing)
         floats = tflite_file.float_operators(file)
@@ -186,6 +191,17 @@ class Optimization:
         kept = [tensor.name for tensor in tflite_file.weight_tensors(file) if tensor.dtype == "float32"]
         more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
         return f"ai_edge_quantizer left weights float32: {', '.join(kept[:5])}{more}" if kept else ""
+
+
+def _without_effect(intent: Intent, file: TFLiteFile) -> Iterable[str]:
+    """What was asked of the converter and does not show in the file; it says nothing of that itself."""
+    from tflite_recipes import tflite_file
+
+    ops = tflite_file.op_counts(file)
+    if unused := [name for name in intent.select_user_tf_ops if f"Flex{name}" not in ops]:
+        yield f"conversion.select_user_tf_ops: no {', '.join(unused)} in the file"
+    if intent.unfold_batchmatmul and (left := ops.get("BATCH_MATMUL")):
+        yield f"conversion.unfold_batchmatmul: {left} BATCH_MATMUL stayed; it unfolds those of fixed shapes only"
 
 
 def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) -> None:
