@@ -52,7 +52,7 @@ def diagnose(message: str, case: Case) -> Problem:
     if "TensorList" in message or "element_shape to be static" in message:
         return _list_problem(message, case, dynamic)
     if missing := _missing(message, case.layers):
-        if dynamic and not any(finding.remedies for finding in missing):
+        if dynamic and any(finding.op in op_support.OF_FIXED_SIZE for finding in missing):
             listed = "; ".join(
                 str(replace(f, why="cannot be converted while an input's size is open")) for f in missing
             )
@@ -138,7 +138,7 @@ def _other(message: str, case: Case) -> Problem:
         return Problem(what, _WHERE, override_of(remedies[0]), (override_of(remedies[1]),), remedies)
     float_io = "optimization.input_type=float32 optimization.output_type=float32"
     fix = f"optimization=full_integer {float_io}" if case.scheme in ("integer_only", "int16x8") else ""
-    return Problem(what, _WHERE, fix, (), ("full_integer",) if fix else ())
+    return Problem(what, _WHERE, fix, (), ("fixed_batch", *(("full_integer",) if fix else ())))
 
 
 def open_sizes(inputs: Iterable[TensorSpec]) -> list[TensorSpec]:

@@ -40,8 +40,10 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Angle", "Conj", "Complex"), ("fourier",)),
 }
 # Ops that work on text: a model that starts with them can be cut behind them.
-TEXT = frozenset(
-    ("StringLower", "StringUpper", "StringSplitV2", "StaticRegexReplace", "RegexReplace", "StringToHashBucketFast")
+TEXT = frozenset(("StringLower", "StringUpper", "StringSplitV2", "StaticRegexReplace", "RegexReplace"))
+# Ops that can be had, or substituted, only where the sizes that they work on are known.
+OF_FIXED_SIZE = frozenset(
+    ("Conv2D", "DepthwiseConv2dNative", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate", "MaxPool3D", "AvgPool3D")
 )
 # Ops that LiteRT has at float32, so that a message that it has none speaks of another type.
 FLOAT_ONLY = frozenset({"Conv2D", "BiasAdd", "MatMul", "DepthwiseConv2dNative", "Conv2DBackpropInput"})

@@ -53,7 +53,8 @@ class Remedy(Enum):
 BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "ai_edge_quantizer")
 # How far a rule's outputs may be from those that they stand for, as a share of the range of the output. A rebuild at
 # float32 differs by what the lower precision had lost.
-TOLERANCES = {Rule.float32: 3e-2}
+# In integers erf is one of a tanh, which is nearer than eight bits are.
+TOLERANCES = {Rule.float32: 3e-2, Rule.erf: 2e-3}
 TOLERANCE = 1e-4
 # Rules that change what the outputs are, or that stand for something random: there is nothing to compare with.
 NOT_COMPARED = frozenset({Rule.no_dropout, Rule.logits, Rule.token_ids})

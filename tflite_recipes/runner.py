@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tflite_recipes import events, report
+from tflite_recipes.attempts import Attempt, explained, next_remedy, retry
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
-from tflite_recipes.recipe import Recipe, StepSpec
-from tflite_recipes.remedies import override_of
-from tflite_recipes.schema import TARGET
-from tflite_recipes.state import Gate, Intent, State, TensorSpec
+from tflite_recipes.recipe import Recipe
+from tflite_recipes.state import Gate, State
 from tflite_recipes.worker import WorkerDied, WorkerPool
 
 SPOOL = "events.jsonl"
@@ -202,68 +201,16 @@ def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, st
         spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
     intent, first = recipe.intent, None
     while True:
-        attempt = _Attempt(recipe, scratch / str(len(intent.taken)), intent)
+        attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
         try:
-            return attempt.run(spool, pool, started)
+            return attempt.run(spool.tell, pool, started)
         except StepError as error:
             first = first or error
-            remedy = _next_remedy(error, spool.step, attempt.offered, intent.taken)
+            remedy = next_remedy(error, spool.step, attempt, intent)
             if remedy is None:
-                raise first from error
-            _tell_retry(error, remedy, attempt.inputs, spool)
+                raise explained(first, attempt) from error
+            spool.tell(events.Warned(retry(error, remedy, attempt)))
             intent = replace(intent, taken=(*intent.taken, remedy))
-
-
-class _Attempt:
-    """One go through the steps, in a folder of its own. `offered` and `inputs` are known once the model is frozen."""
-
-    def __init__(self, recipe: Recipe, folder: Path, intent: Intent) -> None:
-        folder.mkdir()
-        self._recipe = recipe
-        self._state = State(workdir=folder.resolve(), intent=intent)
-        self.offered: tuple[str, ...] = ()
-        self.inputs: tuple[TensorSpec, ...] = ()
-
-    def run(self, spool: Spool, pool: WorkerPool, started: float) -> State:
-        state, choices = self._state.to_json(), self._recipe.choices
-        for steps in _jobs(self._recipe.steps):
-            job = {
-                "log": str((spool.output_dir / LOG).resolve()),
-                "cwd": os.getcwd(),
-                "state": state,
-                "steps": [
-                    {
-                        "name": spec.name,
-                        "values": {TARGET: spec.target, **spec.values},
-                        "option": choices.get(spec.name, ""),
-                    }
-                    for spec in steps
-                ],
-            }
-            state = pool.ready().run(job, spool.tell, self._recipe.worker, started)
-            reached = State.from_json(state)
-            self.offered, self.inputs = reached.offered, reached.inputs
-        return State.from_json(state)
-
-
-def _next_remedy(error: StepError, step: str, offered: Sequence[str], taken: Sequence[str]) -> str | None:
-    """The first of the remedies on offer that may help: any, where the converter died without a word."""
-    if step != "optimization" or any(problem.where.startswith("worker.") for problem in error.problems):
-        return None
-    named = {name for problem in error.problems for name in problem.remedies}
-    return next((n for n in offered if n not in taken and (n in named or isinstance(error, WorkerDied))), None)
-
-
-def _tell_retry(error: StepError, remedy: str, inputs: tuple[TensorSpec, ...], spool: Spool) -> None:
-    what = error.problems[0].what
-    spool.tell(events.Warned(f"{what}\n  trying the remedy {remedy}; by hand: {override_of(remedy, inputs)}"))
-
-
-def _jobs(steps: Sequence[StepSpec]) -> list[Sequence[StepSpec]]:
-    """Loading, model edits and freezing are one job, because the model in memory never leaves the worker; after that
-    every step's inputs and outputs are files, and each step is a job of its own."""
-    freeze = next(position for position, spec in enumerate(steps) if spec.name == "freeze")
-    return [steps[: freeze + 1], *([spec] for spec in steps[freeze + 1 :])]
 
 
 def _deliver(state: State, spool: Spool) -> None:

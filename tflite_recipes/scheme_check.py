@@ -48,7 +48,8 @@ def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:
         for op in graph.operators:
             touched = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
             if op.name not in QUANTIZE_OPS and any((t.name, t.index) in floats for t in touched):
-                layer = layer_of(graph.tensors[op.outputs[0]].name.partition(";")[0], state.layers)
+                named = graph.tensors[op.outputs[0]] if op.outputs else touched[-1]
+                layer = layer_of(named.name.partition(";")[0], state.layers)
                 found.append(f"{op.label}{layer and f' in {layer}'}")
     places = list(dict.fromkeys(found)) or [f"{t.name} ({t.dtype})" for t in inner]
     return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")

@@ -90,8 +90,10 @@ class State:
     taken: the names of the remedies among them that nobody asked for.
     offered: the remedies of `intent.fallback` that would change this model, and were not needed so far.
     layers: names of the model's layers, by which its ops are told.
+    findings: what was found of its ops before converting and not helped, in words.
     float_file: the float `.tflite` that they start from instead, where the source is one.
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
+    random: whether it draws random numbers, so that no two invokes agree.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
     scheme: the quantization scheme that the file has.
@@ -109,8 +111,10 @@ class State:
     taken: tuple[str, ...] = ()
     offered: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     signature: str = ""
     stateful: bool = False
+    random: bool = False
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     calibration: Path | None = None
@@ -136,7 +140,7 @@ class State:
         values["intent"] = Intent.from_json(values["intent"])
         for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
             values[name] = Path(values[name]) if values[name] else None
-        for name in ("remedies", "taken", "offered", "layers"):
+        for name in ("remedies", "taken", "offered", "layers", "findings"):
             values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

@@ -134,5 +134,8 @@ def _save(traced: Traced, model: Model, folder: Path) -> Path:
 def _save_constant(traced: Traced, specs: dict[str, Any], folder: Path, signature: str) -> Path:
     module = tf.Module()
     module.serve = tf.function(lambda **tensors: traced(**tensors), autograph=False)
-    tf.saved_model.save(module, str(folder), signatures={signature: module.serve.get_concrete_function(**specs)})
+    signatures = {signature: module.serve.get_concrete_function(**specs)}
+    # Gradients of its own (swish has one) capture tensors that freezing has done away with, and nobody trains this.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
     return folder

@@ -137,7 +137,11 @@ def token_ids(model: Model, workdir: Path, reporter: Reporter) -> Model:
     fed = {id(tensor): tensor for layer in found for tensor in _flat(layer.input)}
     inputs = [library.Input(tuple(layer.output.shape[1:]), dtype=_dtype(layer), name=layer.name) for layer in found]
     kept = [tensor for tensor in _flat(owner.inputs) if id(tensor) not in fed]
-    new = _rewired(library, owner, found, inputs, kept)
+    try:
+        new = _rewired(library, owner, found, inputs, kept)
+    except KeyError as error:
+        what = "token_ids cannot cut this model: its text goes into other layers too"
+        raise RequestError(Problem(what, "substitution.rules", "conversion.select_tf_ops=true")) from error
     for layer in found:
         name = VOCABULARY if len(found) == 1 else f"{layer.name}_{VOCABULARY}"
         path = workdir / name

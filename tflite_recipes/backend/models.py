@@ -65,7 +65,9 @@ def called_in_training(model: Model) -> tuple[str, ...]:
     on. Neither `predict` nor the converted file does that."""
     if model.generation != 3:
         return ()
-    layers = model.owner._flatten_layers(include_self=False)
+    kinds = ("Dropout", "Noise", "BatchNormalization")
+    every = model.owner._flatten_layers(include_self=False)
+    layers = [layer for layer in every if any(kind in type(layer).__name__ for kind in kinds)]
     nodes = ((layer.name, node.arguments.kwargs) for layer in layers for node in getattr(layer, "_inbound_nodes", ()))
     return tuple(dict.fromkeys(name for name, kwargs in nodes if kwargs.get("training") is True))
 
@@ -130,16 +132,26 @@ def of_keras(model: Any, shapes: Shapes, generation: int = 3) -> Model:
         TensorSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
         for name, tensor in zip(names, tensors, strict=True)
     )
-    outputs = _unique(model.output_names if hasattr(model, "output_names") else [model.layers[-1].name])
+    keys = _output_keys(model)
+    outputs = keys or _unique(model.output_names if hasattr(model, "output_names") else [model.layers[-1].name])
     flatten = tf.nest.flatten if generation == 2 else keras.tree.flatten
     pack = tf.nest.pack_sequence_as if generation == 2 else keras.tree.pack_sequence_as
     structure = input_structure(model)
 
     def call(**tensors: Any) -> dict[str, Any]:
         results = model(pack(structure, [tensors[name] for name in names]), training=False)
+        if keys:
+            return {key: results[key] for key in keys}
         return dict(zip(outputs, flatten(results), strict=True))
 
     return Model(call, shaped(inputs, shapes), outputs, _DEFAULT_SIGNATURE, model, generation)
+
+
+def _output_keys(model: Any) -> tuple[str, ...]:
+    """The names that a model gives its outputs itself, in its own order; () where it gives no dict of tensors."""
+    structure = None if type(model).__name__ == "Sequential" else model.output
+    plain = isinstance(structure, dict) and all(hasattr(tensor, "shape") for tensor in structure.values())
+    return tuple(map(str, structure)) if plain else ()
 
 
 def input_structure(model: Any) -> Any:

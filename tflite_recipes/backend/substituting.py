@@ -136,7 +136,7 @@ def _check_parity(original: Traced, made: Substituted, reporter: Reporter) -> No
 
 
 def _numeric(values: Any) -> bool:
-    return bool(values.dtype.kind in "fiub" or values.dtype.name == "bfloat16")
+    return bool(values.dtype.kind in "fiub")
 
 
 def _rows(inputs: tuple[TensorSpec, ...]) -> int:
@@ -144,6 +144,15 @@ def _rows(inputs: tuple[TensorSpec, ...]) -> int:
 
 
 def _outputs(traced: Traced, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Outputs by name, on arrays by input name."""
+    """Outputs by name, on arrays by input name. State in variables is left as it was."""
+    kept = [(variable, variable.numpy()) for variable in getattr(traced.concrete, "variables", ())]
     given = {spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in traced.inputs}
-    return {name: value.numpy() for name, value in traced(**given).items()}
+    results = {name: as_array(value) for name, value in traced(**given).items()}
+    for variable, value in kept:
+        variable.assign(value)
+    return results
+
+
+def as_array(tensor: Any) -> Any:
+    """A tensor as numpy has it; bfloat16, which it has not, as float32."""
+    return (tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor).numpy()

@@ -58,7 +58,12 @@ def trace(
 ) -> Traced:
     """The function of a model, traced for these inputs. `sizes`: shapes of samples, by input, for what goes wrong.
     Errors: StepError."""
-    function = tf.function(lambda **tensors: dict(call(**tensors)), autograph=False)
+
+    def named(**tensors: Any) -> dict[str, Any]:
+        # A tensor of its own for each output: the same one may be given twice, or be an input.
+        return {name: tf.identity(tensor) for name, tensor in call(**tensors).items()}
+
+    function = tf.function(named, autograph=False)
     try:
         concrete = function.get_concrete_function(**tensor_specs(inputs))
     except Exception as error:
@@ -78,6 +83,9 @@ def _graph_name(name: str) -> str:
 
 
 def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any]) -> Problem:
+    if isinstance(error, KeyError) and error.args and error.args[0] in {spec.name for spec in inputs}:
+        what = f"the input {error.args[0]!r} has a name that a signature cannot hold: give its layer a plain one"
+        return Problem(what, "source")
     # TensorFlow goes on with advice on how to write the model anew.
     what = f"the model cannot be traced: {gist(error).partition(' You can attempt')[0][:_LONGEST]}"
     if dynamic := open_sizes(inputs):

@@ -59,6 +59,8 @@ class Freeze:
             taken=made.taken,
             offered=frozen.offered,
             layers=frozen.layers,
+            findings=tuple(_foretold(made.findings, frozen.inputs)),
+            random=bool(frozen.random),
         )
 
 

@@ -112,8 +112,13 @@ def _get(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None
 
 def _set(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None:
     items, index, value = inputs[:3]
-    if not isinstance(items, TensorItems) or not is_known(index) or not 0 <= int(index) < len(items.items):
+    if not isinstance(items, TensorItems) or not is_known(index) or int(index) < 0:
         return None
+    if int(index) >= len(items.items):
+        if not op.get_attr("resize_if_index_out_of_bounds"):
+            return None
+        grown = (*items.unstacked(), *(None,) * (int(index) + 1 - len(items.items)))
+        items = TensorItems(grown, items.dtype, items.element_shape)
     return [items.with_item(int(index), value)]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tensorflow.python.framework import ops
+
 from tflite_recipes.backend.rewriting import fourier, loops, rules
 from tflite_recipes.backend.rewriting.values import symbolic
 from tflite_recipes.backend.rewriting.walker import Handler, Walker
@@ -35,6 +37,8 @@ def rewrite(
     rewritten: Rewritten
 
     def call(**tensors: Any) -> dict[str, Any]:
+        for variable in graph.variables:  # so that saving finds what the captured handles belong to
+            ops.get_default_graph().watch_variable(variable)
         walker = Walker(asked, _handlers(), scheme)
         made = walker.run(graph, [*(tensors[name] for name in inputs), *held], wanted)
         cut = sum(old is not new for old, new in zip(graph.outputs, wanted, strict=True))

@@ -27,6 +27,7 @@ _RANDOM = frozenset(
 )
 # erf(x) = x P(x²) / Q(x²) for |x| ≤ 3.832506856900711, ±1 beyond; P and Q fitted by `fit_erf` below.
 _ERF_LIMIT = 3.832506856900711
+_NEARLY_ONE = 2.5
 
 
 def erf_polynomials(degree: int = 6) -> tuple[Any, Any]:
@@ -59,9 +60,18 @@ def _erf(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None
     walker.matched("erf")
     above, under = erf_polynomials()
     with below(op, walker):
+        if walker.scheme in ("full_integer", "integer_only", "int16x8"):
+            return [_erf_of_tanh(symbolic(inputs[0]))]
         x = tf.clip_by_value(symbolic(inputs[0]), -_ERF_LIMIT, _ERF_LIMIT)
         squared = x * x
         return [x * _horner(above, squared) / _horner(under, squared)]
+
+
+def _erf_of_tanh(x: Any) -> Any:
+    """erf(x) ≈ tanh(1.129 x + 0.1 x³), within 5e-4: few steps, each of which eight bits can hold. Beyond ±2.5 it is ±1;
+    the bounds are made of ReLUs, because a minimum would share one scale with its input."""
+    bounded = tf.nn.relu(x + _NEARLY_ONE) - tf.nn.relu(x - _NEARLY_ONE) - _NEARLY_ONE
+    return tf.tanh(bounded * (1.1293 + 0.1 * bounded * bounded))
 
 
 def _erfc(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None:
@@ -171,7 +181,11 @@ _BY_INTEGER_OPS: dict[str, Any] = {
     "Neg": lambda x: x * tf.constant(-1.0, x.dtype),
     "ZerosLike": lambda x: x * tf.constant(0.0, x.dtype),
     "OnesLike": lambda x: x * tf.constant(0.0, x.dtype) + tf.constant(1.0, x.dtype),
+    "Square": lambda x: x * x,
     "SquaredDifference": _squared,
+    # The converter gives a minimum or maximum one scale with its inputs, and what is above the bound is lost.
+    "Minimum": lambda x, y: x - tf.nn.relu(x - y),
+    "Maximum": lambda x, y: y + tf.nn.relu(x - y),
     # Not by a minimum with 0: the converter gives a minimum one scale with its inputs, and x loses what is above 0.
     "Elu": lambda x: tf.nn.relu(x) + (tf.exp(x - tf.nn.relu(x)) - 1.0),
 }
@@ -181,11 +195,22 @@ def lacks_integer_kernel(op: Any, scheme: str) -> bool:
     """Whether `integer_ops` has something for this op that the scheme needs."""
     if op.type not in _BY_INTEGER_OPS or not op.outputs[0].dtype.is_floating:
         return False
+    if op.type in ("Minimum", "Maximum"):
+        return scheme in ("full_integer", "integer_only", "int16x8") and _bounds_one_side(op)
     if op.type == "Elu":
         return scheme in ("integer_only", "int16x8")
     if op.type == "SquaredDifference":
         return scheme == "int16x8"
     return not (op.type == "Neg" and feeds_gelu(op))
+
+
+def _bounds_one_side(op: Any) -> bool:
+    """Whether this is a bound by a constant that the converter does not make a ReLU of, alone or with another."""
+    bound = next((number for tensor in op.inputs if (number := _scalar(tensor)) is not None), None)
+    if bound is None or (op.type == "Maximum" and bound == 0.0):
+        return False
+    beside = [tensor.op for tensor in op.inputs] + [user for tensor in op.outputs for user in tensor.consumers()]
+    return not any(other.type in ("Minimum", "Maximum", "Relu", "Relu6") for other in beside)
 
 
 def _integer_op(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None:

@@ -1,0 +1,85 @@
+"""One go through a recipe's steps, and what another may do differently where the conversion failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tflite_recipes import events
+from tflite_recipes.diagnosis import open_sizes, sizes_given
+from tflite_recipes.errors import StepError
+from tflite_recipes.recipe import Recipe, StepSpec
+from tflite_recipes.remedies import override_of
+from tflite_recipes.schema import TARGET
+from tflite_recipes.state import Intent, State, TensorSpec
+from tflite_recipes.worker import WorkerDied, WorkerPool
+
+
+class Attempt:
+    """One go through the steps, in a folder of its own. `offered` and `inputs` are known once the model is frozen."""
+
+    def __init__(self, recipe: Recipe, folder: Path, intent: Intent, log: Path) -> None:
+        folder.mkdir()
+        self._recipe, self._log = recipe, log
+        self._state = State(workdir=folder.resolve(), intent=intent)
+        self.offered: tuple[str, ...] = ()
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.findings: tuple[str, ...] = ()
+        self.sizes = intent.sizes
+
+    def run(self, tell: Callable[[events.Event], None], pool: WorkerPool, started: float) -> State:
+        """The state after the last step. Errors: RequestError, StepError, of which WorkerDied is one."""
+        state, choices = self._state.to_json(), self._recipe.choices
+        for steps in _jobs(self._recipe.steps):
+            job = {
+                "log": str(self._log.resolve()),
+                "cwd": os.getcwd(),
+                "state": state,
+                "steps": [
+                    {
+                        "name": spec.name,
+                        "values": {TARGET: spec.target, **spec.values},
+                        "option": choices.get(spec.name, ""),
+                    }
+                    for spec in steps
+                ],
+            }
+            state = pool.ready().run(job, tell, self._recipe.worker, started)
+            reached = State.from_json(state)
+            self.offered, self.inputs, self.findings = reached.offered, reached.inputs, reached.findings
+        return State.from_json(state)
+
+
+def _jobs(steps: Sequence[StepSpec]) -> list[Sequence[StepSpec]]:
+    """Loading, model edits and freezing are one job, because the model in memory never leaves the worker; after that
+    every step's inputs and outputs are files, and each step is a job of its own."""
+    freeze = next(position for position, spec in enumerate(steps) if spec.name == "freeze")
+    return [steps[: freeze + 1], *([spec] for spec in steps[freeze + 1 :])]
+
+
+def next_remedy(error: StepError, step: str, attempt: Attempt, intent: Intent) -> str | None:
+    """The first of the remedies on offer that may help: any, where the converter died without a word."""
+    if step != "optimization" or any(problem.where.startswith("worker.") for problem in error.problems):
+        return None
+    named = {name for problem in error.problems for name in problem.remedies}
+    open_to = (name for name in attempt.offered if name not in intent.taken)
+    return next((name for name in open_to if name in named or isinstance(error, WorkerDied)), None)
+
+
+def retry(error: StepError, remedy: str, attempt: Attempt) -> str:
+    """What to say of an attempt that failed before another is made."""
+    return f"{error.problems[0].what}\n  trying the remedy {remedy}; by hand: {override_of(remedy, attempt.inputs)}"
+
+
+def explained(error: StepError, attempt: Attempt) -> StepError:
+    """A death of the converter says nothing; what was found of the model before it does."""
+    if not isinstance(error, WorkerDied) or not attempt.findings:
+        return error
+    (problem, *rest) = error.problems
+    what = f"{problem.what}, over what was found before converting: {'; '.join(attempt.findings[:3])}"
+    fix, ors = sizes_given(open_sizes(attempt.inputs), attempt.sizes)
+    other = "optimization=dynamic_range"
+    fix, ors = (fix, (*ors, other)) if fix or ors else (other, ())
+    return WorkerDied([replace(problem, what=what, fix=fix, alternatives=ors), *rest])
