@@ -129,7 +129,7 @@ def _other(message: str, case: Case) -> Problem:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     telling = next((line for line in lines if "error:" in line or _LOCATION.search(line)), lines[0] if lines else "")
     found = _LOCATION.search(telling)
-    reason = telling.rpartition(")): ")[2] if found else telling.partition("error:")[2] or telling
+    reason = telling.rpartition("): ")[2] if found else telling.partition("error:")[2] or telling
     place = f" ({found[1]} in {layer_of(found[2], case.layers) or found[2]})" if found else ""
     what = f"the converter refused: {reason.strip()[:_LONGEST]}{place}"
     if "Max and min for dynamic tensors should be recorded" in message:

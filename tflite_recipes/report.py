@@ -43,6 +43,7 @@ def render(
         _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
         _section("Size", bars({name: metrics[name] for name in _SIZES if name in metrics}, "B")),
         _section("Inputs and outputs", _contract(contract)),
+        _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _section("Time by step", bars(_times(metrics), "s")),

@@ -17,7 +17,7 @@ from tflite_recipes.backend import inspection, models, tracing
 from tflite_recipes.backend.models import Model
 from tflite_recipes.backend.substituting import Substituted, substitute, with_batch_of_one
 from tflite_recipes.backend.tracing import Traced
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import Intent, TensorSpec
 
@@ -70,6 +70,7 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         return found if because else tracing.frozen(found)
 
     original = base(model.inputs)
+    _check_outputs(original)
     made = substitute(base, model, intent, reporter)
     path = _save(original, model, folder / "saved_model")
     kinds = {op.type for op in inspection.operations(original.graph)}
@@ -87,6 +88,15 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         layers=tuple(sorted(model.layers)),
         idle=models.called_in_training(model),
     )
+
+
+def _check_outputs(traced: Traced) -> None:
+    """Refuse what no file can give. Errors: StepError."""
+    found = [spec for spec in traced.output_specs() if spec.dtype.startswith("complex")]
+    if found:
+        what = f"an output of complex numbers is none that a file can have: {', '.join(map(str, found))}"
+        ors = ("give its real and its imaginary part as outputs",)
+        raise StepError(Problem(what, f"output {found[0].name}", "", ors))
 
 
 def _redefined(made: Substituted) -> bool:

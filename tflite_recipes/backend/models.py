@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,12 +207,12 @@ def _named_shapes(known: Any) -> dict[str, list[int | None]]:
 
 
 def _unique(names: Any) -> tuple[str, ...]:
-    """A layer that is an output twice gives one name twice; the second gets a number."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+    """A layer that is an output twice gives one name twice; the second gets a number that no other has."""
+    given, unique = list(names), []
+    for name in given:
+        free = (f"{name}_{number}" for number in itertools.count(1))
+        taken = {*given, *unique}
+        unique.append(name if name not in unique else next(other for other in free if other not in taken))
     return tuple(unique)
 
 
