@@ -86,6 +86,14 @@ def half_of_a_split(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(5, name="scores")(h)).save(folder / "model.keras")
 
 
+def gate(folder: Path) -> None:
+    import keras
+
+    i = keras.Input((8,), name="x")
+    gate = keras.layers.Dense(8, activation="sigmoid", name="gate")(i)
+    keras.Model(i, keras.layers.Dense(3, name="out")(gate * i)).save(folder / "model.keras")
+
+
 def lambda_layer(folder: Path) -> None:
     import keras
 

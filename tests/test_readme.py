@@ -10,6 +10,7 @@ from conftest import REPOSITORY, write
 
 from tflite_recipes import api, catalog
 from tflite_recipes.errors import ExitStatus
+from tflite_recipes.remedies import Remedy, Rule
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -96,6 +97,31 @@ def test_the_python_example_runs(here, capsys):
     exec(example, names)
     assert names["result"].status == ExitStatus.DONE
     assert "calibration.samples=1" in capsys.readouterr().out  # the problem's fix
+
+
+@pytest.mark.slow
+def test_the_replacement_of_a_layer_runs(here):
+    (example,) = (block for block in blocks("python") if "def plain_gate" in block)
+    write(here / "mine.py", example)
+    keras_models.write("gate", here)
+    (override,) = set(re.findall(r"'(substitution\.layers=.*?\})'", README))
+    result = api.run(
+        "convert",
+        ["source=keras", "source.path=model.keras", "tracking=none", "substitution=rules", override],
+        progress=False,
+    )
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.cosine"] > 0.9999
+
+
+def test_the_rules_and_remedies_that_it_names_are_there():
+    named = {name for listed in re.findall(r"substitution\.rules=\[([\w,]+)\]", README) for name in listed.split(",")}
+    assert named
+    assert named <= set(Rule.__members__)
+    for listed in re.findall(r"conversion\.fallback=\[([\w,]*)\]", README):
+        assert set(filter(None, listed.split(","))) <= set(Remedy.__members__)
+    (row,) = (line for line in README.splitlines() if line.startswith("| `substitution` |"))
+    assert all(f"`{rule}`" in row for rule in Rule.__members__)
 
 
 @pytest.mark.slow
