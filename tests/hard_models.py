@@ -179,6 +179,19 @@ def noisy(folder: Path) -> None:
     module(folder, (None, 8), lambda x: 2.0 * tf.nn.dropout(x, 0.4))
 
 
+def streaming(folder: Path) -> None:
+    """Keeps what came before in a variable."""
+    import tensorflow as tf
+
+    owner = tf.Module()
+    owner.state = tf.Variable(tf.zeros([1, 4]))
+    spec = tf.TensorSpec([1, 4], tf.float32, name="x")
+    owner.run = tf.function(lambda x: {"y": owner.state.assign(0.5 * owner.state + x) * 2.0}, input_signature=[spec])
+    signature = owner.run.get_concrete_function()
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": signature})
+    samples(folder, x=(4,))
+
+
 def classifier(folder: Path) -> None:
     import keras
 

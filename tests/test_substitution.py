@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 NAMES = [
     *("lstm", "nested_gru", "tensor_array", "long_loop", "mixed", "bicubic", "antialiased", "volume", "spectrogram"),
     *("cepstrum", "gelu", "bare_erf", "normalized", "noisy", "classifier", "many_outputs", "far_apart", "text"),
-    *("mc_dropout", "unknown_op", "custom_op", "open_sizes"),
+    *("streaming", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
 ]
 
 
@@ -169,6 +169,20 @@ def test_dropout_that_is_on_is_said_and_can_be_left_out(convert):
     assert without.metrics["parity.max_abs_error"] == 0.0
     kept = done(convert("mc_dropout"))
     assert any("mc was called with training=True" in warning for warning in kept.warnings)
+
+
+def test_state_in_variables_lives_on_in_the_file(convert):
+    result = done(convert("streaming"))
+    assert result.metrics["parity.max_abs_error"] < 1e-6
+    assert contract(result)["stateful"] is True
+    assert "reset_all_variables() starts anew" in contract(result)["notes"][0]
+
+
+def test_parity_is_told_output_by_output(convert):
+    result = done(convert("many_outputs"))
+    figures = json.loads((result.output_dir / "parity.json").read_text())
+    assert list(figures) == [f"head_{n}" for n in range(12)]
+    assert all(figure["cosine"] > 0.99999 for figure in figures.values())
 
 
 def test_text_is_cut_at_token_ids_and_the_vocabulary_kept(convert):

@@ -23,7 +23,7 @@ class Parity:
     several classes). `relative_error` is the largest error over the range of its output. `finite`: the file's outputs
     are, where the source's are. `nan_in_source`: the share of the source's outputs that are NaN; they count for nothing
     else. `collapsed`: by output, how many of its values (along the last axis), of how many, are the same for every
-    sample though the source's vary."""
+    sample though the source's vary. `by_output`: the figures of each."""
 
     max_abs_error: float
     mean_abs_error: float
@@ -35,6 +35,7 @@ class Parity:
     finite: bool
     nan_in_source: float = 0.0
     collapsed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    by_output: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """By tracking name."""
@@ -58,6 +59,7 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
     cosine, sqnr, agreement = 1.0, _MOST_DB, None
     relative, worst, finite, nans = -1.0, "", True, 0
     collapsed: dict[str, tuple[int, int]] = {}
+    by_output: dict[str, dict[str, float]] = {}
     for name, values in source.items():
         s = np.asarray(values, "float64").reshape(len(values), -1)
         t = np.asarray(tflite[name], "float64").reshape(len(values), -1)
@@ -67,7 +69,13 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
         error = np.abs(s - t)
         largest = max(largest, float(error.max(initial=0.0)))
         total, count = total + float(error.sum()), count + error.size
-        cosine, sqnr = min(cosine, _cosine(s, t)), min(sqnr, _sqnr(s, error))
+        by_output[name] = {
+            "max_abs_error": float(error.max(initial=0.0)),
+            "mean_abs_error": float(error.mean()) if error.size else 0.0,
+            "cosine": _cosine(s, t),
+            "sqnr_db": _sqnr(s, error),
+        }
+        cosine, sqnr = min(cosine, by_output[name]["cosine"]), min(sqnr, by_output[name]["sqnr_db"])
         spread = float(s.max(initial=0.0) - s.min(initial=0.0)) or float(np.abs(s).max(initial=0.0)) or 1.0
         if error.max(initial=0.0) / spread > relative:
             relative, worst = float(error.max(initial=0.0)) / spread, name
@@ -77,7 +85,9 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
             same = float((s.argmax(axis=1) == t.argmax(axis=1)).mean())
             agreement = same if agreement is None else min(agreement, same)
     mean, missing = total / max(count, 1), nans / max(count, 1)
-    return Parity(largest, mean, cosine, sqnr, agreement, max(relative, 0.0), worst, finite, missing, collapsed)
+    return Parity(
+        largest, mean, cosine, sqnr, agreement, max(relative, 0.0), worst, finite, missing, collapsed, by_output
+    )
 
 
 def _collapsed(s: Any, t: Any) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,9 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> Outp
     if measured.nan_in_source:
         reporter.warn(f"{measured.nan_in_source:.1%} of the source's outputs are NaN, and are not compared")
     reporter.measure(measured.metrics())
+    path = state.workdir / "parity.json"
+    path.write_text(json.dumps(measured.by_output, indent=2))
+    reporter.keep(str(path))
     if not measured.finite:
         raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, reporter)
@@ -123,7 +127,7 @@ def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter) -> d
         for name, values in results.items():
             rows.setdefault(name, []).append(as_array(values)[:count])
         reporter.progress("evaluating the source", min(start + batch, total), total)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+    return {spec.name: np.concatenate(rows[spec.name]) for spec in state.outputs}
 
 
 def score(outputs: Outputs, labels: Any, metric: str, name: str, file: str) -> Scores:

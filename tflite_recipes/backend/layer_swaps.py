@@ -45,6 +45,8 @@ def _cloned(model: Model, swap: Callable[[Any], Any]) -> Model:
         if isinstance(layer, library.Model):  # Keras 3 asks for nested models too, and does not look into them
             inner = library.models.clone_model(layer, clone_function=clone)
             return inner
+        if not hasattr(layer, "get_weights"):  # an operator (`a * b`), which holds nothing
+            return layer
         made = swap(layer)
         if made is layer:
             made = type(layer).from_config(layer.get_config())
