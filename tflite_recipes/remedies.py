@@ -42,7 +42,6 @@ class Remedy(Enum):
     fourier = Rule.fourier.value
     integer_ops = Rule.integer_ops.value
     no_dropout = Rule.no_dropout.value
-    fused_lstm = Rule.fused_lstm.value
     select_tf_ops = "TensorFlow's own kernels for the ops that LiteRT lacks (Flex)"
     allow_custom_ops = "custom ops, which the application registers"
     full_integer = "float where there is no integer kernel"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 from tensorflow.python.ops import control_flow_util_v2
 
-from tflite_recipes.backend.rewriting import needed_ops, rules
+from tflite_recipes.backend.rewriting import needed_ops, patterns, rules
 from tflite_recipes.backend.rewriting.emitting import REBUILT
 from tflite_recipes.op_support import ONLY_CUSTOM, ONLY_FLEX, REMEDIES, TEXT
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Finding
@@ -85,6 +85,8 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
         return "has no integer kernel", ("integer_ops",)
     if op.type == "Conv3D" and intent.scheme in _ONLY_INTEGER:
         return "has no integer kernel", ("conv_3d",)
+    if patterns.dropped(op) is not None:
+        return "dropout that is on in inference", ("no_dropout",)
     return _by_table(op.type, intent)
 
 
@@ -125,7 +127,7 @@ def _fuses(op: Any) -> bool:
     adds = [op] if op.type == "Erfc" else op.outputs[0].consumers()
     products = [user for add in adds for tensor in add.outputs for user in tensor.consumers()]
     return bool(products) and all(
-        rules.gelu_input(product) is not None and any(tensor.op in adds for tensor in product.inputs)
+        patterns.gelu_input(product) is not None and any(tensor.op in adds for tensor in product.inputs)
         for product in products
     )
 
@@ -149,7 +151,6 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
         "integer_ops": any(rules.lacks_integer_kernel(op, intent.scheme) for op in operations(graph)),
         "conv_3d": "Conv3D" in types,
         "no_dropout": any(_RANDOM.match(kind) for kind in types),
-        "fused_lstm": False,
     }
     by_table = {name for kind in types for name in REMEDIES.get(kind, ())} | set(BEYOND_THE_GRAPH)
     return tuple(name for name in intent.fallback if would.get(name, name in by_table))

@@ -3,6 +3,7 @@ LSTMs in the form that the converter fuses."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -23,6 +24,11 @@ _ROWS = 4
 VOCABULARY = "vocabulary.txt"
 
 
+def _library(model: Model) -> Any:
+    """The Keras that the model is of."""
+    return keras if model.generation == 3 else importlib.import_module("tf_keras")
+
+
 def _cloneable(model: Model, what: str) -> Any:
     """The Keras model of connected layers. Errors: RequestError for any other."""
     owner = model.owner
@@ -38,7 +44,7 @@ def _cloneable(model: Model, what: str) -> Any:
 def _cloned(model: Model, swap: Callable[[Any], Any]) -> Model:
     """The model with `swap` of each layer in its place, at any depth, and the weights of the layers that stayed."""
     owner = _cloneable(model, "replacing layers")
-    library: Any = keras if model.generation == 3 else __import__("tf_keras")
+    library = _library(model)
     pairs: list[tuple[Any, Any]] = []
 
     def clone(layer: Any) -> Any:
@@ -111,7 +117,6 @@ def _check_used(model: Model, used: Mapping[str, list[str]]) -> None:
 
 
 def _check_parity(before: Model, after: Model, when: str, reporter: Reporter) -> None:
-    arrays = datasets.random_arrays(before.inputs, _ROWS, 0, 0.0, 1.0)
     fixed = [spec.shape[0] for spec in before.inputs if spec.shape and spec.shape[0] is not None]
     arrays = datasets.random_arrays(before.inputs, max(fixed, default=_ROWS), 0, 0.0, 1.0)
     given = {spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in before.inputs}
@@ -130,12 +135,12 @@ def token_ids(model: Model, workdir: Path, reporter: Reporter) -> Model:
     """The model from behind its text vectorization on: it takes token ids, and the vocabulary lies beside it, one
     token a line, the line's number its id."""
     owner = _cloneable(model, "token_ids")
-    kind = (keras if model.generation == 3 else __import__("tf_keras")).layers
+    library = _library(model)
+    kind = library.layers
     found = [layer for layer in owner.layers if isinstance(layer, (kind.TextVectorization, kind.StringLookup))]
     if not found:
         what = "token_ids matched nothing: no TextVectorization or StringLookup layer stands in the model"
         raise RequestError(Problem(what, "substitution.rules", "substitution=none"))
-    library: Any = keras if model.generation == 3 else __import__("tf_keras")
     fed = {id(tensor): tensor for layer in found for tensor in _flat(layer.input)}
     inputs = [library.Input(tuple(layer.output.shape[1:]), dtype=_dtype(layer), name=layer.name) for layer in found]
     kept = [tensor for tensor in _flat(owner.inputs) if id(tensor) not in fed]
