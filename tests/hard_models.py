@@ -179,6 +179,15 @@ def noisy(folder: Path) -> None:
     module(folder, (None, 8), lambda x: 2.0 * tf.nn.dropout(x, 0.4))
 
 
+def read_in_part(folder: Path) -> None:
+    import keras
+
+    x = keras.Input((6, 8), name="x")
+    _, wanted = keras.ops.split(keras.layers.Dense(8)(x), 2, axis=-1)
+    keras.Model(x, keras.layers.Dense(3, name="out")(wanted)).save(folder / "model.keras")
+    samples(folder, x=(6, 8))
+
+
 def streaming(folder: Path) -> None:
     """Keeps what came before in a variable."""
     import tensorflow as tf

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 NAMES = [
     *("lstm", "nested_gru", "tensor_array", "long_loop", "mixed", "bicubic", "antialiased", "volume", "spectrogram"),
     *("cepstrum", "gelu", "bare_erf", "normalized", "noisy", "classifier", "many_outputs", "far_apart", "text"),
-    *("streaming", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
+    *("streaming", "read_in_part", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
 ]
 
 
@@ -296,6 +296,15 @@ def test_what_a_recipe_declares_of_the_file_holds_or_fails(convert):
 def test_the_same_recipe_gives_the_same_bytes_whatever_was_taken(convert):
     digests = {done(convert("nested_gru")).tags["tflite_recipes.tflite_sha256"] for _ in range(2)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["lstm", "read_in_part"])
+def test_a_result_that_nothing_reads_leaves_neither_floats_nor_chance(convert, name):
+    """The first step of a loop at a fixed batch, whose state is zero, reads some of its gates for nothing."""
+    sizes = {"lstm": "x:[1,9,5]", "read_in_part": "x:[1,6,8]"}[name]
+    results = [done(convert(name, "integer_only", f"source.input_shapes={{{sizes}}}")) for _ in range(3)]
+    assert {result.metrics["ops.float"] for result in results} == {0}
+    assert len({result.tags["tflite_recipes.tflite_sha256"] for result in results}) == 1
 
 
 def test_a_deep_check_tells_what_the_file_would_be_and_leaves_nothing(here, models, cli_process):

@@ -21,7 +21,7 @@ class Rule(Enum):
     pooling_3d = "3-D pooling as 2-D pooling of each slice, then over the slices"
     conv_3d = "3-D convolution, which has no integer kernel, as a sum of 2-D ones"
     fourier = "Fourier transforms of any length (STFT, MFCC, DCT) as products with constant matrices"
-    integer_ops = "negation, zeros, squared differences and ELU, which lack integer kernels, by ops that have them"
+    integer_ops = "negation, squares, ELU, bounds and splits read in part, by ops that integers can be had of"
     no_dropout = "dropout that is on in inference, left out"
     logits = "a softmax or sigmoid at an output, left out"
     token_ids = "text vectorization cut off: the file takes token ids, the vocabulary is kept beside it"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 from tensorflow.python.ops import control_flow_util_v2
 
-from tflite_recipes.backend.rewriting import needed_ops, patterns, rules
+from tflite_recipes.backend.rewriting import needed_ops, patterns, rules, splits
 from tflite_recipes.backend.rewriting.emitting import REBUILT
 from tflite_recipes.op_support import ONLY_CUSTOM, ONLY_FLEX, REMEDIES, TEXT
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Finding
@@ -83,6 +83,8 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
         return _rfft(op, intent)
     if intent.scheme in _ONLY_INTEGER and rules.lacks_integer_kernel(op, intent.scheme):
         return "has no integer kernel", ("integer_ops",)
+    if intent.scheme in _CALIBRATED and splits.is_read_in_part(op):
+        return "a result that nothing reads cannot be calibrated", ("integer_ops",)
     if op.type == "Conv3D" and intent.scheme in _ONLY_INTEGER:
         return "has no integer kernel", ("conv_3d",)
     if patterns.dropped(op) is not None:
@@ -148,7 +150,9 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
         "fixed_batch": dynamic_batch,
         "erf": bool(types & {"Erf", "Erfc"}),
         "fourier": bool(types & (_FFTS | {"RFFT"})),
-        "integer_ops": any(rules.lacks_integer_kernel(op, intent.scheme) for op in operations(graph)),
+        "integer_ops": any(
+            rules.lacks_integer_kernel(op, intent.scheme) or splits.is_read_in_part(op) for op in operations(graph)
+        ),
         "conv_3d": "Conv3D" in types,
         "no_dropout": any(_RANDOM.match(kind) for kind in types),
     }

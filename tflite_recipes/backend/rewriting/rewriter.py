@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow.python.framework import ops
 
-from tflite_recipes.backend.rewriting import fourier, loops, rules
+from tflite_recipes.backend.rewriting import fourier, loops, rules, splits
 from tflite_recipes.backend.rewriting.values import symbolic
 from tflite_recipes.backend.rewriting.walker import Handler, Walker
 
@@ -53,7 +53,7 @@ def rewrite(
 
 def _handlers() -> dict[str, list[Handler]]:
     merged: dict[str, list[Handler]] = {}
-    for table in (loops.HANDLERS, rules.HANDLERS, fourier.HANDLERS):
+    for table in (loops.HANDLERS, rules.HANDLERS, splits.HANDLERS, fourier.HANDLERS):
         for kind, handlers in table.items():
             merged.setdefault(kind, []).extend(handlers)
     return merged
