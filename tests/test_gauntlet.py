@@ -39,7 +39,8 @@ def convert(folder, scheme, *overrides):
     name = folder.name
     file = next((folder / f for f in ("model.keras", "model.h5") if (folder / f).exists()), folder / "saved_model")
     source = "saved_model" if file.name == "saved_model" else "keras"
-    data = ["calibration=npz", f"calibration.path={folder / 'calibration.npz'}"] if scheme != "none" else []
+    samples = folder / "calibration.npz"
+    data = ["calibration=npz", f"calibration.path={samples}"] if samples.exists() else []
     given = [text.format(folder) for text in GIVEN.get(name, ())]
     request = [f"source={source}", f"source.path={file}", *given, *data, f"optimization={scheme}", "tracking=none"]
     return api.run("convert", [*request, *overrides], progress=False)

@@ -42,6 +42,7 @@ def convert(scheme, folder, *more, quantizer="ai_edge_quantizer"):
         "calibration=npz",
         f"calibration.path={folder / 'samples.npz'}",
         "tracking=none",
+        "conversion.fallback=[]",  # what the quantizer does by itself
     ]
     return api.run("convert", [*overrides, *more], progress=False)
 

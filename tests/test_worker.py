@@ -175,7 +175,7 @@ def test_a_converter_that_crashes(here):
     keras_models.write("sequential_lstm", here)
     np.savez("samples.npz", frames=np.random.default_rng(0).standard_normal((8, 12, 6)).astype("float32"))
     overrides = ["source=keras", "source.path=model.keras", "source.input_shapes={frames:[1,12,6]}"]
-    overrides += ["calibration=npz", "calibration.path=samples.npz", "tracking=none"]
+    overrides += ["calibration=npz", "calibration.path=samples.npz", "tracking=none", "conversion.fallback=[]"]
     result = api.run("convert", [*overrides, "optimization=integer_only"], progress=False)
     assert result.status == ExitStatus.FAILED
     assert "SIGSEGV" in result.problems[0].what
