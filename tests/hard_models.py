@@ -179,6 +179,15 @@ def noisy(folder: Path) -> None:
     module(folder, (None, 8), lambda x: 2.0 * tf.nn.dropout(x, 0.4))
 
 
+def standardized(folder: Path) -> None:
+    import keras
+    import numpy as np
+
+    norm = keras.layers.Normalization(name="norm")
+    norm.adapt(np.random.default_rng(0).normal(3.0, 5.0, (50, 6)).astype("float32"))
+    keras_model(folder, (6,), norm, keras.layers.Dense(4, name="hidden"), keras.layers.Dense(2, name="out"))
+
+
 def read_in_part(folder: Path) -> None:
     import keras
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 NAMES = [
     *("lstm", "nested_gru", "tensor_array", "long_loop", "mixed", "bicubic", "antialiased", "volume", "spectrogram"),
     *("cepstrum", "gelu", "bare_erf", "normalized", "noisy", "classifier", "many_outputs", "far_apart", "text"),
-    *("streaming", "read_in_part", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
+    *("streaming", "read_in_part", "standardized", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
 ]
 
 
@@ -150,9 +150,6 @@ def test_a_rule_that_matches_nothing_is_an_error(convert):
 
 def test_a_loop_that_is_too_long_is_left_as_it_is(convert):
     assert "WHILE" in ops(done(convert("long_loop")))
-    refused = convert("long_loop", "integer_only")
-    assert refused.status == ExitStatus.FAILED
-    assert refused.problems[0].what
 
 
 def test_logits(convert):
@@ -333,3 +330,31 @@ def test_layers_of_a_saved_model_cannot_be_swapped(here, models):
 def test_every_rule_is_tried_here():
     seen = set().union(*FLOAT.values(), *INTEGER.values(), {"no_dropout", "logits", "token_ids", "fused_lstm"})
     assert {rule.name for rule in Rule} <= seen
+
+
+def test_a_deep_check_judges_what_a_run_would(here, models):
+    """The target's word on the batch, and values that quantization loses."""
+    source = ["source=keras", f"source.path={models / 'classifier' / 'model.keras'}"]
+    rehearsal = api.rehearse("convert", [*source, "target.dynamic_batch=false"], progress=False)
+    assert rehearsal.contract["inputs"][0]["tflite"]["shape"] == [1, 8]
+    folder = models / "far_apart"
+    samples = ["calibration=npz", f"calibration.path={folder / 'samples.npz'}", "optimization=integer_only"]
+    lost = api.rehearse("convert", ["source=keras", f"source.path={folder / 'model.keras'}", *samples], progress=False)
+    assert lost.result.status == ExitStatus.FAILED
+    assert "are the same for every sample" in lost.result.problems[0].what
+
+
+def test_a_loop_that_cannot_be_unrolled_says_why_before_the_calibrator_crashes_on_it(convert):
+    refused = convert("long_loop", "integer_only")
+    (problem,) = refused.problems
+    assert "it takes more than 512 steps" in problem.what
+    assert problem.fix == "optimization=dynamic_range"
+    assert done(convert("long_loop", "integer_only", problem.fix))
+
+
+def test_layers_that_stay_keep_all_that_they_hold(here, convert):
+    """A vocabulary, and statistics that no weight has."""
+    (here / "mine.py").write_text(REPLACEMENTS)
+    options = ["substitution=rules", "substitution.layers={out: 'mine.py:same'}", "conversion.fallback=[]"]
+    result = done(convert("standardized", "none", *options))
+    assert result.metrics["parity.cosine"] > 0.99999

@@ -19,9 +19,10 @@ from typing import Any
 from tflite_recipes import composition
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
-from tflite_recipes.recipe import Recipe
+from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
+from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
 from tflite_recipes.worker import WorkerPool
 
 _POOL = WorkerPool()
@@ -54,14 +55,17 @@ class Rehearsal:
 
 def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: bool = True) -> Rehearsal:
     """Check a request with TensorFlow: load the model, look for ops that cannot be converted, try the remedies, convert
-    and run the file once. Training, measuring and tracking are left out, and nothing is left behind.
+    and hold the file against its source on a few samples. Training, measuring, labels and tracking are left out, and
+    nothing is left behind.
 
     Errors: RequestError where the recipe does not compose; what goes wrong later is in the result.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
-    tried = replace(composed, steps=tuple(spec for spec in composed.steps if spec.name not in _NOT_REHEARSED))
+    kept = [spec for spec in composed.steps if spec.name not in _NOT_REHEARSED]
+    parity = StepSpec("evaluation", f"{PARITY.__module__}.{PARITY.__qualname__}", {"samples": 16, "seed": 0})
+    tried = replace(composed, steps=(*kept, parity))
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
-        result = run_steps(tried, Path(folder), _console(progress), _POOL)
+        result = run_steps(tried, Path(folder), _console(progress), _POOL, composed.intent)
         written = Path(folder) / "io_contract.json"
         contract = json.loads(written.read_text(encoding="utf-8")) if result.path and written.exists() else {}
     return Rehearsal(replace(result, path=None), contract)

@@ -73,6 +73,12 @@ def retry(error: StepError, remedy: str, attempt: Attempt) -> str:
     return f"{error.problems[0].what}\n  trying the remedy {remedy}; by hand: {override_of(remedy, attempt.inputs)}"
 
 
+def telling(first: StepError, last: StepError) -> StepError:
+    """Of the errors of two attempts, the one to tell: the last where it is not about converting any more."""
+    of_converting = isinstance(last, WorkerDied) or any(problem.remedies for problem in last.problems)
+    return first if of_converting else last
+
+
 def explained(error: StepError, attempt: Attempt) -> StepError:
     """A death of the converter says nothing; what was found of the model before it does."""
     if not isinstance(error, WorkerDied) or not attempt.findings:

@@ -75,6 +75,9 @@ def _dispatch(given: list[str]) -> ExitStatus:
         print(shell_completion(given[1] if len(given) > 1 else ""), end="")
         return ExitStatus.DONE
     _known_command(given)
+    if given[:1] == ["check"]:  # whose overrides argparse takes in one go, so that no flag may stand among them
+        flags = [word for word in given[1:] if word in ("-m", "--multirun", "--deep")]
+        given = [given[0], *flags, *(word for word in given[1:] if word not in flags)]
     parser = _parser()
     options, rest = parser.parse_known_args(given)
     if options.version:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -155,7 +156,7 @@ def show_rehearsal(result: RunResult, contract: Mapping[str, Any]) -> None:
         for side in ("inputs", "outputs"):
             for entry in contract[side]:
                 kinds = (tensor_kind(entry[one]) for one in ("source", "tflite"))
-                table.add_row(side[:-1], entry["name"], *kinds)
+                table.add_row(side[:-1], escape(entry["name"]), *kinds)
         out.print(table)
         for line in [*contract["remedies"], *contract["notes"]]:
             out.print(line, markup=False, soft_wrap=True)
@@ -188,7 +189,7 @@ def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str |
         metrics: Mapping[str, Any] = result.metrics
         table.add_row(
             str(number),
-            " ".join(overrides),
+            escape(" ".join(overrides)),
             _OUTCOMES.get(result.status, "failed"),
             f"{metrics['size.tflite_bytes']:,.0f} B" if result.path else "",
             f"{metrics['accuracy.tflite']:.4f}" if result.path and "accuracy.tflite" in metrics else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.errors import Problem, StepError, assignment
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
     from tflite_recipes.tflite_file import Tensor, TFLiteFile
 
 _KEYS = ("shape", "dtype", "scale", "zero_point")
+_DTYPES = "float32 float16 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool string"
 _SCALE_TOLERANCE = 1e-6
 
 
@@ -21,8 +22,8 @@ class IOContract:
     """What is declared of the file's inputs and outputs, by name and in order: any of shape, dtype, scale and
     zero_point; null in a shape is an open size. Empty: no claim."""
 
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
 
     def declared(self) -> dict[str, Any]:
         """The sides that claim something."""
@@ -37,9 +38,20 @@ class IOContract:
                     example = assignment(where, {"dtype": "int8"})
                     yield Problem(f"{claim!r} is not a mapping of {', '.join(_KEYS)}", where, example)
                     continue
-                for key in claim:
+                for key, value in claim.items():
+                    if key in _KEYS and not _possible(key, value):
+                        yield Problem(f"{value!r} is no {key}", f"{where}.{key}", f"'~{where}.{key}'")
                     if key not in _KEYS:
                         yield Problem(f"unknown key; known: {', '.join(_KEYS)}", f"{where}.{key}", f"'~{where}.{key}'")
+
+
+def _possible(key: str, value: Any) -> bool:
+    """Whether a tensor can have this."""
+    if key == "shape":
+        return isinstance(value, list) and all(size is None or (type(size) is int and size > 0) for size in value)
+    if key == "dtype":
+        return value in _DTYPES.split()
+    return isinstance(value, (int, float)) and (key == "zero_point" or value > 0)
 
 
 def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:

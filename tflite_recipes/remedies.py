@@ -50,10 +50,11 @@ class Remedy(Enum):
 
 # None of the graph's: whether they help shows in the conversion.
 BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "ai_edge_quantizer")
-# How far a rule's outputs may be from those that they stand for, as a share of the range of the output. A rebuild at
-# float32 differs by what the lower precision had lost.
-# In integers erf is one of a tanh, which is nearer than eight bits are.
-TOLERANCES = {Rule.float32: 3e-2, Rule.erf: 2e-3}
+# How far a rule's outputs may be from those that they stand for, as a share of the range of the output.
+TOLERANCES = {
+    Rule.float32: 3e-2,  # what the lower precision had lost
+    Rule.erf: 2e-3,  # in integers it is one of a tanh, which is nearer than eight bits are
+}
 TOLERANCE = 1e-4
 # Rules that change what the outputs are, or that stand for something random: there is nothing to compare with.
 NOT_COMPARED = frozenset({Rule.no_dropout, Rule.logits, Rule.token_ids})

@@ -34,7 +34,9 @@ def unfold(path: Path, content: dict[str, Any], folder: Path) -> dict[str, str]:
             if isinstance(section, dict) and TARGET in section:
                 recorded[group] = str(option)
                 (folder / group).mkdir(parents=True, exist_ok=True)
-                (folder / group / f"{AS_RESOLVED}.yaml").write_text(yaml.safe_dump(body.pop(group)), encoding="utf-8")
+                (folder / group / f"{AS_RESOLVED}.yaml").write_text(
+                    yaml.safe_dump(body.pop(group), sort_keys=False), encoding="utf-8"
+                )
                 option = AS_RESOLVED
             defaults.append({key: option})
     text = yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False)

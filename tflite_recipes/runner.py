@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tflite_recipes import events, report
-from tflite_recipes.attempts import Attempt, explained, next_remedy, retry
+from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.state import Gate, State
+from tflite_recipes.state import Gate, Intent, State
 from tflite_recipes.worker import WorkerDied, WorkerPool
 
 SPOOL = "events.jsonl"
@@ -112,14 +112,23 @@ class _End:
 _VERDICTS = {"done": "passed", "gate": "gate failed", "failed": "failed"}
 
 
-def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], pool: WorkerPool) -> RunResult:
-    """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again."""
+def run(
+    recipe: Recipe,
+    output_dir: Path,
+    listeners: Sequence[events.Listener],
+    pool: WorkerPool,
+    intent: Intent | None = None,
+) -> RunResult:
+    """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again.
+
+    `intent` stands in for the recipe's own, where some of its steps are left out.
+    """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     pool.ready()  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
     try:
-        end = _attempt(recipe, spool, pool, started)
+        end = _attempt(recipe, intent or recipe.intent, spool, pool, started)
     except BaseException:
         _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
         raise
@@ -138,11 +147,11 @@ def run(recipe: Recipe, output_dir: Path, listeners: Sequence[events.Listener], 
     )
 
 
-def _attempt(recipe: Recipe, spool: Spool, pool: WorkerPool, started: float) -> _End:
+def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float) -> _End:
     try:
         spool.tell(_started(recipe, spool.output_dir))
         with _scratch(spool.output_dir, pool) as scratch:
-            _deliver(_run_steps(recipe, scratch, spool, pool, started), spool)
+            _deliver(_run_steps(recipe, intent, scratch, spool, pool, started), spool)
     except RecipeError as error:
         return _End("failed", error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
     except OSError as error:  # a full disk, a folder that may not be written
@@ -191,15 +200,15 @@ def _scratch(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, started: float) -> State:
+def _run_steps(recipe: Recipe, intent: Intent, scratch: Path, spool: Spool, pool: WorkerPool, started: float) -> State:
     """Run the steps; where the conversion fails and a remedy may be taken, from the first step again with it.
 
     What the graph itself shows to be needed is taken while freezing. This is for what only the converter tells, if it
-    lives to tell it. Errors: those of the first attempt.
+    lives to tell it. Errors: those of the first attempt, but for what only a later one came to.
     """
     for name in ("recipe.yaml", "overrides.txt"):
         spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
-    intent, first = recipe.intent, None
+    first: StepError | None = None
     while True:
         attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
         try:
@@ -208,7 +217,7 @@ def _run_steps(recipe: Recipe, scratch: Path, spool: Spool, pool: WorkerPool, st
             first = first or error
             remedy = next_remedy(error, spool.step, attempt, intent)
             if remedy is None:
-                raise explained(first, attempt) from error
+                raise explained(telling(first, error), attempt) from error
             spool.tell(events.Warned(retry(error, remedy, attempt)))
             intent = replace(intent, taken=(*intent.taken, remedy))
 

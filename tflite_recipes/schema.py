@@ -187,12 +187,31 @@ def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any
     typed, fits = _coerce(hint, value)
     if not fits and get_origin(hint) is dict and isinstance(value, dict):
         found = [p for name, item in value.items() for p in _typed(f"{key}.{name}", get_args(hint)[1], item, ())[1]]
+    elif not fits and (wrong := _wrong_items(hint, value)):
+        found = [_better_items(key, hint, value, wrong)]
     elif not fits:
         what = f"{_shown(value)} is not {_words(hint)}"
         found = [Problem(what, key, assignment(key, _example(hint, marks)))]
     else:
         found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
     return typed, found
+
+
+def _wrong_items(hint: Any, value: Any) -> list[Any]:
+    """Of a list of choices, those that are none."""
+    members = getattr(next(iter(get_args(hint)), None), "__members__", None)
+    if get_origin(hint) is not list or not isinstance(value, list) or members is None:
+        return []
+    return [item for item in value if str(item) not in members]
+
+
+def _better_items(key: str, hint: Any, value: list[Any], wrong: list[Any]) -> Problem:
+    known = list(get_args(hint)[0].__members__)
+    better = [item if item not in wrong else next(iter(near(str(item), known)), None) for item in value]
+    similar = [name for item in wrong for name in near(str(item), known)[:1]]
+    hint_text = f"did you mean {', '.join(similar)}?" if similar else f"there are {', '.join(known)}"
+    what = f"there is no {', '.join(map(str, wrong))}; {hint_text}"
+    return Problem(what, key, assignment(key, list(dict.fromkeys(item for item in better if item is not None))))
 
 
 def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:

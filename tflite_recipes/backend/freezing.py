@@ -17,6 +17,7 @@ from tflite_recipes.backend import inspection, models, tracing
 from tflite_recipes.backend.models import Model
 from tflite_recipes.backend.substituting import Substituted, substitute, with_batch_of_one
 from tflite_recipes.backend.tracing import Traced
+from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import Problem, RequestError, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import Intent, TensorSpec
@@ -40,7 +41,8 @@ class Frozen:
     substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
     kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
     so far. random: the layers that draw random numbers. layers: names of all layers.
-    idle: those that were called with training=True, which inference does not do.
+    idle: those that were called with training=True, which inference does not do. parameters: of the signature alone,
+    where the source has others.
     """
 
     path: Path
@@ -55,12 +57,14 @@ class Frozen:
     random: tuple[str, ...]
     layers: tuple[str, ...]
     idle: tuple[str, ...]
+    parameters: int | None
 
 
 def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter: Reporter) -> Frozen:
     """Trace, freeze, substitute and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
     if not intent.dynamic_batch:
-        model = replace(model, inputs=with_batch_of_one(model.inputs))
+        fixed = with_batch_of_one(model.inputs)
+        model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     traced = tracing.trace(model.call, model.inputs, model.outputs, intent.sizes)
     because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
 
@@ -72,6 +76,7 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
     original = base(model.inputs)
     _check_outputs(original)
     made = substitute(base, model, intent, reporter)
+    _check_loops(made, intent)
     path = _save(original, model, folder / "saved_model")
     kinds = {op.type for op in inspection.operations(original.graph)}
     return Frozen(
@@ -87,6 +92,7 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         random=inspection.random_layers(made.traced.graph, model.layers),
         layers=tuple(sorted(model.layers)),
         idle=models.called_in_training(model),
+        parameters=models.parameters(traced.concrete.variables) if model.generation == 0 else None,
     )
 
 
@@ -97,6 +103,19 @@ def _check_outputs(traced: Traced) -> None:
         what = f"an output of complex numbers is none that a file can have: {', '.join(map(str, found))}"
         ors = ("give its real and its imaginary part as outputs",)
         raise StepError(Problem(what, f"output {found[0].name}", "", ors))
+
+
+def _check_loops(made: Substituted, intent: Intent) -> None:
+    """Refuse a loop that cannot be unrolled before the calibrator crashes on it. Errors: StepError."""
+    loops = [finding for finding in made.findings if finding.op in inspection.LOOPS]
+    if not made.skipped or not loops:
+        return
+    what = "; ".join(map(str, loops[:3]))
+    fix, ors = sizes_given(open_sizes(made.inputs), intent.sizes)
+    other = "optimization=dynamic_range"
+    raise StepError(
+        Problem(what, "optimization", fix or ("" if ors else other), (*ors, *([other] if fix or ors else [])))
+    )
 
 
 def _redefined(made: Substituted) -> bool:

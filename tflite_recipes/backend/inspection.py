@@ -20,7 +20,7 @@ from tflite_recipes.state import Intent
 
 _CALIBRATED = ("full_integer", "integer_only", "int16x8")
 _ONLY_INTEGER = ("integer_only", "int16x8")
-_LOOPS = ("While", "StatelessWhile")
+LOOPS = ("While", "StatelessWhile")
 # What may hold another float type without computing in it.
 _HOLDERS = frozenset({"Const", "Cast", "Identity", "ReadVariableOp", "Placeholder", "VarHandleOp", "NoOp"})
 _FFTS = frozenset({"FFT", "IFFT", "IRFFT", "FFT2D", "IFFT2D", "IRFFT2D", "RFFT2D", "RFFT3D", "FFT3D", "IFFT3D"})
@@ -55,7 +55,7 @@ def fuses(graph: Any, function: str) -> bool:
 
 
 def _called(op: Any) -> Sequence[str]:
-    if op.type in _LOOPS:
+    if op.type in LOOPS:
         return ("cond", "body")
     if op.type in ("If", "StatelessIf"):
         return ("then_branch", "else_branch")
@@ -71,7 +71,7 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
     if op.type not in _HOLDERS and any(tensor.dtype.as_datatype_enum in REBUILT for tensor in op.outputs):
         kinds = {tensor.dtype.name for tensor in op.outputs if tensor.dtype.as_datatype_enum in REBUILT}
         return f"computes in {', '.join(sorted(kinds))}, LiteRT in float32", ("float32",)
-    if op.type in _LOOPS:
+    if op.type in LOOPS:
         return _loop(intent)
     if op.type == "TensorListReserve" and (-1 in (shape := _list(op.inputs[0])) or not shape):
         return "a list whose items have an open size, so the loop that fills it has", ("unroll", "fixed_batch")
@@ -146,7 +146,7 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
     halves = any(t.dtype.as_datatype_enum in REBUILT for op in operations(graph) for t in op.outputs)
     would = {
         "float32": halves,
-        "unroll": bool(types & set(_LOOPS)),
+        "unroll": bool(types & set(LOOPS)),
         "fixed_batch": dynamic_batch,
         "erf": bool(types & {"Erf", "Erfc"}),
         "fourier": bool(types & (_FFTS | {"RFFT"})),
@@ -157,4 +157,6 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
         "no_dropout": any(_RANDOM.match(kind) for kind in types),
     }
     by_table = {name for kind in types for name in REMEDIES.get(kind, ())} | set(BEYOND_THE_GRAPH)
+    would["full_integer"] = intent.scheme in _ONLY_INTEGER
+    would["ai_edge_quantizer"] = intent.scheme != "none"
     return tuple(name for name in intent.fallback if would.get(name, name in by_table))

@@ -4,18 +4,18 @@ LSTMs in the form that the converter fuses."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tflite_recipes import datasets, schema
 from tflite_recipes.backend.models import Model, of_keras
+from tflite_recipes.backend.substituting import as_array, hold_against
 from tflite_recipes.errors import Problem, RequestError, StepError, assignment, gist
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import TOLERANCE
@@ -42,26 +42,21 @@ def _cloneable(model: Model, what: str) -> Any:
 
 
 def _cloned(model: Model, swap: Callable[[Any], Any]) -> Model:
-    """The model with `swap` of each layer in its place, at any depth, and the weights of the layers that stayed."""
+    """The model with `swap` of each layer in its place, at any depth. The layers that stay are shared, with all that
+    they hold, vocabularies and statistics too."""
     owner = _cloneable(model, "replacing layers")
     library = _library(model)
-    pairs: list[tuple[Any, Any]] = []
 
     def clone(layer: Any) -> Any:
-        if isinstance(layer, library.Model):  # Keras 3 asks for nested models too, and does not look into them
-            inner = library.models.clone_model(layer, clone_function=clone)
-            return inner
         if not hasattr(layer, "get_weights"):  # an operator (`a * b`), which holds nothing
             return layer
         made = swap(layer)
-        if made is layer:
-            made = type(layer).from_config(layer.get_config())
-            pairs.append((layer, made))
+        # Keras 3 asks for nested models too, and does not look into them.
+        if made is layer and isinstance(layer, library.Model) and getattr(layer, "inputs", None):
+            return library.models.clone_model(layer, clone_function=clone)
         return made
 
     copy = library.models.clone_model(owner, clone_function=clone)
-    for old, new in pairs:
-        new.set_weights(old.get_weights())
     shapes = {spec.name: list(spec.shape) for spec in model.inputs}
     return replace(of_keras(copy, shapes, model.generation), rules=model.rules)
 
@@ -73,7 +68,7 @@ def replaced(model: Model, layers: Mapping[str, str], reporter: Reporter) -> Mod
     functions = {pattern: _function(pattern, target) for pattern, target in layers.items()}
 
     def swap(layer: Any) -> Any:
-        pattern = next((p for p in reversed(functions) if fnmatchcase(layer.name, p)), None)
+        pattern = _pattern(layer.name, functions)
         if pattern is None:
             return layer
         used[pattern].append(layer.name)
@@ -90,6 +85,18 @@ def replaced(model: Model, layers: Mapping[str, str], reporter: Reporter) -> Mod
     return made
 
 
+def _pattern(name: str, patterns: Iterable[str]) -> str | None:
+    """The pattern that a layer's name matches: the name itself before any other. Errors: RequestError for two."""
+    found = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
+    if name in found or not found:
+        return name if found else None
+    if len(found) > 1:
+        what = f"the layer {name} matches {' and '.join(found)}"
+        where = f"substitution.layers.{found[1]}"
+        raise RequestError(Problem(what, where, assignment(f"~substitution.layers.{found[1]}", ...)))
+    return found[0]
+
+
 def _function(pattern: str, target: str) -> Callable[[Any], Any]:
     where = f"substitution.layers.{pattern}"
     try:
@@ -100,7 +107,11 @@ def _function(pattern: str, target: str) -> Callable[[Any], Any]:
 
 
 def _called(function: Callable[[Any], Any], layer: Any, pattern: str) -> Any:
-    made = function(layer)
+    try:
+        made = function(layer)
+    except Exception as error:
+        what = f"the replacement of {layer.name} failed: {type(error).__name__}: {gist(error)}"
+        raise RequestError(Problem(what, f"substitution.layers.{pattern}")) from error
     if not callable(made) or not hasattr(made, "get_weights"):
         what = f"the replacement of {layer.name} gave {type(made).__name__}, not a layer"
         raise RequestError(Problem(what, f"substitution.layers.{pattern}"))
@@ -117,18 +128,13 @@ def _check_used(model: Model, used: Mapping[str, list[str]]) -> None:
 
 
 def _check_parity(before: Model, after: Model, when: str, reporter: Reporter) -> None:
+    """Hold the outputs of both against each other, in their order, on seeded random inputs. Errors: StepError."""
     fixed = [spec.shape[0] for spec in before.inputs if spec.shape and spec.shape[0] is not None]
     arrays = datasets.random_arrays(before.inputs, max(fixed, default=_ROWS), 0, 0.0, 1.0)
     given = {spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in before.inputs}
-    old, new = (list(model.call(**given).values()) for model in (before, after))
-    for name, a, b in zip(before.outputs, old, new, strict=True):
-        one, other = (np.asarray(side, "float64") for side in (a, b))
-        spread = max(float(np.ptp(one)), 1e-12)
-        difference = float(np.abs(one - other).max(initial=0.0)) / spread if one.shape == other.shape else np.inf
-        reporter.measure({"substitution.max_relative_error": difference})
-        if not difference <= TOLERANCE:
-            what = f"{when} it differs by {difference:.2g} of its range; {TOLERANCE:g} is allowed"
-            raise StepError(Problem(what, f"output {name}", "substitution=none"))
+    old, new = ([as_array(value) for value in model.call(**given).values()] for model in (before, after))
+    named = dict(zip(before.outputs, old, strict=True)), dict(zip(before.outputs, new, strict=True))
+    hold_against(*named, TOLERANCE, when, "substitution=none", reporter)
 
 
 def token_ids(model: Model, workdir: Path, reporter: Reporter) -> Model:

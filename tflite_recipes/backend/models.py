@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def enter(state: State, model: Model, sha256: str | None = None) -> State:
     size = sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)
     if large := model_files.too_large("the model", size, "source"):
         raise RequestError(large)
-    count = _parameters(variables)
+    count = parameters(variables)
     broken = [v.name for v in variables if not np.isfinite(np.asarray(v.numpy(), "float32")).all()]
     if broken:
         raise RequestError(Problem(f"the model's weights hold NaN or infinities: {', '.join(broken[:5])}", "source"))
@@ -91,10 +91,11 @@ def enter(state: State, model: Model, sha256: str | None = None) -> State:
 
 def changed(state: State) -> State:
     """The state after its model was changed in place."""
-    return replace(state, parameters=_parameters(variables_of(state.model)))
+    return replace(state, parameters=parameters(variables_of(state.model)))
 
 
-def _parameters(variables: list[Any]) -> int:
+def parameters(variables: Iterable[Any]) -> int:
+    """How many numbers variables hold, text and handles not counted."""
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 

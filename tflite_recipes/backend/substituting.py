@@ -29,14 +29,16 @@ Base = Callable[[tuple[TensorSpec, ...]], Traced]
 class Substituted:
     """A model as it will be converted.
 
-    traced: the function. rules: those that were carried out, with the number of
-    matches. taken: the remedies among them that nobody asked for by hand, and `fixed_batch`. findings: what remains.
+    traced: the function. rules: those that were carried out, with the number of matches. taken: the remedies among
+    them that nobody asked for by hand, and `fixed_batch`. findings: what remains. skipped: why loops could not be
+    unrolled.
     """
 
     traced: Traced
     rules: Mapping[str, int] = field(default_factory=dict)
     taken: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -56,11 +58,14 @@ def substitute(base: Base, model: Model, intent: Intent, reporter: Reporter) -> 
     taken = tuple(name for name in intent.taken if name in Rule.__members__ or name == "fixed_batch")
     while True:
         made = _made(base, model, asked, taken, intent.scheme)
-        made = replace(made, findings=inspection.inspect(made.traced.graph, intent, model.layers))
+        found = inspection.inspect(made.traced.graph, intent, model.layers)
+        made = replace(made, findings=tuple(_with_reason(finding, made.skipped) for finding in found))
         more = _called_for(made, intent, [*taken, *asked])
         if not more:
             break
         taken = (*taken, *more)
+    carried_out = {*made.rules, *(["fixed_batch"] if made.inputs != model.inputs else [])}
+    made = replace(made, taken=tuple(name for name in made.taken if name in carried_out))
     _check_matches(made, asked)
     if made.rules:
         _check_parity(base(model.inputs), made, reporter)
@@ -83,7 +88,15 @@ def _made(base: Base, model: Model, asked: frozenset[str], taken: tuple[str, ...
         fix = "substitution=none 'conversion.fallback=[]'"
         problems = [replace(problem, where="substitution.rules", fix=fix) for problem in error.problems]
         raise StepError(problems) from error
-    return Substituted(new, dict(rewritten.matches), taken)
+    return Substituted(new, dict(rewritten.matches), taken, (), tuple(dict.fromkeys(rewritten.skipped.values())))
+
+
+def _with_reason(finding: Finding, skipped: tuple[str, ...]) -> Finding:
+    """A loop that could not be unrolled says why, and no more that it should be."""
+    if not skipped or "unroll" not in finding.remedies:
+        return finding
+    left = tuple(name for name in finding.remedies if name != "unroll")
+    return replace(finding, why=f"{finding.why}, and cannot be unrolled: {'; '.join(skipped)}", remedies=left)
 
 
 def with_batch_of_one(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
@@ -121,18 +134,37 @@ def _check_parity(original: Traced, made: Substituted, reporter: Reporter) -> No
         return
     arrays = datasets.random_arrays(made.inputs, _rows(made.inputs), 0, 0.0, 1.0)
     before, after = _outputs(original, arrays), _outputs(made.traced, arrays)
+    limit = max(remedies.TOLERANCES.get(rule, remedies.TOLERANCE) for rule in names)
+    none = "substitution=none 'conversion.fallback=[]'"
+    hold_against(before, after, limit, f"after {', '.join(made.rules)}", none, reporter)
+
+
+def hold_against(
+    before: Mapping[str, Any], after: Mapping[str, Any], limit: float, when: str, fix: str, reporter: Reporter
+) -> None:
+    """Compare outputs by name, and measure the largest difference as a share of an output's range. Errors: StepError
+    for one over `limit`, of another shape, or not finite where it was."""
     worst = 0.0
     for name, values in before.items():
-        old, new = (np.asarray(side, "float64") for side in (values, after[name])) if _numeric(values) else (0, 0)
-        spread = max(float(np.ptp(old)), float(np.abs(old).max(initial=0.0)) * 1e-3, 1e-12) if np.size(old) else 1.0
-        difference = float(np.nanmax(np.abs(old - new), initial=0.0)) / spread
+        difference = _difference(values, after[name])
         worst = max(worst, difference)
-        limit = max(remedies.TOLERANCES.get(rule, remedies.TOLERANCE) for rule in names)
         if not difference <= limit:
-            listed = ", ".join(made.rules)
-            what = f"after {listed} it differs by {difference:.2g} of its range; {limit:g} is allowed"
-            raise StepError(Problem(what, f"output {name}", "substitution=none 'conversion.fallback=[]'"))
+            what = f"{when} it differs by {difference:.2g} of its range; {limit:g} is allowed"
+            raise StepError(Problem(what, f"output {name}", fix))
     reporter.measure({"substitution.max_relative_error": worst})
+
+
+def _difference(old: Any, new: Any) -> float:
+    if old.shape != new.shape:
+        return float("inf")
+    if not _numeric(old):
+        return float((old != new).any())
+    finite = np.isfinite(old)
+    if not np.isfinite(new[finite]).all():
+        return float("inf")
+    one, other = (np.asarray(side[finite], "float64") for side in (old, new))
+    spread = max(float(np.ptp(one)), float(np.abs(one).max()) * 1e-3, 1e-12) if one.size else 1.0
+    return float(np.abs(one - other).max(initial=0.0)) / spread
 
 
 def _numeric(values: Any) -> bool:

@@ -49,5 +49,5 @@ def _relative(one: Any, other: Any) -> float:
     if one.dtype.kind not in "fiu":
         return float((one != other).any())
     a, b = (np.nan_to_num(np.asarray(side, "float64")) for side in (one, other))
-    spread = max(float(np.ptp(b)), float(np.abs(b).max(initial=0.0)) * 1e-3) if b.size else 0.0
+    spread = max(float(np.ptp(b)), float(np.abs(b).max(initial=0.0))) if b.size else 0.0
     return float(np.abs(a - b).max(initial=0.0)) / spread if spread else float(np.abs(a).max(initial=0.0) > 0)

@@ -61,6 +61,7 @@ class Freeze:
             layers=frozen.layers,
             findings=tuple(_foretold(made.findings, frozen.inputs)),
             random=bool(frozen.random),
+            parameters=frozen.parameters or state.parameters,
         )
 
 

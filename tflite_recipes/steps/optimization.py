@@ -100,7 +100,7 @@ class Optimization:
         from tflite_recipes import scheme_check, tflite_file
 
         if "full_integer" in state.intent.taken and self.scheme is not Scheme.full_integer:
-            return replace(self, scheme=Scheme.full_integer)(state, reporter)
+            return self._as_full_integer()(state, reporter)
         if "ai_edge_quantizer" in state.intent.taken and self.quantizer is not Quantizer.ai_edge_quantizer:
             return replace(self, quantizer=Quantizer.ai_edge_quantizer)(state, reporter)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
@@ -114,6 +114,12 @@ class Optimization:
         _keep(done, "io_contract.json", contract, reporter)
         io_contract.check_declared(contract, state.intent.contract)
         return replace(done, runnable=_verify(done, file, samples, reporter))
+
+    def _as_full_integer(self) -> Optimization:
+        """The same in this scheme; types of inputs and outputs that it has not become float32."""
+        kinds = (self.input_type, self.output_type)
+        input_type, output_type = (k if k in _IO_TYPES[Scheme.full_integer] else IOType.float32 for k in kinds)
+        return replace(self, scheme=Scheme.full_integer, input_type=input_type, output_type=output_type)
 
     def _request(self, state: State, samples: Mapping[str, Any] | None) -> Request:
         from tflite_recipes.backend import converter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tflite_recipes import user_code
@@ -22,8 +22,8 @@ class Substitution:
     layer that matches nothing is an error. Outputs before and after are compared at once, on seeded random inputs.
     """
 
-    rules: list[Rule]
-    layers: dict[str, str]
+    rules: list[Rule] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         for name, target in self.layers.items():

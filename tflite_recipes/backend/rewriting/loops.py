@@ -54,13 +54,15 @@ def _loop(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value]:
             walker.matched("unroll")
             return done
     given = [symbolic(value) for value in inputs]
-    results = tf.while_loop(
-        lambda *state: symbolic(walker.run(condition, state)[0]),
-        lambda *state: [symbolic(value) for value in walker.run(body, state)],
-        given,
-        shape_invariants=[tensor.shape for tensor in op.outputs],
-        name=op.name.rpartition("/")[2],
-    )
+    place, _, name = walker.named(op).rpartition("/")
+    with tf.name_scope(f"{place}/" if place else None):
+        results = tf.while_loop(
+            lambda *state: symbolic(walker.run(condition, state)[0]),
+            lambda *state: [symbolic(value) for value in walker.run(body, state)],
+            given,
+            shape_invariants=[tensor.shape for tensor in op.outputs],
+            name=name,
+        )
     return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
