@@ -277,6 +277,15 @@ def open_sizes(folder: Path) -> None:
     samples(folder, 8, image=(12, 12, 3))
 
 
+def any_size(folder: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    i = keras.Input((None, None, 3), name="image")
+    h = layers.MaxPooling2D(2)(layers.Conv2D(4, 3, activation="relu")(layers.Conv2D(4, 3)(i)))
+    keras.Model(i, layers.GlobalAveragePooling2D(name="out")(h)).save(folder / "model.keras")
+
+
 if __name__ == "__main__":
     import keras
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 NAMES = [
     *("lstm", "nested_gru", "tensor_array", "long_loop", "mixed", "bicubic", "antialiased", "volume", "spectrogram"),
     *("cepstrum", "gelu", "bare_erf", "normalized", "noisy", "classifier", "many_outputs", "far_apart", "text"),
-    *("streaming", "read_in_part", "standardized", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
+    *("streaming", "read_in_part", "standardized", "any_size", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
 ]
 
 
@@ -357,4 +357,11 @@ def test_layers_that_stay_keep_all_that_they_hold(here, convert):
     (here / "mine.py").write_text(REPLACEMENTS)
     options = ["substitution=rules", "substitution.layers={out: 'mine.py:same'}", "conversion.fallback=[]"]
     result = done(convert("standardized", "none", *options))
+    assert result.metrics["parity.cosine"] > 0.99999
+    assert contract(result)["outputs"][0]["name"] == "out"  # whatever the replacement is called
+
+
+def test_a_model_of_any_size_is_run_at_one_that_it_takes(convert):
+    result = done(convert("any_size"))
+    assert contract(result)["inputs"][0]["tflite"]["shape"] == [None, None, None, 3]
     assert result.metrics["parity.cosine"] > 0.99999

@@ -227,6 +227,21 @@ def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: 
     return arrays
 
 
+_OPEN_SIZE = 32  # what most models take that take any
+
+
+def with_sizes(inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """The inputs with sizes for the dimensions, besides the batch, that are open: those of samples where these are
+    known by name, else 32."""
+    filled = []
+    for spec in inputs:
+        known = sizes.get(spec.name, ())
+        known = known if len(known) == len(spec.shape) else (None,) * len(spec.shape)
+        inner = (own or size or _OPEN_SIZE for own, size in zip(spec.shape[1:], known[1:], strict=True))
+        filled.append(TensorSpec(spec.name, (*spec.shape[:1], *inner), spec.dtype))
+    return tuple(filled)
+
+
 def save_arrays(folder: Path, arrays: Arrays) -> Path:
     """One `.npy` per array, numbered, because input names may hold what file names may not."""
     import numpy as np

@@ -79,10 +79,21 @@ def replaced(model: Model, layers: Mapping[str, str], reporter: Reporter) -> Mod
     except (ValueError, TypeError) as error:
         raise RequestError(Problem(f"the model cannot be built again: {gist(error)}", "substitution.layers")) from error
     _check_used(model, used)
+    made = _with_names(made, model.outputs)
     for pattern, names in used.items():
         reporter.progress(f"replaced {', '.join(names)} by {layers[pattern]}", 1, 1)
     _check_parity(model, made, f"after replacing {', '.join(n for names in used.values() for n in names)}", reporter)
     return made
+
+
+def _with_names(model: Model, names: tuple[str, ...]) -> Model:
+    """The model with its outputs called so, in their order: a replacement may be named otherwise."""
+    inner = model.call
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        return dict(zip(names, inner(**tensors).values(), strict=True))
+
+    return replace(model, call=call, outputs=names)
 
 
 def _pattern(name: str, patterns: Iterable[str]) -> str | None:
@@ -130,7 +141,8 @@ def _check_used(model: Model, used: Mapping[str, list[str]]) -> None:
 def _check_parity(before: Model, after: Model, when: str, reporter: Reporter) -> None:
     """Hold the outputs of both against each other, in their order, on seeded random inputs. Errors: StepError."""
     fixed = [spec.shape[0] for spec in before.inputs if spec.shape and spec.shape[0] is not None]
-    arrays = datasets.random_arrays(before.inputs, max(fixed, default=_ROWS), 0, 0.0, 1.0)
+    inputs = datasets.with_sizes(before.inputs, {})
+    arrays = datasets.random_arrays(inputs, max(fixed, default=_ROWS), 0, 0.0, 1.0)
     given = {spec.name: tf.constant(arrays[spec.name], spec.dtype) for spec in before.inputs}
     old, new = ([as_array(value) for value in model.call(**given).values()] for model in (before, after))
     named = dict(zip(before.outputs, old, strict=True)), dict(zip(before.outputs, new, strict=True))

@@ -15,11 +15,16 @@ _BATCH = 32
 
 
 def interpreter(path: Path, threads: int = 1, xnnpack: bool = True) -> Any:
-    """An interpreter with its tensors allocated. Errors: StepError when the runtime cannot take the file."""
+    """An interpreter, its tensors allocated where no size besides the batch is open.
+
+    Errors: StepError when the runtime cannot take the file.
+    """
     kind = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         made = Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
-        made.allocate_tensors()
+        # A file stores an open size as 1, at which a model need not work; who runs it gives sizes of its own.
+        if not any(-1 in details["shape_signature"][1:] for details in made.get_input_details()):
+            made.allocate_tensors()
     except (RuntimeError, ValueError, KeyError) as error:
         raise StepError(Problem(f"LiteRT cannot load the file: {str(error).splitlines()[0]}", "target")) from error
     return made

@@ -68,7 +68,7 @@ def substitute(base: Base, model: Model, intent: Intent, reporter: Reporter) -> 
     made = replace(made, taken=tuple(name for name in made.taken if name in carried_out))
     _check_matches(made, asked)
     if made.rules:
-        _check_parity(base(model.inputs), made, reporter)
+        _check_parity(base(model.inputs), made, intent.sizes, reporter)
     return made
 
 
@@ -124,7 +124,7 @@ def _check_matches(made: Substituted, asked: frozenset[str]) -> None:
         raise RequestError(Problem(what, "substitution.rules", fix))
 
 
-def _check_parity(original: Traced, made: Substituted, reporter: Reporter) -> None:
+def _check_parity(original: Traced, made: Substituted, sizes: Mapping[str, Any], reporter: Reporter) -> None:
     """Hold the outputs against the original's on seeded random inputs. Errors: StepError."""
     names = [Rule[name] for name in made.rules]
     if any(rule in remedies.NOT_COMPARED for rule in names):
@@ -132,7 +132,7 @@ def _check_parity(original: Traced, made: Substituted, reporter: Reporter) -> No
             f"{', '.join(made.rules)} changes what the outputs are: they are not compared with the original's"
         )
         return
-    arrays = datasets.random_arrays(made.inputs, _rows(made.inputs), 0, 0.0, 1.0)
+    arrays = datasets.random_arrays(datasets.with_sizes(made.inputs, sizes), _rows(made.inputs), 0, 0.0, 1.0)
     before, after = _outputs(original, arrays), _outputs(made.traced, arrays)
     limit = max(remedies.TOLERANCES.get(rule, remedies.TOLERANCE) for rule in names)
     none = "substitution=none 'conversion.fallback=[]'"

@@ -10,9 +10,10 @@ import numpy as np
 
 from tflite_recipes import datasets
 from tflite_recipes.backend import runtime
+from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import StepError
 from tflite_recipes.events import Reporter
-from tflite_recipes.state import State
+from tflite_recipes.state import State, TensorSpec
 
 # Kernels round differently; a larger share of the output's range is another result.
 _TOLERANCE = 0.1
@@ -27,7 +28,7 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
     assert state.tflite is not None
     fixed = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
     rows = fixed * max(1, _ROWS // fixed)
-    arrays = samples or datasets.random_arrays(state.inputs, rows, 0, 0.0, 1.0)
+    arrays = samples or datasets.random_arrays(_sized(state), rows, 0, 0.0, 1.0)
     batch = {spec.name: np.asarray(arrays[spec.name][:rows]) for spec in state.inputs}
     results = []
     for xnnpack in (True, False):
@@ -35,6 +36,11 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
             results.append(runtime.run(state.tflite, state.signature, batch, lambda *_: None, xnnpack))
         except StepError as error:
             how = "with XNNPACK" if xnnpack else "without delegates"
+            if dynamic := open_sizes(state.inputs):
+                how += f", at the sizes {', '.join(map(str, _sized(state)))}"
+                fix, ors = sizes_given(dynamic, state.intent.sizes)
+                problems = [replace(p, what=f"{p.what} ({how})", fix=fix, alternatives=ors) for p in error.problems]
+                raise StepError(problems) from error
             remedies = ("fixed_batch", "unroll", "fourier", "full_integer")
             raise StepError(
                 [replace(p, what=f"{p.what} ({how})", remedies=remedies) for p in error.problems]
@@ -43,6 +49,10 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
     reporter.measure({"parity.xnnpack_relative_difference": difference})
     if difference > _TOLERANCE:
         reporter.warn(f"with and without XNNPACK the outputs differ by {difference:.0%} of their range")
+
+
+def _sized(state: State) -> tuple[TensorSpec, ...]:
+    return datasets.with_sizes(state.inputs, state.intent.sizes)
 
 
 def _relative(one: Any, other: Any) -> float:

@@ -42,7 +42,8 @@ class ParityEvaluation:
             arrays, source = datasets.open_arrays(state.calibration), "calibration samples"
             arrays = datasets.choose(arrays, self.samples, self.seed)
         else:
-            arrays = datasets.random_arrays(state.inputs, self.samples, self.seed, 0.0, 1.0)
+            inputs = datasets.with_sizes(state.inputs, state.intent.sizes)
+            arrays = datasets.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0)
             source = "seeded random inputs"
         reporter.note({"parity.data": source})
         comparison.compare(state, arrays, reporter)
