@@ -224,6 +224,16 @@ def many_outputs(folder: Path) -> None:
     samples(folder, x=(6,))
 
 
+def many_results(folder: Path) -> None:
+    import tensorflow as tf
+
+    owner = tf.Module()
+    spec = tf.TensorSpec([None, 3], tf.float32, name="x")
+    owner.run = tf.function(lambda x: {f"result_{n}": (n + 1.0) * x for n in range(14)}, input_signature=[spec])
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": owner.run})
+    samples(folder, x=(3,))
+
+
 def far_apart(folder: Path) -> None:
     """Two heads that differ by six orders of magnitude, in one output."""
     import keras

@@ -14,7 +14,17 @@ pytestmark = pytest.mark.slow
 NAMES = [
     *("lstm", "nested_gru", "tensor_array", "long_loop", "mixed", "bicubic", "antialiased", "volume", "spectrogram"),
     *("cepstrum", "gelu", "bare_erf", "normalized", "noisy", "classifier", "many_outputs", "far_apart", "text"),
-    *("streaming", "read_in_part", "standardized", "any_size", "mc_dropout", "unknown_op", "custom_op", "open_sizes"),
+    *(
+        "streaming",
+        "read_in_part",
+        "standardized",
+        "any_size",
+        "many_results",
+        "mc_dropout",
+        "unknown_op",
+        "custom_op",
+        "open_sizes",
+    ),
 ]
 
 
@@ -238,6 +248,14 @@ def test_outputs_stand_in_the_sources_own_order(convert):
     names = {index: name for name, index in file.signatures[0].outputs}
     assert [names[index] for index in file.subgraphs[0].outputs] == [f"head_{n}" for n in range(12)]
     assert [file.subgraphs[0].tensors[i].shape[-1] for i in file.subgraphs[0].outputs] == list(range(1, 13))
+
+
+def test_outputs_of_a_signature_stand_by_name(convert):
+    """TensorFlow reads them in another order each time."""
+    result = done(convert("many_results"))
+    file = tflite_file.read_tflite(result.path)
+    names = {index: name for name, index in file.signatures[0].outputs}
+    assert [names[index] for index in file.subgraphs[0].outputs] == [f"result_{n}" for n in range(14)]
 
 
 def test_values_that_quantization_loses_are_refused(convert):

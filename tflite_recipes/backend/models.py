@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -286,7 +287,15 @@ def load_saved_model(path: Path, signature: str, shapes: Shapes) -> Model:
         # A graph's error retells a traceback first, and says what happened in its last paragraph.
         told = str(error).strip().rpartition("\n\n")[2].partition("\n")[0]
         raise StepError(Problem(f"{path} cannot be loaded: {told or gist(error)}", "source.path")) from error
-    return of_function(loaded.signatures[signature], signature, loaded, shapes, path)
+    model = of_function(loaded.signatures[signature], signature, loaded, shapes, path)
+    # A signature has no order: it is a map in the file, which reads in another one each time.
+    inputs = tuple(sorted(model.inputs, key=lambda spec: _by_number(spec.name)))
+    return replace(model, inputs=inputs, outputs=tuple(sorted(model.outputs, key=_by_number)))
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A sorting key that puts output_2 before output_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def build_application(name: str, weights: str | None, arguments: Mapping[str, Any], seed: int, shapes: Shapes) -> Model:
