@@ -72,6 +72,13 @@ def test_another_float_type_is_named_rather_than_the_op_that_it_breaks():
     assert diagnose(lacking(("Conv2D", "conv")), Case("none")).remedies == ("float32",)
 
 
+def test_flex_ops_cannot_be_calibrated():
+    message = "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter."
+    problem = diagnose(message, Case("integer_only"))
+    assert problem.what.startswith("integer_only is calibrated by running the model")
+    assert problem.fix == "optimization=dynamic_range"
+
+
 def test_what_16x8_lacks_has_another_quantizer():
     message = "Quantization to 16x8-bit not yet supported for op: 'NEG'.\n…not yet supported for op: 'PRELU'."
     problem = diagnose(message, Case("int16x8"))

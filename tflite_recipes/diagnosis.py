@@ -64,6 +64,9 @@ def diagnose(message: str, case: Case) -> Problem:
     if "IsPowerOfTwo" in message:
         what = "LiteRT transforms powers of two only (RFFT2D)"
         return Problem(what, _WHERE, override_of("fourier"), (), ("fourier",))
+    if "Select TensorFlow op" in message:
+        what = f"{case.scheme} is calibrated by running the model, and what needs the Flex delegate cannot be run here"
+        return Problem(what, _WHERE, "optimization=dynamic_range")
     return _other(message, case)
 
 
