@@ -106,8 +106,7 @@ def test_16x8_of_what_the_converter_refuses(here, models):
     result = convert("int16x8", folder)
     assert result.status == ExitStatus.DONE, result.problems
     assert result.metrics["parity.sqnr_db"] > 42
-    (warning,) = result.warnings
-    assert "stayed float though integer was asked" in warning
+    assert any("stayed float though integer was asked" in warning for warning in result.warnings)
     again = convert("int16x8", folder)
     assert again.tags["tflite_recipes.tflite_sha256"] == result.tags["tflite_recipes.tflite_sha256"]
 
