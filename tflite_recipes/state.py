@@ -43,6 +43,10 @@ class Gate:
         return f"{self.measured:g} of {self.limit:g}: {'passed' if self.passed else 'FAILED'}"
 
 
+# The schemes, by name, that set ranges of activations from samples.
+CALIBRATED = ("full_integer", "integer_only", "int16x8")
+
+
 @dataclass(frozen=True)
 class Intent:
     """What the recipe as a whole is after, for steps that have to know it before the step that does it.

@@ -13,13 +13,12 @@ import tensorflow as tf
 from tflite_recipes.diagnosis import Case, diagnose
 from tflite_recipes.errors import StepError
 from tflite_recipes.events import Reporter
-from tflite_recipes.state import TensorSpec
+from tflite_recipes.state import CALIBRATED, TensorSpec
 
 _OPS = {
     "integer_only": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
     "int16x8": [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8],
 }
-_CALIBRATED = ("full_integer", "integer_only", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,9 @@ def _converter(saved_model: Path, signature: str, request: Request, reporter: Re
         converter.target_spec.supported_types = [tf.float16]
     flex = [tf.lite.OpsSet.SELECT_TF_OPS] if request.select_tf_ops else []
     converter.target_spec.supported_ops = [*_OPS.get(request.scheme, [tf.lite.OpsSet.TFLITE_BUILTINS]), *flex]
-    if request.scheme in _CALIBRATED and request.samples is not None:
+    if request.scheme in CALIBRATED and request.samples is not None:
         converter.representative_dataset = lambda: _samples(signature, request, reporter)
-    if request.scheme in _CALIBRATED:
+    if request.scheme in CALIBRATED:
         converter.inference_input_type = tf.as_dtype(request.input_type)
         converter.inference_output_type = tf.as_dtype(request.output_type)
         converter._experimental_disable_per_channel = not request.per_channel

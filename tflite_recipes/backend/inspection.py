@@ -16,9 +16,8 @@ from tflite_recipes.backend.rewriting.emitting import REBUILT
 from tflite_recipes.op_support import ONLY_CUSTOM, ONLY_FLEX, REMEDIES, TEXT
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Finding
 from tflite_recipes.shapes import layer_of
-from tflite_recipes.state import Intent
+from tflite_recipes.state import CALIBRATED, Intent
 
-_CALIBRATED = ("full_integer", "integer_only", "int16x8")
 _ONLY_INTEGER = ("integer_only", "int16x8")
 LOOPS = ("While", "StatelessWhile")
 # What may hold another float type without computing in it.
@@ -83,7 +82,7 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
         return _rfft(op, intent)
     if intent.scheme in _ONLY_INTEGER and rules.lacks_integer_kernel(op, intent.scheme):
         return "has no integer kernel", ("integer_ops",)
-    if intent.scheme in _CALIBRATED and splits.is_read_in_part(op):
+    if intent.scheme in CALIBRATED and splits.is_read_in_part(op):
         return "a result that nothing reads cannot be calibrated", ("integer_ops",)
     if op.type == "Conv3D" and intent.scheme in _ONLY_INTEGER:
         return "has no integer kernel", ("conv_3d",)
@@ -105,7 +104,7 @@ def _by_table(kind: str, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
 
 def _loop(intent: Intent) -> tuple[str, tuple[str, ...]] | None:
     # The converter's calibrator crashes on loops; its 16x8 quantizer refuses them.
-    return ("a loop cannot be calibrated", ("unroll",)) if intent.scheme in _CALIBRATED else None
+    return ("a loop cannot be calibrated", ("unroll",)) if intent.scheme in CALIBRATED else None
 
 
 def _rfft(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:

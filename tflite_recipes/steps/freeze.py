@@ -38,7 +38,8 @@ class Freeze:
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})
         made = frozen.substituted
         remedies = _tell(made.rules, made.taken, frozen.inputs, reporter)
-        for line in _foretold(made.findings, frozen.inputs):
+        findings = _foretold(made.findings, frozen.inputs)
+        for line in findings:
             reporter.warn(f"before converting: {line}")
         if frozen.idle:
             named = ", ".join(frozen.idle)
@@ -59,7 +60,7 @@ class Freeze:
             taken=made.taken,
             offered=frozen.offered,
             layers=frozen.layers,
-            findings=tuple(_foretold(made.findings, frozen.inputs)),
+            findings=tuple(findings),
             random=bool(frozen.random),
             parameters=frozen.parameters or state.parameters,
         )

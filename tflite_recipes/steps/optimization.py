@@ -13,6 +13,7 @@ from tflite_recipes import datasets, io_contract
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
+from tflite_recipes.state import CALIBRATED as CALIBRATED_NAMES
 from tflite_recipes.state import Intent, State
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ _IO_TYPES = {
     Scheme.integer_only: (IOType.int8, IOType.uint8, IOType.float32),
     Scheme.int16x8: (IOType.float32, IOType.int16),
 }
-CALIBRATED = (Scheme.full_integer, Scheme.integer_only, Scheme.int16x8)
+CALIBRATED = tuple(Scheme[name] for name in CALIBRATED_NAMES)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tflite_recipes.backend.rewriting.emitting import REBUILT
 from tflite_recipes.backend.rewriting.patterns import dropped, feeds_gelu, gelu_input, scalar
 from tflite_recipes.backend.rewriting.values import Value, all_known, symbolic
 from tflite_recipes.backend.rewriting.walker import Handler, Walker, below
+from tflite_recipes.state import CALIBRATED
 
 # erf(x) = x P(x²) / Q(x²) for |x| ≤ 3.832506856900711, ±1 beyond; P and Q fitted by `fit_erf` below.
 _ERF_LIMIT = 3.832506856900711
@@ -49,7 +50,7 @@ def _erf(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None
     walker.matched("erf")
     above, under = erf_polynomials()
     with below(op, walker):
-        if walker.scheme in ("full_integer", "integer_only", "int16x8"):
+        if walker.scheme in CALIBRATED:
             return [_erf_of_tanh(symbolic(inputs[0]))]
         x = tf.clip_by_value(symbolic(inputs[0]), -_ERF_LIMIT, _ERF_LIMIT)
         squared = x * x
@@ -105,7 +106,7 @@ def lacks_integer_kernel(op: Any, scheme: str) -> bool:
     if op.type not in _BY_INTEGER_OPS or not op.outputs[0].dtype.is_floating:
         return False
     if op.type in ("Minimum", "Maximum"):
-        return scheme in ("full_integer", "integer_only", "int16x8") and _bounds_one_side(op)
+        return scheme in CALIBRATED and _bounds_one_side(op)
     if op.type == "Elu":
         return scheme in ("integer_only", "int16x8")
     if op.type == "SquaredDifference":

@@ -11,8 +11,7 @@ from typing import Any
 
 from tflite_recipes.backend.rewriting.values import Value, is_known, symbolic
 from tflite_recipes.backend.rewriting.walker import Handler, Walker, below
-
-_CALIBRATED = ("full_integer", "integer_only", "int16x8")
+from tflite_recipes.state import CALIBRATED
 
 
 def is_read_in_part(op: Any) -> bool:
@@ -27,7 +26,7 @@ def _slices(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | N
     # The first step of a loop multiplies by a state of zeros, so that gates of it come to nothing.
     first_step = "unroll" in walker.rules and "/step_0/" in walker.named(op)
     in_part = "integer_ops" in walker.rules and is_read_in_part(op)
-    if walker.scheme not in _CALIBRATED or not (first_step or in_part):
+    if walker.scheme not in CALIBRATED or not (first_step or in_part):
         return None
     made = _PARTS[op.type](op, inputs, walker)
     if made is not None and in_part:
