@@ -20,12 +20,18 @@ _LAYERS = {
     "FULLY_CONNECTED": (0, 1, 2),
     "TRANSPOSE_CONV": (2, 1, 3),
 }
+# These look at a tensor's shape only; the second lot passes on nothing else where only its own shape is asked for.
 _SHAPE_ONLY = ("SHAPE", "RANK")
+_RESHAPING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose weights can be scaled. bias: where it stands among the operator's inputs, None without one."""
+    """A layer whose weights can be scaled.
+
+    number: the operator's; name: its result's. data, weights, bias: their places among the operator's inputs, None
+    for a bias that is not there. inputs, outputs: how many channels it reads and makes.
+    """
 
     number: int
     kind: str
@@ -34,6 +40,7 @@ class Layer:
     weights: int
     bias: int | None
     inputs: int
+    outputs: int
 
 
 class Graph:
@@ -50,10 +57,14 @@ class Graph:
             if signature.subgraphIndex == number:
                 self.outputs |= {int(port.tensorIndex) for port in signature.outputs}
         self._readers: dict[int, list[tuple[int, int]]] = {}
-        for at, op in enumerate(self.operators):
-            for position, index in enumerate(_list(op.inputs)):
-                if self.names[at] not in _SHAPE_ONLY:
-                    self._readers.setdefault(int(index), []).append((at, position))
+        for at in reversed(range(len(self.operators))):  # whoever reads an operator's result stands behind it
+            if self.names[at] in _SHAPE_ONLY or (self.names[at] in _RESHAPING and self._is_unread(self.result(at))):
+                continue
+            for position, index in enumerate(_list(self.operators[at].inputs)):
+                self._readers.setdefault(int(index), []).append((at, position))
+
+    def _is_unread(self, tensor: int) -> bool:
+        return tensor not in self.outputs and not self.readers(tensor)
 
     def readers(self, tensor: int) -> list[tuple[int, int]]:
         """Operators that read a tensor's values, with its place among their inputs."""
@@ -69,6 +80,10 @@ class Graph:
 
     def name(self, tensor: int) -> str:
         return bytes(self.tensors[tensor].name or b"").decode("utf-8", "replace")
+
+    def label(self, tensor: int) -> str:
+        """The name, without those of the ops that were fused into the one that makes it."""
+        return self.name(tensor).partition(";")[0]
 
     def last(self, tensor: int) -> int | None:
         """Size of the last axis. None where it is open, or there is no axis."""
@@ -97,7 +112,7 @@ class Graph:
 
     def layer(self, at: int) -> Layer | str:
         """The operator as a layer, or why its weights cannot be scaled."""
-        kind, name = self.names[at], self.name(self.result(at))
+        kind, name = self.names[at], self.label(self.result(at))
         data, weights, bias = _LAYERS[kind]
         values, held = self.constant(self.input(at, weights)), self.input(at, bias)
         if values is None or values.dtype.kind != "f":
@@ -111,7 +126,9 @@ class Graph:
         inputs = _inputs(kind, values.shape, self.last(self.input(at, data)))
         if inputs is None or getattr(self.operators[at].builtinOptions, "weightsFormat", 0):
             return f"the weights of {name} are laid out in a way that is not known here"
-        return Layer(at, kind, name, data, weights, bias if held >= 0 else None, inputs)
+        outputs = values.shape[3 if kind == "DEPTHWISE_CONV_2D" else 0]
+        place = bias if held >= 0 else None
+        return Layer(at, kind, self.name(self.result(at)), data, weights, place, inputs, outputs)
 
     def leading(self) -> set[int]:
         """Operators with a layer somewhere behind them."""

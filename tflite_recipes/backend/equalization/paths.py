@@ -33,9 +33,9 @@ class Link:
 
 def follow(graph: Graph, first: Layer, ranges: Mapping[str, tuple[float, float]]) -> Link | str:
     """The link that begins with a layer, or why there is none."""
-    at, channels = first.number, graph.last(graph.result(first.number))
-    if channels is None:
-        return "the number of its channels is open"
+    at, channels = first.number, first.outputs
+    if graph.last(graph.result(at)) != channels:
+        return f"the last axis of its result does not hold its {channels} channels"
     offsets: list[tuple[int, int]] = []
     clips: list[int] = []
     while True:
@@ -43,9 +43,9 @@ def follow(graph: Graph, first: Layer, ranges: Mapping[str, tuple[float, float]]
             return kept
         tensor = graph.result(at)
         if tensor in graph.outputs:
-            return f"{graph.name(tensor)} is an output of the model"
+            return f"{graph.label(tensor)} is an output of the model"
         if len(readers := graph.readers(tensor)) != 1:
-            return f"{graph.name(tensor)} is read by {len(readers)} operators"
+            return f"{graph.label(tensor)} is read by {len(readers)} operators"
         at, position = readers[0]
         if graph.is_layer(at):
             second = _second(graph, at, position, channels)
@@ -53,7 +53,7 @@ def follow(graph: Graph, first: Layer, ranges: Mapping[str, tuple[float, float]]
         passes = _PASSING.get(graph.names[at])
         found = passes(graph, at, position, channels) if passes else None
         if found is None:
-            return f"{graph.names[at]} ({graph.name(graph.result(at))}) stands behind it"
+            return f"{graph.names[at]} ({graph.label(graph.result(at))}) stands behind it"
         offsets += [(at, place) for place in found]
 
 
@@ -62,7 +62,7 @@ def _second(graph: Graph, at: int, position: int, channels: int) -> Layer | str:
     if isinstance(found, str):
         return found
     if position != found.data or found.inputs % channels:
-        return f"{found.name} does not read it channel by channel"
+        return f"{graph.label(graph.result(at))} does not read it channel by channel"
     return found
 
 
@@ -72,13 +72,13 @@ def _activation(graph: Graph, at: int, ranges: Mapping[str, tuple[float, float]]
     name = "RELU6" if graph.names[at] == "RELU6" else _ACTIVATIONS[fused]
     if name in ("NONE", "RELU"):
         return ""
-    result = graph.name(graph.result(at))
+    said, seen = f"{name} ({graph.label(graph.result(at))})", ranges.get(graph.name(graph.result(at)))
     if name != "RELU6":
-        return f"{name} ({result}) is no activation that scales"
-    if result not in ranges:
-        return f"RELU6 ({result}) clips at 6, and no ranges say that nothing gets there"
-    if ranges[result][1] > _UNCLIPPED:
-        return f"RELU6 ({result}) clips at 6, and the data get to {ranges[result][1]:.3g}"
+        return f"{said} is no activation that scales"
+    if seen is None:
+        return f"{said} clips at 6, and no ranges say that nothing gets there"
+    if seen[1] > _UNCLIPPED:
+        return f"{said} clips at 6, and the data get to {seen[1]:.3g}"
     clips.append(at)
     return ""
 
