@@ -1,6 +1,7 @@
 """Equalized files: the same function, channels of like ranges, and what is left alone with a reason."""
 
 import float_files
+import integer_files
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -381,31 +382,38 @@ def test_clipped_network_is_equalized_while_nothing_clips(files):
     assert len(loud.pairs) < 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("per_channel", "before", "after"), [(True, 15, 28), (False, 10, 24)])
-def test_integers_keep_what_channels_decades_apart_lost(files, tmp_path, per_channel, before, after):
-    """SQNR in dB of the integer file's outputs, and how often the greatest of ten is the same."""
-    from tflite_recipes.backend.converter import Request
-    from tflite_recipes.backend.quantizer import quantize
-
-    class Silent:
-        def progress(self, *_):
-            pass
-
+@pytest.fixture(scope="module")
+def integers(files, tmp_path_factory):
+    """Integer files of `spread_channels`, plain and equalized, with samples of many colours."""
+    folder = tmp_path_factory.mktemp("integers")
     rng = np.random.default_rng(0)
-    x = (rng.standard_normal((256, 1, 1, 3)) + 0.3 * rng.standard_normal((256, 16, 16, 3))).astype("float32")
-    request = Request("full_integer", "float32", "float32", per_channel, {"x": x})
+    x = rng.standard_normal((256, 1, 1, 3)) + 0.3 * rng.standard_normal((256, 16, 16, 3))
+    np.save(folder / "x.npy", x.astype("float32"))
     plain = (files / "spread_channels.tflite").read_bytes()
-    (wanted,) = invoke(plain, "serving_default", x, KERNELS[0]).values()
-    found = []
-    for data in (plain, equalize(plain).data):
-        (tmp_path / "float.tflite").write_bytes(data)
-        integer = quantize(tmp_path / "float.tflite", "serving_default", request, Silent())
-        (got,) = invoke(integer, "serving_default", x, KERNELS[0]).values()
-        sqnr = 10 * np.log10(np.sum(wanted**2) / np.sum((got - wanted) ** 2))
-        found.append((sqnr, np.mean(got.argmax(1) == wanted.argmax(1))))
-    (sqnr, same), (sqnr_after, same_after) = found
-    assert sqnr < before
+    (folder / "plain.tflite").write_bytes(plain)
+    (folder / "equalized.tflite").write_bytes(equalize(plain).data)
+    integer_files.write(folder, "plain", "equalized")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("grain", "lost", "kept"), [("per_channel", 15, 28), ("per_tensor", 5, 28)])
+def test_integers_keep_what_channels_decades_apart_lost(integers, grain, lost, kept):
+    """SQNR in dB of the integer file's outputs, and how often the greatest of ten is the same."""
+    x = np.load(integers / "x.npy")
+
+    def outputs(name):
+        (found,) = invoke((integers / f"{name}.tflite").read_bytes(), "serving_default", x, KERNELS[0]).values()
+        return found
+
+    def quality(found):
+        return 10 * np.log10(np.sum(wanted**2) / np.sum((found - wanted) ** 2)), np.mean(found.argmax(1) == classes)
+
+    wanted = outputs("plain")
+    classes = wanted.argmax(1)
+    sqnr, same = quality(outputs(f"plain_{grain}"))
+    assert sqnr < lost
     assert same < 0.8
-    assert sqnr_after > after
-    assert same_after > 0.95
+    sqnr, same = quality(outputs(f"equalized_{grain}"))
+    assert sqnr > kept
+    assert same > 0.95
