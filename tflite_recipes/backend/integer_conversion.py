@@ -19,7 +19,9 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes import quantization_rules, tflite_file
+from tflite_recipes.backend import calibrating
 from tflite_recipes.backend.request import Request
+from tflite_recipes.events import Reporter
 from tflite_recipes.quantization_rules import OpPlace, Resolved
 from tflite_recipes.schemes import RuleScheme
 
@@ -32,25 +34,35 @@ class Between:
     """What happens to the float file on its way: it is equalized where that is asked, written to `path`, and rules are
     held against its ops, which `ops` and `resolved` tell afterwards."""
 
-    def __init__(self, request: Request, path: Path) -> None:
-        self.request, self.path = request, path
+    def __init__(self, request: Request, path: Path, signature: str, reporter: Reporter) -> None:
+        self.request, self.path, self.signature, self.reporter = request, path, signature, reporter
         self.ops: tuple[OpPlace, ...] = ()
         self.resolved: Resolved | None = None
 
     def take(self, data: bytes) -> bytes:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
-        self.path.write_bytes(edited(data, self.request))
+        self.path.write_bytes(data)
+        prepare(self.path, self.signature, self.request, self.reporter)
         self.ops, self.resolved = resolved(self.path, self.request)
         return self.path.read_bytes()
 
 
-def edited(data: bytes, request: Request) -> bytes:
-    """A float file as it is to be quantized."""
+def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
+    """Equalize a float file in place where that is asked."""
     if not request.equalize:
-        return data
+        return
     from tflite_recipes.backend import equalization
 
-    return equalization.equalize(data).data
+    known = calibrating.sampled(path, signature, request.samples, request.batch).overall() if request.samples else None
+    found = equalization.equalize(path.read_bytes(), known)
+    path.write_bytes(found.data)
+    reporter.measure({"equalization.pairs": len(found.pairs)})
+    if not found.pairs:
+        reasons = "; ".join(f"{layer.name}: {layer.reason}" for layer in found.skipped[:3])
+        reporter.warn(f"optimization.equalize: no two layers could be evened out{reasons and f' ({reasons})'}")
+    if found.unclipped:
+        named = ", ".join(found.unclipped[:5])
+        reporter.warn(f"optimization.equalize: RELU6 became RELU where the samples stay well below 6: {named}")
 
 
 def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:

@@ -136,7 +136,7 @@ class Optimization:
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"
             converter.float_file(state.saved_model, state.signature, request, reporter, path)
-        path.write_bytes(integer_conversion.edited(path.read_bytes(), request))
+        integer_conversion.prepare(path, state.signature, request, reporter)
         ops, resolved = integer_conversion.resolved(path, request)
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
