@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import datasets, io_contract
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
 from tflite_recipes.state import CALIBRATED as CALIBRATED_NAMES
@@ -114,7 +114,9 @@ class Optimization:
         _keep(done, "ops.json", tflite_file.to_json(file), reporter)
         _keep(done, "io_contract.json", contract, reporter)
         io_contract.check_declared(contract, state.intent.contract)
-        return replace(done, runnable=_verify(done, file, samples, reporter))
+        done = replace(done, runnable=_verify(done, file, samples, reporter))
+        self._report_errors(done, samples, reporter)
+        return done
 
     def _as_full_integer(self) -> Optimization:
         """The same in this scheme; types of inputs and outputs that it has not become float32."""
@@ -171,6 +173,24 @@ class Optimization:
             plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
             path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
         return quantizer.quantize(path, state.signature, request, reporter, fix)
+
+    def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
+        """Where the quantized file loses accuracy, against a float file of the same graph."""
+        from tflite_recipes.backend import converter, error_analysis
+
+        if self.scheme is Scheme.none or not state.runnable:
+            return
+        made = state.workdir / "float.tflite"
+        if state.float_file is None and not made.exists():
+            request = replace(self, scheme=Scheme.none)._request(state, None)
+            plain = replace(request, input_type="float32", output_type="float32", per_channel=True)
+            assert state.saved_model is not None
+            try:
+                made.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
+            except StepError as error:
+                reporter.warn(f"the error of each tensor was not measured: {error.problems[0].what}")
+                return
+        error_analysis.report_errors(state, state.float_file or made, samples, reporter)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
