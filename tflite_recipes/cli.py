@@ -278,9 +278,7 @@ def _rules(options: argparse.Namespace) -> ExitStatus:
     rows = quantization_rules.read(options.place)
     chosen = quantization_rules.choose(rows, options.top, options.below)
     if not chosen:
-        what = (
-            "has no quantized op" if options.below is None else f"has no op with an own SQNR below {options.below:g} dB"
-        )
+        limit = "" if options.below is None else f" with an own SQNR below {options.below:g} dB"
         print(f"{options.place} has no quantized op{limit}: there is no rule to give", file=sys.stderr)
         return ExitStatus.DONE
     show_chosen(chosen, options.scheme)

@@ -156,8 +156,9 @@ def sensitivity(rows: Iterable[TensorError]) -> list[Sensitive]:
     found = []
     for name, row in named.items():
         score = decibels(1.0, max(rounding[name], added.get(name, 0.0)))
-        before = _makers(row, graph) if added.get(name, 0.0) > _AMPLIFIED * rounding[name] else ()
-        others = dict.fromkeys(other for other in (*before, *_joined(row, graph)) if other in named and other != name)
+        made = graph.get(name, row)
+        before = _makers(made, graph) if added.get(name, 0.0) > _AMPLIFIED * rounding[name] else ()
+        others = dict.fromkeys(other for other in (*before, *_joined(made, graph)) if other in named and other != name)
         found.append(Sensitive(name, row.layer, row.op, score, tuple(others)))
     return sorted(found, key=lambda op: (op.score, op.tensor))
 
@@ -203,7 +204,8 @@ def _joined(row: TensorError, graph: Mapping[str, TensorError]) -> list[str]:
 
 def _nameable(row: TensorError) -> bool:
     quantized = row.kind == "weight" or row.scale is not None
-    return bool(quantized and row.output and row.op != INPUT and row.op not in PASSING)
+    passing = row.op in PASSING and row.kind == "activation"  # of a table it looks up, GATHER makes the values
+    return bool(quantized and row.output and row.op != INPUT and not passing)
 
 
 def _share(sqnr_db: float) -> float:

@@ -61,7 +61,8 @@ def analyse(
     pairs = pair_up(*files, signature, layers)
     sums = _measure(float_file, quantized_file, signature, pairs, samples, reporter) if samples else {}
     if pairs.unmatched:
-        named = ", ".join(pairs.unmatched[:3]) + (" and more" if len(pairs.unmatched) > 3 else "")
+        named = ", ".join(name.partition(";")[0] for name in pairs.unmatched[:3])
+        named += " and more" if len(pairs.unmatched) > 3 else ""
         reporter.warn(f"{len(pairs.unmatched)} quantized tensors are not in the float file, and not compared: {named}")
     rows = [_row(pair, sums, pairs) for index, pair in pairs.activations.items() if index in sums and pairs.told(pair)]
     return quantization_error.worst_first([*rows, *weight_errors(*files, pairs)])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.quantization_error import INPUT
 from tflite_recipes.shapes import layer_finder
 from tflite_recipes.tflite_file import QUANTIZE_OPS, WEIGHT_OPS, Operator, Subgraph, Tensor, TFLiteFile
+
+_PRODUCT = re.compile(r"/(MatMul|Conv\w*|convolution|depthwise|Einsum|Tensordot/MatMul)\w*$")
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,10 @@ def _makers(graph: Subgraph) -> dict[int, Operator]:
     return {index: op for op in graph.operators for index in op.outputs}
 
 
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.dtype == "float32"
+
+
 def _is_activation(tensor: Tensor) -> bool:
     return bool(tensor.scales) and tensor.dtype in ("int8", "uint8", "int16") and not tensor.is_variable
 
@@ -105,25 +112,45 @@ def _counterparts(
     names: Mapping[str, int], makers: Mapping[int, Operator], ours: Subgraph, theirs: Subgraph
 ) -> dict[int, int]:
     """Index in the float graph by index in the quantized one."""
-    found: dict[int, int] = {}
-    made = _makers(theirs)
-    for index in (*theirs.inputs, *made):
-        tensor, other = theirs.tensors[index], names.get(theirs.tensors[index].name)
-        if other is None or not (tensor.dtype == "float32" or _is_activation(tensor)):
-            continue
-        maker, float_maker = made.get(index), makers.get(other)
-        converts = maker is not None and maker.name in QUANTIZE_OPS
-        same = (maker and maker.label) == (float_maker and float_maker.label)
-        if (same or converts) and len(tensor.shape) == len(ours.tensors[other].shape):
-            found[index] = other
-    converting = [op for op in theirs.operators if op.name in QUANTIZE_OPS]
-    for op in (*converting, *reversed(converting)):  # forward, then backward: an output's name stands at its end
-        before, after = op.inputs[0], op.outputs[0]
-        if before in found:
-            found.setdefault(after, found[before])
-        elif after in found and not theirs.tensors[before].is_constant:
-            found[before] = found[after]
-    return found
+    found = {index: names[name] for index in theirs.inputs if (name := theirs.tensors[index].name) in names}
+    floats = list({op.index: op for op in makers.values()}.values())
+    for op in theirs.operators:
+        if op.name in QUANTIZE_OPS:
+            other = found.get(op.inputs[0], names.get(theirs.tensors[op.outputs[0]].name))
+            if other is not None and not theirs.tensors[op.inputs[0]].is_constant:
+                found[op.outputs[0]] = other
+        else:
+            found.update(_mated(op, found, names, makers, floats, theirs))
+    for op in reversed(theirs.operators):  # a dequantized output's name stands behind it
+        if op.name in QUANTIZE_OPS and op.outputs[0] in found:
+            found.setdefault(op.inputs[0], found[op.outputs[0]])
+    return {
+        index: other
+        for index, other in found.items()
+        if len(theirs.tensors[index].shape) == len(ours.tensors[other].shape)
+    }
+
+
+def _mated(
+    op: Operator,
+    found: Mapping[int, int],
+    names: Mapping[str, int],
+    makers: Mapping[int, Operator],
+    floats: Sequence[Operator],
+    theirs: Subgraph,
+) -> dict[int, int]:
+    """The outputs of an op by those of its mate in the float graph: the one of its name, unless another alone takes
+    the same tensors. Names of several outputs, and of several products in one scope, are numbered in each file anew."""
+    taken = {found[index] for index in op.inputs if index in found}
+    alike = [mate for mate in floats if mate.label == op.label and len(mate.outputs) == len(op.outputs)]
+    fed = [mate for mate in alike if taken and taken <= set(mate.inputs)]
+    named = [makers.get(names.get(theirs.tensors[index].name, -1)) for index in op.outputs]
+    same = [mate for mate in named if mate in alike]
+    mate = same[0] if same and (same[0] in fed or len(fed) != 1) else fed[0] if len(fed) == 1 else None
+    wanted = [
+        index for index in op.outputs if _is_float(theirs.tensors[index]) or _is_activation(theirs.tensors[index])
+    ]
+    return {index: mate.outputs[op.outputs.index(index)] for index in wanted} if mate is not None else {}
 
 
 def _rank(tensor: Tensor, graph: Subgraph) -> tuple[bool, bool]:
@@ -133,8 +160,8 @@ def _rank(tensor: Tensor, graph: Subgraph) -> tuple[bool, bool]:
 
 
 def _layers(file: TFLiteFile, graph: Subgraph, signature: str, layers: tuple[str, ...]) -> dict[int, str]:
-    """The layer of each op by its position: that of its weights, which have not been fused with what follows; else
-    that of the name; an output's own name is the signature's."""
+    """The layer of each op by its position, by the names of its weights and outputs; an output's own name is the
+    signature's."""
     find = layer_finder((tensor.name for tensor in graph.tensors), layers)
     outputs = {index: name for s in file.signatures if s.key == signature for name, index in s.outputs}
     found = {}
@@ -142,7 +169,10 @@ def _layers(file: TFLiteFile, graph: Subgraph, signature: str, layers: tuple[str
         weights = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].is_constant]
         weighty = [t.name for t in weights if len(t.shape) > 1] if op.name in WEIGHT_OPS else []
         own = [graph.tensors[i].name for i in op.outputs]
-        layer = next((layer for name in (*weighty, *own) for part in name.split(";") if (layer := find(part))), "")
+        parts = [part for name in (*weighty, *own) for part in name.split(";")]
+        if op.name in WEIGHT_OPS:  # the product itself first: what is folded into it has other layers' names
+            parts.sort(key=lambda part: not _PRODUCT.search(part))
+        layer = next((layer for part in parts if (layer := find(part))), "")
         ends = [outputs[i] for i in op.outputs if i in outputs]
         found[op.index] = layer or next((name for name in ends if name in layers), "")
     return found
