@@ -156,16 +156,20 @@ class _Run:
             self._runner = self._made.get_signature_runner(signature)
         except (RuntimeError, ValueError, KeyError) as error:
             raise _refusal("load", path, error) from error
-        self._path, self._graph = path, graph
+        self._path, self._graph, self._ran = path, graph, False
         self._inputs = self._runner.get_input_details()
         fixed = [int(d["shape_signature"][0]) for d in self._inputs.values() if len(d["shape_signature"])]
         self.batch = max([size for size in fixed if size > 0], default=1)
 
     def __call__(self, arrays: Mapping[str, Any]) -> None:
+        if missing := [name for name in self._inputs if name not in arrays]:
+            raise StepError(Problem(f"the samples lack the inputs {', '.join(missing)}", "optimization"))
         part = {name: runtime.quantize(arrays[name], details) for name, details in self._inputs.items()}
         try:
-            self._made.reset_all_variables()
+            if self._ran:  # before the first invoke nothing is allocated, and nothing to reset
+                self._made.reset_all_variables()
             self._runner(**part)
+            self._ran = True
         except (RuntimeError, ValueError) as error:
             raise _refusal("run", self._path, error) from error
 
