@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,6 @@ def _row(pair: Pair, sums: Mapping[int, _Sums], pairs: Pairs) -> TensorError:
     scale = tensor.scales[0] if tensor.scales else None
     rmse = float(np.sqrt(found.noise / max(found.count, 1)))
     inputs = pairs.inputs_of(pair.float.index)
-    entering = (_entering(index, sums, pairs, frozenset()) for index in inputs)
     span = scale * float(np.iinfo(tensor.dtype).max - np.iinfo(tensor.dtype).min) if scale else None
     return TensorError(
         tensor=pair.float.name,
@@ -207,17 +206,20 @@ def _row(pair: Pair, sums: Mapping[int, _Sums], pairs: Pairs) -> TensorError:
         rmse_over_scale=rmse / scale if scale else None,
         clipped=found.clipped / max(found.count, 1) if scale is not None else None,
         covered=max(found.most - found.least, 0.0) / span if span else None,
-        input_sqnr_db=min(entering, default=MOST_DB),
+        input_sqnr_db=_entering(inputs, sums, pairs),
         inputs=tuple(pairs.name(index) for index in inputs),
         output=pair.output,
     )
 
 
-def _entering(index: int, sums: Mapping[int, _Sums], pairs: Pairs, seen: frozenset[int]) -> float:
-    """The SQNR of a tensor; of one that was not compared, the least of what it comes from."""
-    if index in sums:
-        return sums[index].sqnr_db
-    if index in seen:
-        return MOST_DB
-    before = (_entering(other, sums, pairs, seen | {index}) for other in pairs.inputs_of(index))
-    return min(before, default=MOST_DB)
+def _entering(inputs: Iterable[int], sums: Mapping[int, _Sums], pairs: Pairs) -> float:
+    """The least SQNR among tensors; those that were not compared stand for what they come from."""
+    least, left, seen = MOST_DB, list(inputs), set()
+    while left:
+        index = left.pop()
+        if index in sums:
+            least = min(least, sums[index].sqnr_db)
+        elif index not in seen:
+            seen.add(index)
+            left += pairs.inputs_of(index)
+    return least

@@ -72,10 +72,11 @@ def pair_up(float_file: TFLiteFile, quantized_file: TFLiteFile, signature: str, 
     makers = _makers(ours)
     names = {ours.tensors[i].name: i for i in (*ours.inputs, *makers) if ours.tensors[i].dtype == "float32"}
     counterparts = _counterparts(names, makers, ours, theirs)
+    computed = {index for op in theirs.operators if op.name not in QUANTIZE_OPS for index in op.outputs}
     best: dict[int, Tensor] = {}
     for index, other in counterparts.items():
         found = theirs.tensors[index]
-        if other not in best or _rank(found, theirs) > _rank(best[other], theirs):
+        if other not in best or _rank(found, computed) > _rank(best[other], computed):
             best[other] = found
     layer_by_op = _layers(float_file, ours, signature, layers)
     pairs = {}
@@ -84,8 +85,8 @@ def pair_up(float_file: TFLiteFile, quantized_file: TFLiteFile, signature: str, 
         output = ours.tensors[op.outputs[0]].name if op else ""
         layer = layer_by_op[op.index] if op else ""
         pairs[index] = Pair(ours.tensors[index], found, op.label if op else INPUT, output, layer)
-    made = (i for op in theirs.operators for i in op.outputs if op.name not in QUANTIZE_OPS)
-    left = [theirs.tensors[i].name for i in made if i not in counterparts and _is_activation(theirs.tensors[i])]
+    lost = (theirs.tensors[index] for index in sorted(computed - counterparts.keys()))
+    left = [tensor.name for tensor in lost if _is_activation(tensor)]
     return Pairs((numbers[0], numbers[1]), (ours, theirs), pairs, makers, layer_by_op, left)
 
 
@@ -100,10 +101,6 @@ def _makers(graph: Subgraph) -> dict[int, Operator]:
     return {index: op for op in graph.operators for index in op.outputs}
 
 
-def _is_float(tensor: Tensor) -> bool:
-    return tensor.dtype == "float32"
-
-
 def _is_activation(tensor: Tensor) -> bool:
     return bool(tensor.scales) and tensor.dtype in ("int8", "uint8", "int16") and not tensor.is_variable
 
@@ -112,51 +109,56 @@ def _counterparts(
     names: Mapping[str, int], makers: Mapping[int, Operator], ours: Subgraph, theirs: Subgraph
 ) -> dict[int, int]:
     """Index in the float graph by index in the quantized one."""
+    takers: dict[int, list[Operator]] = {}
+    for op in ours.operators:
+        for index in set(op.inputs):
+            takers.setdefault(index, []).append(op)
     found = {index: names[name] for index in theirs.inputs if (name := theirs.tensors[index].name) in names}
-    floats = list({op.index: op for op in makers.values()}.values())
     for op in theirs.operators:
         if op.name in QUANTIZE_OPS:
             other = found.get(op.inputs[0], names.get(theirs.tensors[op.outputs[0]].name))
             if other is not None and not theirs.tensors[op.inputs[0]].is_constant:
                 found[op.outputs[0]] = other
-        else:
-            found.update(_mated(op, found, names, makers, floats, theirs))
+            continue
+        named = [makers.get(names.get(theirs.tensors[index].name, -1)) for index in op.outputs]
+        if (mate := _mate(op, named, {found[index] for index in op.inputs if index in found}, takers)) is not None:
+            pairs = zip(op.outputs, mate.outputs, strict=True)
+            found.update({index: other for index, other in pairs if _is_value(theirs.tensors[index])})
     for op in reversed(theirs.operators):  # a dequantized output's name stands behind it
         if op.name in QUANTIZE_OPS and op.outputs[0] in found:
             found.setdefault(op.inputs[0], found[op.outputs[0]])
-    return {
-        index: other
-        for index, other in found.items()
-        if len(theirs.tensors[index].shape) == len(ours.tensors[other].shape)
-    }
+    return {index: other for index, other in found.items() if _axes(theirs, index) == _axes(ours, other)}
 
 
-def _mated(
-    op: Operator,
-    found: Mapping[int, int],
-    names: Mapping[str, int],
-    makers: Mapping[int, Operator],
-    floats: Sequence[Operator],
-    theirs: Subgraph,
-) -> dict[int, int]:
-    """The outputs of an op by those of its mate in the float graph: the one of its name, unless another alone takes
-    the same tensors. Names of several outputs, and of several products in one scope, are numbered in each file anew."""
-    taken = {found[index] for index in op.inputs if index in found}
-    alike = [mate for mate in floats if mate.label == op.label and len(mate.outputs) == len(op.outputs)]
-    fed = [mate for mate in alike if taken and taken <= set(mate.inputs)]
-    named = [makers.get(names.get(theirs.tensors[index].name, -1)) for index in op.outputs]
-    same = [mate for mate in named if mate in alike]
-    mate = same[0] if same and (same[0] in fed or len(fed) != 1) else fed[0] if len(fed) == 1 else None
-    wanted = [
-        index for index in op.outputs if _is_float(theirs.tensors[index]) or _is_activation(theirs.tensors[index])
-    ]
-    return {index: mate.outputs[op.outputs.index(index)] for index in wanted} if mate is not None else {}
+def _axes(graph: Subgraph, index: int) -> int:
+    return len(graph.tensors[index].shape)
 
 
-def _rank(tensor: Tensor, graph: Subgraph) -> tuple[bool, bool]:
+def _is_value(tensor: Tensor) -> bool:
+    return tensor.dtype == "float32" or _is_activation(tensor)
+
+
+def _mate(
+    op: Operator, named: Sequence[Operator | None], taken: set[int], takers: Mapping[int, list[Operator]]
+) -> Operator | None:
+    """The op of the float graph that does the same: the one whose outputs have these names, unless another alone
+    takes the same tensors. Names of several outputs, and of several products in one scope, are numbered in each file
+    anew."""
+
+    def alike(other: Operator | None) -> bool:
+        return other is not None and other.label == op.label and len(other.outputs) == len(op.outputs)
+
+    around = takers.get(next(iter(taken)), []) if taken else []
+    fed = [mate for mate in around if alike(mate) and taken <= set(mate.inputs)]
+    same = next((mate for mate in named if alike(mate)), None)
+    if same is not None and (same in fed or len(fed) != 1):
+        return same
+    return fed[0] if len(fed) == 1 else None
+
+
+def _rank(tensor: Tensor, computed: set[int]) -> tuple[bool, bool]:
     """Of several that hold the same, the one that the op itself gives; of a float op, the float one."""
-    computed = any(tensor.index in op.outputs for op in graph.operators if op.name not in QUANTIZE_OPS)
-    return computed, _is_activation(tensor)
+    return tensor.index in computed, _is_activation(tensor)
 
 
 def _layers(file: TFLiteFile, graph: Subgraph, signature: str, layers: tuple[str, ...]) -> dict[int, str]:
