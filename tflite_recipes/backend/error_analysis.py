@@ -25,16 +25,18 @@ _SAMPLES = 16
 def report_errors(state: State, float_file: Path, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
     """Write the table and the plot of `state.tflite` against its float file, and measure them.
 
-    Without samples the weights alone are compared. What cannot be compared is a warning: the file itself is sound.
+    Without samples, and in a model that draws random numbers, the weights alone are compared. What cannot be compared
+    is a warning: the file itself is sound.
     """
     assert state.tflite is not None
+    samples = {} if samples is None or state.random else samples
     try:
-        rows = analyse(float_file, state.tflite, state.signature, samples or {}, state.layers, reporter)
+        rows = analyse(float_file, state.tflite, state.signature, samples, state.layers, reporter)
     except RecipeError as error:
         reporter.warn(f"the error of each tensor was not measured: {error.problems[0].what}")
         return
     if not rows:
-        reporter.warn("the error of each tensor was not measured: no quantized tensor is found in the float file")
+        reporter.warn("the error of each tensor was not measured: the file has no quantized tensor to compare")
         return
     table, plot = (state.workdir / name for name in (quantization_error.TABLE, quantization_error.PLOT))
     quantization_error.write_csv(table, rows)
@@ -60,12 +62,13 @@ def analyse(
     files = tflite_file.read_tflite(float_file), tflite_file.read_tflite(quantized_file)
     pairs = pair_up(*files, signature, layers)
     sums = _measure(float_file, quantized_file, signature, pairs, samples, reporter) if samples else {}
+    weights = weight_errors(*files, pairs)
     if pairs.unmatched:
         named = ", ".join(name.partition(";")[0] for name in pairs.unmatched[:3])
         named += " and more" if len(pairs.unmatched) > 3 else ""
         reporter.warn(f"{len(pairs.unmatched)} quantized tensors are not in the float file, and not compared: {named}")
     rows = [_row(pair, sums, pairs) for index, pair in pairs.activations.items() if index in sums and pairs.told(pair)]
-    return quantization_error.worst_first([*rows, *weight_errors(*files, pairs)])
+    return quantization_error.worst_first([*rows, *weights])
 
 
 class _Sums:
