@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_rules(command: argparse.ArgumentParser) -> None:
-    from tflite_recipes.quantization_rules import MOST, SCHEMES
+    from tflite_recipes.rule_making import MOST, SCHEMES
 
     command.epilog = (
         f"Without --top and --below: the ops that together make nine tenths of what all ops add, at most {MOST}. What\n"
@@ -270,20 +270,20 @@ def _inspect(options: argparse.Namespace) -> ExitStatus:
 
 def _rules(options: argparse.Namespace) -> ExitStatus:
     """The rules alone on standard output, ready to paste; what they are for on standard error."""
-    from tflite_recipes import quantization_rules
+    from tflite_recipes import rule_making
     from tflite_recipes.console import show_chosen
 
     if options.top is not None and options.top < 1:
-        raise RequestError(Problem(f"{options.top} ops are none", "--top", f"--top {quantization_rules.MOST}"))
-    rows = quantization_rules.read(options.place)
-    chosen = quantization_rules.choose(rows, options.top, options.below)
+        raise RequestError(Problem(f"{options.top} ops are none", "--top", f"--top {rule_making.MOST}"))
+    rows = rule_making.read(options.place)
+    chosen = rule_making.choose(rows, options.top, options.below)
     if not chosen:
         limit = "" if options.below is None else f" with an own SQNR below {options.below:g} dB"
         print(f"{options.place} has no quantized op{limit}: there is no rule to give", file=sys.stderr)
         return ExitStatus.DONE
     show_chosen(chosen, options.scheme)
-    found = quantization_rules.rules(chosen, options.scheme)
-    print(quantization_rules.to_yaml(found) if options.yaml else quantization_rules.override(found), end="")
+    found = rule_making.rules(chosen, options.scheme)
+    print(rule_making.to_yaml(found) if options.yaml else rule_making.override(found), end="")
     print(end="" if options.yaml else "\n")
     return ExitStatus.DONE
 

@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tflite_recipes import catalog, schema
 from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.quantization_rules import SCHEMES
+from tflite_recipes.rule_making import SCHEMES
 from tflite_recipes.resolved import AS_RESOLVED
 from tflite_recipes.schema import TARGET
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from test_quantization_error import activation, names
 
 from tflite_recipes import quantization_error as qe
-from tflite_recipes import quantization_rules as qr
+from tflite_recipes import rule_making as qr
 
 ODD = 'a/b_1;c (x) "q" \\d+$ it\'s ${x} [0]{1}'
 
