@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from tflite_recipes import quantization_rules, tflite_file
 from tflite_recipes.backend import calibrating
 from tflite_recipes.backend.request import Request
 from tflite_recipes.events import Reporter
+from tflite_recipes.quantization_error import PASSING
 from tflite_recipes.quantization_rules import OpPlace, Resolved
 from tflite_recipes.schemes import RuleScheme
+from tflite_recipes.tflite_file import Subgraph
 
 # Files of the last few float files and data sets; a search goes back and forth between two at most.
 _KEPT = 3
@@ -70,7 +74,22 @@ def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolve
     graph = tflite_file.read_tflite(path).subgraphs[0]
     named = ((op.label, [graph.tensors[index].name for index in op.outputs]) for op in graph.operators)
     ops = tuple(quantization_rules.places(named, request.layers))
-    return ops, quantization_rules.resolve(request.rules, ops)
+    found = quantization_rules.resolve(request.rules, ops)
+    return ops, replace(found, schemes=_with_what_passes_on(graph, found.schemes))
+
+
+def _with_what_passes_on(graph: Subgraph, schemes: Sequence[RuleScheme | None]) -> tuple[RuleScheme | None, ...]:
+    """An op that only passes values on, between ops that rules leave float, stays float with them: quantized for
+    itself it would only round."""
+    maker = {output: number for number, op in enumerate(graph.operators) for output in op.outputs}
+    found = list(schemes)
+    for number, op in enumerate(graph.operators):
+        if op.name in PASSING and found[number] is None and op.inputs:
+            behind = [k for k, other in enumerate(graph.operators) if set(other.inputs) & set(op.outputs)]
+            around = [maker.get(op.inputs[0]), *behind]
+            if behind and all(k is not None and found[k] is RuleScheme.float for k in around):
+                found[number] = RuleScheme.float
+    return tuple(found)
 
 
 def stand_in(converter: Any, between: Between) -> None:
