@@ -97,9 +97,11 @@ def npz_problems(
         yield Problem(f"{path}: the arrays differ in their number of samples: {listed}", where, _other(where))
 
 
-def header_problems(named: str, spec: TensorSpec, array: TensorSpec, where: str) -> Iterable[Problem]:
+def header_problems(
+    named: str, spec: TensorSpec, array: TensorSpec, where: str, fix: str | None = None
+) -> Iterable[Problem]:
     """What shape and dtype of an array, called `named`, tell against the input that it is for."""
-    fix = _other(where)
+    fix = _other(where) if fix is None else fix
     if not shape_fits(spec.shape, array.shape):
         yield Problem(f"{named}: shape {array.shape} does not fit the model's {spec}", where, fix)
     elif not array.shape or 0 in array.shape:
@@ -296,7 +298,7 @@ def open_arrays(folder: Path) -> dict[str, Any]:
 
 
 def chunks(array: Any) -> Iterator[Any]:
-    """The array in slices of about 4 MiB along its first axis, so that a mapped one is never in memory as a whole."""
+    """The array in slices of about a MiB along its first axis, so that a mapped one is never in memory as a whole."""
     import numpy as np
 
     if not array.ndim or not len(array):
@@ -307,7 +309,7 @@ def chunks(array: Any) -> Iterator[Any]:
         yield np.ascontiguousarray(array[start : start + rows])
 
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 def sha256(arrays: Arrays) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tflite_recipes import tflite_file
+
 _PASSED = ("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Transpose", "StopGradient", "EnsureShape")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _NEUTRAL = {"Mul": 1.0, "RealDiv": 1.0, "Div": 1.0, "Sub": 0.0, "AddV2": 0.0, "Add": 0.0}
@@ -27,9 +29,19 @@ def scaled_inputs(saved_model: Path, signature: str) -> frozenset[str]:
     return frozenset(name for name, info in found.items() if _scaled(info.name.partition(":")[0], nodes, functions))
 
 
+def scaled_inputs_of_file(path: Path, signature: str) -> frozenset[str]:
+    """The same for a float `.tflite`, by the kinds of its ops alone: constants are not looked at."""
+    file = tflite_file.read_tflite(path)
+    (found,) = [entry for entry in file.signatures if entry.key == signature]
+    operators = file.subgraphs[found.subgraph].operators
+    kinds = {name: {op.name for op in operators if index in op.inputs} for name, index in found.inputs}
+    return frozenset(name for name, names in kinds.items() if names and names <= {"MUL", "DIV", "SUB", "ADD"})
+
+
 def _scaled(tensor: str, nodes: Sequence[Any], functions: dict[str, Any]) -> bool:
     """Whether what reads this tensor scales it; all that reads it has to."""
-    readers = [(node, place) for node in nodes for place, read in enumerate(node.input) if _base(read) == tensor]
+    read_by = ((node, place, read) for node in nodes for place, read in enumerate(node.input))
+    readers = [(node, place) for node, place, read in read_by if _base(read) == tensor]
     return bool(readers) and all(_scales(node, place, nodes, functions) for node, place in readers)
 
 
@@ -59,4 +71,5 @@ def _constant(read: str, nodes: Sequence[Any]) -> Any:
 
 
 def _base(read: str) -> str:
-    return read.removeprefix("^").partition(":")[0]
+    """The node that is read; what only waits for one (`^name`) reads none."""
+    return read.partition(":")[0]

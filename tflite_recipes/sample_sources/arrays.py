@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tflite_recipes import datasets
-from tflite_recipes.errors import Problem, RequestError, assignment, gist
+from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.sample_sources.folders import HasPath, only_input
 from tflite_recipes.sample_sources.samples import Samples
 from tflite_recipes.schema import near
@@ -126,11 +126,16 @@ class NpyFiles(HasPath):
         by_name = {spec.name: spec for spec in inputs or ()}
         for name, array in found.items():
             if name in by_name:
-                yield from datasets.header_problems(f"{files[name]}", by_name[name], array, where)
+                yield from datasets.header_problems(f"{files[name]}", by_name[name], array, where, self._other(where))
         lengths = {name: array.shape[0] for name, array in found.items() if array.shape}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            yield Problem(f"{self.path}: the arrays differ in their number of samples: {listed}", where)
+            yield Problem(
+                f"{self.path}: the arrays differ in their number of samples: {listed}", where, self._other(where)
+            )
+
+    def _other(self, where: str) -> str:
+        return f"{where}={'FOLDER' if Path(self.path).is_dir() else 'OTHER.npy'}"
 
     def _files(self, inputs: tuple[TensorSpec, ...] | None, where: str) -> dict[str, Path]:
         path = Path(self.path)
@@ -163,7 +168,7 @@ class NpyFiles(HasPath):
             for row in range(count) if wanted is None else wanted:
                 yield {name: np.array(array[row]) for name, array in arrays.items()}
 
-        return Samples(self.path, where, count, rows, word="array", fix=assignment(where, "OTHER.npy"))
+        return Samples(self.path, where, count, rows, word="array", fix=self._other(where))
 
 
 def _spec(name: str, file: Path, where: str) -> TensorSpec:

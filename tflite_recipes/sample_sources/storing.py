@@ -12,7 +12,7 @@ from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.sample_sources.samples import Samples, drawn
 from tflite_recipes.state import TensorSpec
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20  # in float64, the most that a number may become on its way
 
 
 def store(
@@ -58,7 +58,7 @@ def read(
 
     rows = None if samples.count is None else drawn(samples.count, count, seed, False, None, False)
     arrays = datasets.open_arrays(store(samples, rows, inputs, folder))
-    if samples.labels is None:
+    if not samples.labels:  # a function that gives none leaves them empty
         return arrays, None
     labels = np.asarray(samples.labels)
     return arrays, labels if rows is None else labels[rows]
@@ -98,7 +98,7 @@ class _Column:
             self._flush()
             self._begin(row, array)
         self._waiting.append((row, place, array))
-        self._waiting_bytes += array.nbytes
+        self._waiting_bytes += 8 * array.size
         if self._waiting_bytes >= _BLOCK_BYTES:
             self._flush()
 

@@ -38,8 +38,8 @@ class CsvFile(HasPath):
 
     def source_problems(self, inputs: tuple[TensorSpec, ...] | None, group: str) -> Iterable[Problem]:
         yield from Scaling.of(vars(self)).problems(group, None)
-        if len(self.delimiter) != 1:
-            what = f"{self.delimiter!r} is not one character"
+        if len(self.delimiter) != 1 or self.delimiter in '\r\n"':
+            what = f"{self.delimiter!r} is not one character that can stand between cells"
             yield Problem(what, f"{group}.delimiter", assignment(f"{group}.delimiter", ","))
             return
         try:
@@ -54,8 +54,11 @@ class CsvFile(HasPath):
     def _header(self, group: str) -> list[str]:
         where = f"{group}.path"
         with self._opened(where) as stream:
-            names = next(csv.reader(stream, delimiter=self.delimiter), [])
-            names = [name.strip() for name in names]
+            try:
+                names = [name.strip() for name in next(csv.reader(stream, delimiter=self.delimiter), [])]
+            except csv.Error as error:
+                what = f"{self.path} cannot be read as CSV: {error}"
+                raise RequestError(Problem(what, where, f"{where}=OTHER.csv")) from error
         if not any(names):
             raise RequestError(Problem(f"{self.path} is empty", where, f"{where}=OTHER.csv"))
         if all(_is_number(name) for name in names):

@@ -149,7 +149,10 @@ def _suspicions(state: State, arrays: Mapping[str, Any], source: Samples, rows: 
 
 
 def _scaled_inputs(state: State) -> frozenset[str]:
-    """The inputs that the model scales by itself; a float `.tflite` source is not looked into."""
+    """The inputs that the model scales by itself."""
     from tflite_recipes.backend import first_ops
 
-    return first_ops.scaled_inputs(state.saved_model, state.signature) if state.saved_model else frozenset()
+    if state.saved_model is not None:
+        return first_ops.scaled_inputs(state.saved_model, state.signature)
+    assert state.float_file is not None
+    return first_ops.scaled_inputs_of_file(state.float_file, state.signature)
