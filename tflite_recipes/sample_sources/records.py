@@ -6,6 +6,7 @@ which is taken apart here: https://www.tensorflow.org/tutorials/load_data/tfreco
 
 from __future__ import annotations
 
+import functools
 import gzip
 import math
 import struct
@@ -305,13 +306,14 @@ def _record(stream: Any) -> bytes:
 
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C (Castagnoli), rotated and offset as TFRecord has it, so that sums of sums are no weak ones."""
-    crc = 0xFFFFFFFF
+    crc, table = 0xFFFFFFFF, _table()
     for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+@functools.cache
 def _table() -> list[int]:
     made = []
     for value in range(256):
@@ -319,9 +321,6 @@ def _table() -> list[int]:
             value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
         made.append(value)
     return made
-
-
-_TABLE = _table()
 
 
 def _features_of(data: bytes) -> dict[str, tuple[str, int]]:
