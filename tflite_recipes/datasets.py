@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -307,6 +308,13 @@ def chunks(array: Any) -> Iterator[Any]:
     rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         yield np.ascontiguousarray(array[start : start + rows])
+        let_go(array)
+
+
+def let_go(array: Any) -> None:
+    """Give back what of a mapped array was read so far, which else counts as the process's memory."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 _CHUNK_BYTES = 1 << 20

@@ -143,11 +143,10 @@ def _digests(arrays: Arrays, names: Iterable[str]) -> Iterable[bytes]:
     """A digest of each sample, of its values in the inputs `names`; -0.0 is 0.0."""
     import numpy as np
 
-    kept = [arrays[name] for name in names]
-    for row in range(len(kept[0])):
+    streams = [(row for part in datasets.chunks(arrays[name]) for row in part) for name in names]
+    for values in zip(*streams, strict=True):
         digest = hashlib.blake2b(digest_size=16)
-        for array in kept:
-            value = np.ascontiguousarray(array[row])
-            text = value.dtype == object
+        for value in map(np.asarray, values):
+            text = value.dtype.kind in "OUS"
             digest.update(repr(value.tolist()).encode() if text else (value + value.dtype.type(0)).tobytes())
         yield digest.digest()

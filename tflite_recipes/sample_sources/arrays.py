@@ -165,8 +165,15 @@ class NpyFiles(HasPath):
         count = len(next(iter(arrays.values())))
 
         def rows(wanted: Sequence[int] | None) -> Iterator[dict[str, Any]]:
+            waiting = 0
             for row in range(count) if wanted is None else wanted:
-                yield {name: np.array(array[row]) for name, array in arrays.items()}
+                sample = {name: np.array(array[row]) for name, array in arrays.items()}
+                waiting += sum(array.nbytes for array in sample.values())
+                if waiting >= _BLOCK:
+                    waiting = 0
+                    for array in arrays.values():
+                        datasets.let_go(array)
+                yield sample
 
         return Samples(self.path, where, count, rows, word="array", fix=self._other(where))
 
