@@ -19,7 +19,7 @@ from tflite_recipes.sample_sources import Samples, read, store, storing
 from tflite_recipes.sample_sources.arrays import NpyFiles, NpzFile
 from tflite_recipes.sample_sources.folders import listing
 from tflite_recipes.sample_sources.generators import generated
-from tflite_recipes.sample_sources.images import Crop, ImageFolder, Order, Resize
+from tflite_recipes.sample_sources.images import ENDINGS, Crop, ImageFolder, Order, Resize
 from tflite_recipes.sample_sources.records import FeatureType, TfrecordFiles, masked_crc32c
 from tflite_recipes.sample_sources.samples import drawn, label_counts
 from tflite_recipes.sample_sources.scaling import Scaling
@@ -560,6 +560,29 @@ def test_waves_that_cannot_be_read_are_named(here):
     sample_files.wav(here / "w" / "a.wav", [])
     assert whats(WavFolder("w"), SOUND) == ["w/a.wav is empty, it holds no sound"]
     assert "the model takes" in whats(WavFolder("w"), TensorSpec("s", (None, 1, 2, 3), "float32"))[0]
+
+
+@in_one_folder
+@given(st.data())
+def test_a_damaged_wave_or_image_is_refused_or_read_and_never_crashes(here, data):
+    sample_files.wav(here / "w" / "a.wav", range(5))
+    name = data.draw(st.sampled_from(["a.png", "a.jpg", "a.gif", "a.bmp", "a.tif"]))
+    for file in listing(here / "images", ENDINGS).files:
+        file.unlink()
+    sample_files.image(here / "images" / name, ramp(6, 8))
+    for path, source_, spec in (
+        (here / "w" / "a.wav", WavFolder("w"), SOUND),
+        (here / "images" / name, ImageFolder("images"), PICTURE),
+    ):
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        try:
+            arrays, _ = taken(source_, spec)
+        except RequestError:
+            continue
+        assert np.isfinite(arrays[spec.name]).all()
 
 
 # Records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import wave
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -152,10 +153,15 @@ def _channels(spec: TensorSpec | None) -> int | None:
     return 1 if len(spec.shape) == 2 else spec.shape[2]
 
 
-def _opened(file: Path, where: str) -> wave.Wave_read:
+@contextlib.contextmanager
+def _opened(file: Path, where: str) -> Iterator[wave.Wave_read]:
+    """The file, to be read inside. Errors: RequestError."""
     try:
-        return wave.open(str(file), "rb")
-    except (wave.Error, EOFError, OSError) as error:
+        with wave.open(str(file), "rb") as sound:
+            yield sound
+    except RequestError:
+        raise
+    except Exception as error:  # of a damaged file `wave` raises more than its own errors
         text = "it ends within its header" if isinstance(error, EOFError) else gist(error)
         if "unknown format" in text:
             text += "; uncompressed integer samples (PCM) are needed"

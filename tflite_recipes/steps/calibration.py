@@ -142,10 +142,10 @@ class GeneratorCalibration(Ranges):
             function = schema.load_target(self.function)
         except RequestError as error:
             raise RequestError([Problem(p.what, where, p.fix) for p in error.problems]) from error
+        user_code.record("calibration_function", [self.function], state, reporter)
         session.seed(self.seed)
         source = generated(function, self.arguments, self.function, self.samples, where)
         done = finish(state, reporter, source, None, self.seed, self.ranges())
-        user_code.record("calibration_function", [self.function], state, reporter)
         assert done.calibration is not None
         count = len(next(iter(datasets.open_arrays(done.calibration).values())))
         if self.samples is not None and count < self.samples:
