@@ -1,6 +1,6 @@
 """What running a file over samples costs beyond the bare invokes that it is made of.
 
-    python benchmarks/evaluation_speed.py [--repeat 5] [--only digits mobilenet_v2]
+    python benchmarks/evaluation_speed.py [--repeat 9] [--only digits mobilenet_v2]
 
 Bare is a loop of `set_tensor`, `invoke` and `get_tensor` on values that are of the file's own types already, at
 whichever batch and number of threads is quickest of those tried. Ours is `runtime.run`, as evaluation calls it: real
@@ -131,7 +131,7 @@ def measure(path: Path, samples: int, repeat: int) -> tuple[float, float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
     print(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import write
 
-from tflite_recipes import api
+from tflite_recipes import api, schema
 from tflite_recipes.errors import ExitStatus, RequestError
 from tflite_recipes.metrics import Metric
 from tflite_recipes.state import Gate, State, TensorSpec
@@ -248,6 +248,46 @@ def test_the_output_that_is_named_is_scored(here, monkeypatch):
         told(here, monkeypatch, source, tflite, Question("t", None, Metric.auto, "twos"))
     (problem,) = refused.value.problems
     assert (problem.fix, problem.alternatives) == ("evaluation.output=two", ("evaluation.output=one",))
+
+
+def test_outputs_that_are_no_classes_are_not_left_out_silently(here, monkeypatch):
+    outputs = {"kind": one_hot([0, 1]), "box": np.array([[1.0, 5.0], [2.0, 3.0]])}
+    (warning,) = told(here, monkeypatch, outputs, outputs, Question("t", None, Metric.auto)).warnings
+    assert warning.startswith("top1_agreement is that of kind; box is in parity alone")
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "fix"),
+    [
+        (Metric.auto, [[0.5, 0.1, 0.2], [1.5, 0, 0]], "evaluation.metric=mean_absolute_error"),
+        (Metric.auto, [0, 7], ""),
+        (Metric.mean_squared_error, [0, 1], "evaluation.metric=accuracy"),
+        (Metric.mean_squared_error, [0, 1, 2], ""),
+    ],
+)
+def test_labels_of_another_kind_are_told_their_metric(here, monkeypatch, metric, labels, fix):
+    outputs = {"y": np.array([[0.5, 0.25, 0.5], [1.5, 0.0, 0.0]])}
+    with pytest.raises(RequestError) as refused:
+        told(here, monkeypatch, outputs, outputs, Question("t", labels, metric))
+    (problem,) = refused.value.problems
+    assert (problem.where, problem.fix) == ("evaluation.labels", fix)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old"),
+    [
+        (ParityEvaluation, {"samples": 4, "seed": 0}),
+        (
+            NpzEvaluation,
+            {"path": "t.npz", "labels": "l", "metric": "accuracy", "samples": None, "seed": 0, "max_drop": 0},
+        ),
+        (DigitsEvaluation, {"max_drop": 0.02}),
+    ],
+)
+def test_recipes_of_before_still_mean_the_same(samples, kind, old):
+    step, problems = schema.build(kind, old, "evaluation")
+    assert problems == []
+    assert schema.section_of(step).items() >= old.items()
 
 
 def test_outputs_are_held_against_their_input(here, monkeypatch):

@@ -204,3 +204,19 @@ def test_ties_and_their_neighbours_are_rounded_as_in_float64(step, scale, ulps):
     details = {"dtype": np.dtype("int16"), "quantization": (scale, 5)}
     exact = np.rint(value.astype("float64") / scale) + 5
     np.testing.assert_array_equal(runtime.quantize(value, details), exact.astype("int16"))
+
+
+def test_memory_holds_the_outputs_and_a_few_batches(files):
+    import tracemalloc
+
+    path, arrays = files("int8", None), samples(200_000)
+    given_bytes = sum(values.nbytes for values in arrays.values())
+    run(path, {name: values[:1000] for name, values in arrays.items()})
+    tracemalloc.start()
+    try:
+        outputs = run(path, arrays)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    beside = peak - sum(values.nbytes for values in outputs.values())
+    assert beside < 6e6 < given_bytes / 3

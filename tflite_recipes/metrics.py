@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from typing import Any
 
@@ -121,14 +121,29 @@ def by_labels(metric: Metric, values: Any, labels: Any, file: str) -> float:
     if metric in CLASSES:
         wanted = classes_of(values, labels, file)
         return accuracy(values, wanted) if metric is Metric.accuracy else top_k(values, wanted, file)
-    wanted = label_checks.targets(labels, values.shape, file, "evaluation.labels")
+    try:
+        wanted = label_checks.targets(labels, values.shape, file, "evaluation.labels")
+    except RequestError as error:
+        raise _suited(error, labels, len(values), "evaluation.metric=accuracy") from error
     return _regression(metric, values.astype("float64"), wanted, file)
 
 
 def classes_of(values: Any, labels: Any, file: str) -> Any:
     """Class numbers (samples,) of labels for an output. Errors: RequestError."""
     wide = values.reshape(len(values), -1).shape[1]
-    return label_checks.class_numbers(labels, wide, len(values), file, "evaluation.labels")
+    try:
+        return label_checks.class_numbers(labels, wide, len(values), file, "evaluation.labels")
+    except RequestError as error:
+        raise _suited(error, labels, values.size, "evaluation.metric=mean_absolute_error") from error
+
+
+def _suited(error: RequestError, labels: Any, size: int, fix: str) -> RequestError:
+    """The same refusal with the metric that labels of this size may be meant for."""
+    import numpy as np
+
+    given = np.asarray(labels)
+    fits = given.size == size and given.dtype.kind in "iufb" and bool(np.isfinite(given).all())
+    return RequestError([replace(problem, fix=fix) for problem in error.problems]) if fits else error
 
 
 def chosen(values: Any) -> Any:

@@ -17,6 +17,7 @@ from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import Gate, State, TensorSpec
 
+_BATCH = 32
 # Below this cosine similarity hardly any use of a file is left.
 _POOR = 0.95
 # The reference kernels are slow, and differ in rounding alone: so many samples tell.
@@ -41,7 +42,7 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
     assert state.tflite is not None
     total = len(next(iter(arrays.values())))
     planned = runtime.plan(state.tflite, state.signature, total, state.stateful)
-    as_given = run_source(state, arrays, reporter, planned.batch)
+    as_given = run_source(state, arrays, reporter, _BATCH if planned.fixed else planned.batch)
     tflite = runtime.run(
         state.tflite,
         state.signature,
@@ -143,7 +144,7 @@ def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict
     return ours, theirs
 
 
-def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batch: int = 32) -> dict[str, Any]:
+def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batch: int = _BATCH) -> dict[str, Any]:
     """Outputs by name of the frozen SavedModel, which is the source's own graph, or of the float file.
 
     `batch`: rows at a time where the source leaves that open, best the file's own, in case rows depend on each other.

@@ -17,13 +17,13 @@ from tflite_recipes.errors import Problem, StepError
 
 # Rows at once where the batch is open: as many as the largest tensor leaves room for. Larger batches fall out of the
 # caches, smaller ones pay for each invoke.
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 20 << 20
 _MOST_ROWS = 256
 _ROWS_OF_OPEN_SIZES = 32
 # An invoke that touches less is done in microseconds: threads of any kind only get in each other's way.
 _SMALL_BYTES = 1 << 20
 # Less work in all than this is done before a second interpreter has been set up.
-_LITTLE_BYTES = 200 << 20
+_LITTLE_BYTES = 1 << 30
 # Each interpreter packs the weights anew.
 _MOST_INTERPRETERS = 4
 _LARGEST_COPIED_FILE = 64 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,6 +253,8 @@ def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter
     question = replace(question, metric=metric)
     reporter.note({"accuracy.metric": question.function or metric.name})
     scored = question.output or known[0]
+    if metric is Metric.top1_agreement and question.output is None:
+        _tell_unscored(outputs.source, reporter)
     if len(known) > 1 and question.output is None and question.of_one_output:
         names, held = ", ".join(known[1:]), "labels are" if metric in metrics.NEEDS_LABELS else "the input is"
         reporter.warn(f"{held} held against the first output, {scored}; parity covers {names} too")
@@ -263,9 +266,20 @@ def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter
     _judge(scores, question, reporter)
 
 
+def _tell_unscored(source: Mapping[str, Any], reporter: Reporter) -> None:
+    """Outputs that look like no classes, beside some that do."""
+    classes = [name for name, values in source.items() if metrics.is_classes(name, values)]
+    others = [name for name in source if name not in classes]
+    if classes and others:
+        scored, left = ", ".join(classes), ", ".join(others)
+        reporter.warn(
+            f"top1_agreement is that of {scored}; {left} is in parity alone, or evaluation.metric=range_fidelity"
+        )
+
+
 def _judge(scores: Scores, question: Question, reporter: Reporter) -> None:
     drop = scores.relative_drop if question.relative_drop else scores.drop
-    if question.relative_drop:
+    if question.relative_drop and math.isfinite(drop):
         reporter.measure({"accuracy.relative_drop": drop})
     if question.max_drop is not None:
         passed = metrics.within_limit(drop, question.max_drop)
