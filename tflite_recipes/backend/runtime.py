@@ -17,7 +17,7 @@ from tflite_recipes.errors import Problem, StepError
 
 # Rows at once where the batch is open: as many as the largest tensor leaves room for. Larger batches fall out of the
 # caches, smaller ones pay for each invoke.
-_BATCH_BYTES = 20 << 20
+_BATCH_BYTES = 8 << 20
 _MOST_ROWS = 256
 _ROWS_OF_OPEN_SIZES = 32
 # An invoke that touches less is done in microseconds: threads of any kind only get in each other's way.
@@ -30,7 +30,7 @@ _LARGEST_COPIED_FILE = 64 << 20
 # Rows that are quantized, and whose outputs are put together, at a time.
 _CHUNK_BYTES = 1 << 20
 # Values that are quantized at a time: more would not stay in the caches between one operation and the next.
-_BLOCK_BYTES = 128 << 10
+_BLOCK = 1 << 16
 
 
 def interpreter(path: Path, threads: int = 1, xnnpack: bool = True) -> Any:
@@ -69,13 +69,12 @@ def quantize(values: Any, details: Mapping[str, Any]) -> Any:
 
 def _stored(values: Any, details: Mapping[str, Any]) -> Any:
     """What `quantize` gives, block by block."""
-    rows = max(1, _BLOCK_BYTES // max(1, values[:1].nbytes))
-    if len(values) <= rows or not details["quantization"][0]:
+    if not details["quantization"][0] or values.size <= _BLOCK:
         return quantize(values, details)
-    stored = np.empty(values.shape, details["dtype"])
-    for start in range(0, len(values), rows):
-        stored[start : start + rows] = quantize(values[start : start + rows], details)
-    return stored
+    flat, stored = np.ascontiguousarray(values).reshape(-1), np.empty(values.size, details["dtype"])
+    for start in range(0, len(flat), _BLOCK):
+        stored[start : start + _BLOCK] = quantize(flat[start : start + _BLOCK], details)
+    return stored.reshape(values.shape)
 
 
 def _rounded(real: Any, scale: Any) -> Any:
