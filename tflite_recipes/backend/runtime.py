@@ -22,8 +22,9 @@ _MOST_ROWS = 256
 _ROWS_OF_OPEN_SIZES = 32
 # An invoke that touches less is done in microseconds: threads of any kind only get in each other's way.
 _SMALL_BYTES = 1 << 20
-# Less work in all than this is done before a second interpreter has been set up.
-_LITTLE_BYTES = 1 << 30
+# Less work in all than this, or than so many times the file, is done before a second interpreter has been set up.
+_LITTLE_BYTES = 256 << 20
+_LITTLE_TIMES = 64
 # Each interpreter packs the weights anew.
 _MOST_INTERPRETERS = 4
 _LARGEST_COPIED_FILE = 64 << 20
@@ -134,7 +135,9 @@ def plan(path: Path, signature: str, samples: int, stateful: bool = False) -> Pl
     batch = batch if fixed else min(batch, max(samples, 1))
     touched = sum(tensor.bytes * (batch if tensor.grows and not fixed else 1) for tensor in tensors)
     batches = -(-samples // batch)
-    alone = stateful or touched * batches < _LITTLE_BYTES or path.stat().st_size > _LARGEST_COPIED_FILE
+    file = path.stat().st_size
+    little = touched * batches < max(_LITTLE_BYTES, _LITTLE_TIMES * file)
+    alone = stateful or little or file > _LARGEST_COPIED_FILE
     if touched < _SMALL_BYTES:
         return Plan(batch, bool(fixed), 1, 1)
     count = 1 if alone else min(cores(), _MOST_INTERPRETERS, batches)
