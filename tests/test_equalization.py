@@ -58,13 +58,13 @@ def test_both_sides_of_each_channel_come_to_the_same_range(chain):
 
 @given(chains(), st.data())
 def test_what_was_spread_by_hand_is_undone(chain, data):
-    """A channel scaled up in one layer and down in the next has a factor as much greater."""
-    blocks, links = chain
-    spread = [data.draw(hnp.arrays("float64", channels, elements=st.floats(0.1, 10))) for *_, channels in links]
-    plain = factors.factors(blocks, links)
-    moved = factors.factors(scaled(blocks, links, [1 / scale for scale in spread]), links)
-    for before, scale, after in zip(plain, spread, moved, strict=True):
-        np.testing.assert_allclose(before * scale, after, rtol=2e-2)
+    """A channel scaled up in one layer and down in the next has a factor as much greater. In longer chains the factors
+    are not the only ones that make ranges alike."""
+    blocks, links = chain[0][:2], chain[1][:1]
+    spread = [data.draw(hnp.arrays("float64", links[0][2], elements=st.floats(0.1, 10)))]
+    (plain,) = factors.factors(blocks, links)
+    (moved,) = factors.factors(scaled(blocks, links, [1 / spread[0]]), links)
+    np.testing.assert_allclose(plain * spread[0], moved, rtol=1e-6)
 
 
 @given(hnp.arrays("float64", (1, 4, 3, 1), elements=st.floats(0, 1e30)), st.integers(0, 3))

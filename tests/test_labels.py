@@ -24,6 +24,9 @@ def test_numbers_and_one_hot_rows_are_classes(labels):
         ([0, float("nan"), 1], "label nan of sample 1"),
         ([0, 1], "2 labels"),
         (["a", "b", "c"], "labels (<U1)"),
+        ([[1, 0, 0], [0, 3, 0], [0, 0, 1]], "sample 1 is neither one-hot nor shares"),
+        ([[1, 0, 0], [0, 1, 0], [-1, 1, 1]], "sample 2 is neither one-hot nor shares"),
+        ([[1, 0, 0], [0, 1, 0], [0.5, float("nan"), 0]], "sample 2 is neither one-hot nor shares"),
     ],
 )
 def test_what_is_no_class_is_named_with_its_sample(labels, said):
@@ -33,6 +36,10 @@ def test_what_is_no_class_is_named_with_its_sample(labels, said):
     assert said in problem.what
     assert problem.what.startswith("t.npz: ")
     assert problem.where == "evaluation.labels"
+
+
+def test_smoothed_rows_are_the_class_of_their_largest_share():
+    assert class_numbers([[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]], 3, 2, "t.npz", "k").tolist() == [0, 2]
 
 
 def test_one_output_means_two_classes():

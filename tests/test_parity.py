@@ -122,3 +122,67 @@ def test_a_larger_error_is_never_a_better_figure(array, error):
     far[0, 0] += 2 * error
     assert of(array, near).max_abs_error <= of(array, far).max_abs_error
     assert of(array, near).sqnr_db >= of(array, far).sqnr_db
+
+
+# Channels of different scales
+
+
+def mixed(rows=30):
+    rng = np.random.default_rng(0)
+    return (rng.uniform(-1, 1, (rows, 4)) * [1, 500, 2, 700]).astype("float32")
+
+
+def test_channels_are_grouped_by_the_decade_of_their_range():
+    source = mixed()
+    noisy = source + np.array([0.5, 0, 0.5, 0], "float32")
+    small, large = parity.channel_groups(source, noisy)
+    assert (small.channels, large.channels) == ((0, 2), (1, 3))
+    assert small.scale == pytest.approx(np.ptp(source[:, 2]))
+    assert small.relative_rmse == pytest.approx(0.5 / small.scale, rel=1e-5)
+    assert (large.relative_rmse, large.sqnr_db) == (0.0, 200.0)
+    found = parity.measure({"y": source}, {"y": noisy})
+    assert found.cosine > 0.999  # as a whole it looks fine
+    assert found.lost_groups() == {"y": (small,)}
+    assert [group["channels"] for group in found.to_json()["y"]["channel_groups"]] == [(0, 2), (1, 3)]
+
+
+def test_a_group_that_is_well_kept_is_not_lost():
+    source = mixed()
+    found = parity.measure({"y": source}, {"y": source * np.float32(1.001)})
+    assert len(found.groups["y"]) == 2
+    assert found.lost_groups() == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        mixed()[:, [0, 2]],  # of one scale
+        mixed()[:3],  # too few to tell a range
+        np.abs(mixed()) / 1000,  # probabilities
+        mixed()[:, :1],
+        mixed()[:, 0],
+        np.zeros((30, 4), "float32"),
+        mixed().astype("int64"),
+        np.geomspace(1, 1e6, 8).astype("float32") * mixed(30)[:, :1],  # no gap above ten
+    ],
+    ids=["one scale", "few", "probabilities", "one channel", "flat", "zeros", "integers", "no gap"],
+)
+def test_no_groups_where_nothing_is_mixed(source):
+    assert parity.channel_groups(source, source) == ()
+
+
+def test_offsets_do_not_hide_a_small_range_but_constants_have_their_size():
+    rng = np.random.default_rng(0)
+    source = np.stack([1e3 + rng.uniform(0, 100, 30), rng.uniform(0, 1, 30), np.full(30, 90.0)], axis=1)
+    small, large = parity.channel_groups(source.astype("float32"), source.astype("float32"))
+    assert (small.channels, large.channels) == ((1, 2), (0,))
+
+
+@given(hnp.arrays("float32", (5, 4), elements=floats), hnp.arrays("float32", (5, 4), elements=floats))
+def test_groups_are_numbers_and_each_channel_is_in_one_at_most(source, tflite):
+    groups = parity.channel_groups(source, tflite)
+    channels = [channel for group in groups for channel in group.channels]
+    assert len(channels) == len(set(channels))
+    assert all(math.isfinite(group.relative_rmse) and group.fidelity <= 1.0 for group in groups)
+    assert parity.fidelity(source, source) == 1.0
+    assert math.isfinite(parity.fidelity(source, tflite))

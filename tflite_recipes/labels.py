@@ -6,17 +6,24 @@ from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError
 
+# How far from 1 shares may sum up.
+_SUM = 1e-2
+
 
 def class_numbers(labels: Any, classes: int, samples: int, file: str, where: str) -> Any:
-    """Class numbers (samples,) int64 from numbers or one-hot rows; with one class, 0 or 1.
+    """Class numbers (samples,) int64 from numbers, one-hot rows or rows of shares; with one class, 0 or 1.
 
-    Errors: RequestError naming file and first bad sample for a wrong count, text, NaN, fractions, or a class that the
-    output does not have.
+    Errors: RequestError naming file and first bad sample for a wrong count, text, NaN, fractions, rows that are no
+    shares of 1, or a class that the output does not have.
     """
     import numpy as np
 
     given = np.asarray(labels)
-    if given.ndim == 2 and given.shape[1] == classes > 1:
+    if given.ndim == 2 and given.shape[1] == classes > 1 and given.dtype.kind in "iufb":
+        shares = (given >= 0).all(axis=1) & (abs(given.sum(axis=1, dtype="float64") - 1.0) <= _SUM)
+        if not shares.all():
+            what = f"{file}: the label of sample {int(shares.argmin())} is neither one-hot nor shares of the classes"
+            raise RequestError(Problem(what, where))
         given = given.argmax(axis=1)
     given = given.reshape(-1)
     if len(given) != samples or given.dtype.kind not in "iufb":

@@ -1,40 +1,54 @@
-"""Source against `.tflite`: parity always, accuracy where there are labels, and the gate on its drop."""
+"""Source against `.tflite`: parity always, a score where one is asked for, and the gate on its drop."""
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum, unique
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits, sample_checks
-from tflite_recipes.errors import Problem, StepError
+from tflite_recipes import datasets, digits, metrics, model_files, sample_checks, user_code
+from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import ExistingPath, within
+from tflite_recipes.metrics import Metric, Scores
+from tflite_recipes.schema import ExistingPath, near, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.calibration import digits_problems
+from tflite_recipes.steps.scoring import Question, own_function
+from tflite_recipes.steps.source import SavedModelSource, TFLiteSource, code_problems
 
-
-@unique  # members of one value would be one member
-class Metric(Enum):
-    """How outputs are scored against labels."""
-
-    accuracy = "share of samples whose largest output is the labelled class; higher is better"
-    mean_absolute_error = "mean of |output − label|; lower is better"
-    mean_squared_error = "mean of (output − label)²; lower is better"
+# A class loses far more than the whole: so many samples must say so, and this share of them at least.
+_FEWEST_OF_CLASS = 10
+_FAR_MORE = 0.1
+_TIMES_THE_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
 class ParityEvaluation:
-    """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none."""
+    """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none.
+
+    With `max_drop`, or a `metric` other than auto, also a score that needs no labels.
+    """
 
     samples: Annotated[int, within(ge=1)]
     seed: Annotated[int, within(ge=0, lt=2**32)]
+    metric: Metric = Metric.auto
+    output: str | None = None
+    max_drop: Annotated[float | None, within(ge=0)] = None
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from _output_problems(self.output, steps)
+        if self.metric not in metrics.LABEL_FREE:
+            what = f"{self.metric.name} needs more than the outputs of both: samples with labels"
+            ors = (f"evaluation=npz evaluation.path=FILE.npz evaluation.metric={self.metric.name}",)
+            yield Problem(what, "evaluation.metric", "evaluation.metric=auto", ors)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import comparison
-
+        scored = self.max_drop is not None or self.metric is not Metric.auto
+        if not state.runnable and scored:
+            raise StepError(_not_runnable("evaluation.max_drop=null evaluation.metric=auto"))
         if not state.runnable:
             reporter.warn("parity was not measured: no runtime here can run the file")
             return state
@@ -46,75 +60,249 @@ class ParityEvaluation:
             arrays = datasets.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0)
             source = "seeded random inputs"
         reporter.note({"parity.data": source})
-        comparison.compare(state, arrays, reporter)
+        question = Question(source, None, self.metric, self.output, self.max_drop)
+        if scored:
+            _score(state, arrays, question, reporter)
+        else:
+            _compare(state, arrays, question, reporter)
         return state
 
 
 @dataclass(frozen=True)
 class NpzEvaluation:
-    """Accuracy and parity on arrays named by input, with their labels, in a `.npz` file."""
+    """A score and parity on arrays named by input, with their labels, in a `.npz` file.
+
+    `labels: null`: metrics that need none; a `function` gets every array of the file that is no input, by name.
+    `output`: the one that is scored.
+    """
 
     path: ExistingPath
-    labels: str
+    labels: str | None
     metric: Metric
     samples: Annotated[int | None, within(ge=1)]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     max_drop: Annotated[float | None, within(ge=0)]
+    relative_drop: bool = False
+    output: str | None = None
+    function: str | None = None
+    higher_is_better: bool = True
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         inputs = steps["source"].shaped_inputs()
-        yield from datasets.npz_problems(self.path, inputs, "evaluation.path", (self.labels,))
+        for problem in datasets.npz_problems(self.path, inputs, "evaluation.path", self._label_names()):
+            missing = self.labels is not None and problem.what.startswith(f"{self.path} has no array {self.labels!r}")
+            ors = ("evaluation.labels=null",) if missing and self.metric in (Metric.auto, Metric.function) else ()
+            yield replace(problem, alternatives=(*problem.alternatives, *ors))
+        yield from _output_problems(self.output, steps)
+        yield from _gate_problems(self.max_drop, self.relative_drop)
+        yield from self._function_problems()
+        yield from self._label_problems()
+
+    def _label_names(self) -> tuple[str, ...]:
+        """The arrays beside the inputs that the metric cannot do without."""
+        unread = self.metric in metrics.LABEL_FREE and self.metric is not Metric.auto
+        return () if self.labels is None or unread else (self.labels,)
+
+    def _function_problems(self) -> Iterable[Problem]:
+        if self.metric is Metric.function and self.function is None:
+            what = "metric=function, and no function is named"
+            yield Problem(what, "evaluation.function", "evaluation.function=my_metric.py:score")
+        elif self.metric is Metric.function and self.output is not None:
+            what = "a function gets every output, by name"
+            yield Problem(what, "evaluation.output", "evaluation.output=null")
+        elif self.metric is not Metric.function and self.function is not None:
+            what = f"{self.function} is not called by metric={self.metric.name}"
+            yield Problem(what, "evaluation.function", "evaluation.metric=function", ("evaluation.function=null",))
+        if self.function is not None:
+            yield from code_problems(self.function, "evaluation.function")
+        if not self.higher_is_better and self.metric is not Metric.function:
+            what = f"this is for a function; which way {self.metric.name} is better is known"
+            yield Problem(what, "evaluation.higher_is_better", "evaluation.higher_is_better=true")
+
+    def _label_problems(self) -> Iterable[Problem]:
+        """What the header of the labels tells."""
+        try:
+            found = datasets.headers(Path(self.path), "evaluation.path")
+        except RequestError:
+            return  # said above
+        if self.labels is None and self.metric in metrics.NEEDS_LABELS:
+            others = tuple(f"evaluation.labels={name}" for name in found)
+            yield Problem(f"{self.metric.name} needs labels", "evaluation.labels", "evaluation.metric=auto", others)
+        if not self._label_names() or self.metric is Metric.function or self.labels not in found:
+            return
+        spec = found[self.labels]
+        if spec.dtype.startswith(("str", "bytes", "object", "complex", "datetime", "timedelta")):
+            others = tuple(name for name, array in found.items() if array.dtype.startswith(("int", "uint")))
+            fix = f"evaluation.labels={others[0]}" if others else "evaluation.path=OTHER.npz"
+            yield Problem(f"{self.path}: labels are numbers, and these are {spec}", "evaluation.labels", fix)
+        elif self.metric in (*metrics.CLASSES, Metric.auto) and len(spec.shape) > 2:
+            what = f"{self.path}: {spec} is neither a class number nor a one-hot row for each sample"
+            yield Problem(what, "evaluation.labels", "evaluation.metric=mean_absolute_error")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        arrays = datasets.load_npz(Path(self.path), state.inputs, "evaluation.path", (self.labels,))
+        path, inputs = Path(self.path), {spec.name for spec in state.inputs}
+        names = self._label_names()
+        if self.metric is Metric.function and self.labels is None:
+            names = tuple(name for name in datasets.headers(path, "evaluation.path") if name not in inputs)
+        arrays = datasets.load_npz(path, state.inputs, "evaluation.path", names)
         arrays = datasets.choose(arrays, self.samples, self.seed)
-        labels = arrays.pop(self.labels) if self.labels not in {s.name for s in state.inputs} else arrays[self.labels]
-        _evaluate(state, arrays, labels, self.metric, self.path, self.max_drop, reporter)
+        given: Any = {name: arrays[name] for name in names}
+        arrays = {name: values for name, values in arrays.items() if name in inputs}
+        labels = given.get(self.labels, given or None)
+        question = Question(
+            self.path,
+            labels,
+            self.metric,
+            self.output,
+            self.max_drop,
+            self.relative_drop,
+            self.function,
+            self.higher_is_better,
+        )
+        _evaluate(state, arrays, question, reporter)
         return state
 
 
 @dataclass(frozen=True)
 class DigitsEvaluation:
-    """Accuracy and parity on the 360 held-out images of the embedded digits."""
+    """A score and parity on the 360 held-out images of the embedded digits."""
 
     max_drop: Annotated[float | None, within(ge=0)]
+    metric: Metric = Metric.accuracy
+    relative_drop: bool = False
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "evaluation")
+        yield from _gate_problems(self.max_drop, self.relative_drop)
+        if self.metric not in (*metrics.CLASSES, Metric.auto, *metrics.FIDELITY):
+            what = f"{self.metric.name} does not suit ten classes of digits"
+            yield Problem(what, "evaluation.metric", "evaluation.metric=accuracy")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         held_out = digits.held_out()
         arrays = datasets.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
         source = "scikit-learn load_digits, held-out part"
-        _evaluate(state, arrays, held_out.labels, Metric.accuracy, source, self.max_drop, reporter)
+        question = Question(source, held_out.labels, self.metric, None, self.max_drop, self.relative_drop)
+        _evaluate(state, arrays, question, reporter)
         return state
 
 
-def _evaluate(
-    state: State,
-    arrays: Mapping[str, Any],
-    labels: Any,
-    metric: Metric,
-    source: str,
-    max_drop: float | None,
-    reporter: Reporter,
-) -> None:
+def _not_runnable(fix: str) -> Problem:
+    what = "accuracy cannot be measured: no runtime here can run a file with Flex or custom ops"
+    return Problem(what, "evaluation", fix)
+
+
+def _gate_problems(max_drop: float | None, relative: bool) -> Iterable[Problem]:
+    if relative and max_drop is None:
+        what = "there is no max_drop that could be relative"
+        ors = ("evaluation.relative_drop=false",)
+        yield Problem(what, "evaluation.relative_drop", "evaluation.max_drop=0.01", ors)
+
+
+def _output_problems(output: str | None, steps: Mapping[str, Any]) -> Iterable[Problem]:
+    """An output that the source has not, where it says which ones it has."""
+    source = steps.get("source")
+    try:
+        if isinstance(source, SavedModelSource):
+            known = [spec.name for spec in source.chosen().outputs]
+        elif isinstance(source, TFLiteSource):
+            known = [spec.name for spec in model_files.read_float_tflite(Path(source.path)).outputs]
+        else:
+            return
+    except RequestError:
+        return  # said by the source
+    if output is not None and output not in known:
+        yield _no_output(output, known)
+
+
+def _no_output(output: str, known: list[str]) -> Problem:
+    best = (near(output, known) or known)[0]
+    others = tuple(assignment("evaluation.output", name) for name in known if name != best)
+    what = f"the model has no output {output!r}; it has {', '.join(known)}"
+    return Problem(what, "evaluation.output", assignment("evaluation.output", best), others)
+
+
+def _evaluate(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
+    """A score on samples that the user named. Here both the calibration's folder and the samples are at hand."""
+    if not state.runnable:
+        raise StepError(_not_runnable("evaluation=none"))
+    labels = question.labels
+    used = {**arrays, **(labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels})}
+    samples = len(next(iter(arrays.values())))
+    reporter.used("evaluation", "evaluation", datasets.sha256(used), question.file, samples)
+    reporter.note({"parity.data": question.file})
+    sample_checks.warn_of_evaluation(state, arrays, reporter)
+    _score(state, arrays, question, reporter)
+
+
+def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
     from tflite_recipes.backend import comparison
 
-    if not state.runnable:
-        what = "accuracy cannot be measured: no runtime here can run a file with Flex or custom ops"
-        raise StepError(Problem(what, "evaluation", "evaluation=none"))
-    sha256 = datasets.sha256({**arrays, "labels": labels})
-    reporter.used("evaluation", "evaluation", sha256, source, len(labels))
-    reporter.note({"parity.data": source, "accuracy.metric": metric.name})
-    sample_checks.warn_of_evaluation(state, arrays, reporter)
-    outputs = comparison.compare(state, arrays, reporter)
-    scored = state.outputs[0].name
-    if len(state.outputs) > 1:
-        names = ", ".join(spec.name for spec in state.outputs[1:])
-        reporter.warn(f"labels are held against the first output, {scored}; parity covers {names} too")
-    scores = comparison.score(outputs, labels, metric.name, scored, source)
-    drop = scores.source - scores.tflite if metric is Metric.accuracy else scores.tflite - scores.source
-    reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": drop})
-    if max_drop is not None:
-        reporter.judge(Gate("evaluation.max_drop", drop, max_drop, drop <= max_drop + 1e-12))
+    return comparison.compare(state, arrays, reporter, question.max_drop is not None)
+
+
+def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
+    """Run both, score both, and answer for the drop."""
+    known = [spec.name for spec in state.outputs]
+    if question.output is not None and question.output not in known:
+        raise RequestError(_no_output(question.output, known))
+    function = own_function(question.function) if question.function is not None else None
+    if question.function is not None:
+        user_code.record("metric", [question.function], state, reporter)
+    outputs = _compare(state, arrays, question, reporter)
+    metric = metrics.resolve(question.metric, outputs.source, question.labels is not None)
+    question = replace(question, metric=metric)
+    reporter.note({"accuracy.metric": question.function or metric.name})
+    scored = question.output or known[0]
+    if metric is Metric.top1_agreement and question.output is None:
+        _tell_unscored(outputs.source, reporter)
+    if len(known) > 1 and question.output is None and question.of_one_output:
+        names, held = ", ".join(known[1:]), "labels are" if metric in metrics.NEEDS_LABELS else "the input is"
+        reporter.warn(f"{held} held against the first output, {scored}; parity covers {names} too")
+    scores, further = question.scores(outputs.source, outputs.tflite, arrays, scored, function)
+    reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": scores.drop})
+    reporter.measure(further)
+    if metric in metrics.CLASSES:
+        _tell_classes(state, outputs.source[scored], outputs.tflite[scored], question, reporter)
+    _judge(scores, question, reporter)
+
+
+def _tell_unscored(source: Mapping[str, Any], reporter: Reporter) -> None:
+    """Outputs that look like no classes, beside some that do."""
+    classes = [name for name, values in source.items() if metrics.is_classes(name, values)]
+    others = [name for name in source if name not in classes]
+    if classes and others:
+        scored, left = ", ".join(classes), ", ".join(others)
+        reporter.warn(
+            f"top1_agreement is that of {scored}; {left} is in parity alone, or evaluation.metric=range_fidelity"
+        )
+
+
+def _judge(scores: Scores, question: Question, reporter: Reporter) -> None:
+    drop = scores.relative_drop if question.relative_drop else scores.drop
+    if question.relative_drop and math.isfinite(drop):
+        reporter.measure({"accuracy.relative_drop": drop})
+    if question.max_drop is not None:
+        passed = metrics.within_limit(drop, question.max_drop)
+        reporter.judge(Gate("evaluation.max_drop", drop, question.max_drop, passed))
+
+
+def _tell_classes(state: State, source: Any, tflite: Any, question: Question, reporter: Reporter) -> None:
+    """`per_class.csv`, worst first; a word where a class loses far more than the whole."""
+    classes = metrics.classes_of(source, question.labels, question.file)
+    found = sorted(metrics.per_class(source, tflite, classes), key=lambda recall: (-recall.drop, recall.number))
+    path = state.workdir / "per_class.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["class", "samples", "source_recall", "tflite_recall", "drop"])
+        for recall in found:
+            shares = (f"{share:.6f}" for share in (recall.source, recall.tflite, recall.drop))
+            rows.writerow([recall.number, recall.samples, *shares])
+    reporter.keep(str(path))
+    reporter.measure({"accuracy.worst_class_drop": found[0].drop})
+    absolute = question.max_drop if question.max_drop is not None and not question.relative_drop else 0.0
+    limit = max(_FAR_MORE, _TIMES_THE_LIMIT * absolute)
+    far = [recall for recall in found if recall.samples >= _FEWEST_OF_CLASS and recall.drop > limit]
+    for recall in far[:3]:
+        what = f"of {recall.samples} samples {recall.tflite:.1%} are recognised, by the source {recall.source:.1%}"
+        reporter.warn(f"class {recall.number}: {what}; per_class.csv has all classes")
