@@ -27,6 +27,16 @@ def cnn(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(5, activation="softmax", name="scores")(h)).save(folder / "model.keras")
 
 
+def wide_dense(folder: Path) -> None:
+    """Rows of weights that come in whole blocks of 32."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((64,), name="x")
+    h = keras.layers.Dense(96, activation="relu", name="wide")(i)
+    keras.Model(i, keras.layers.Dense(8, name="narrow")(h)).save(folder / "model.keras")
+
+
 def two_inputs(folder: Path) -> None:
     """Swapping the inputs changes the outputs much; the outputs are of different lengths."""
     import keras

@@ -47,6 +47,12 @@ def convert(scheme, folder, *more, quantizer="ai_edge_quantizer"):
     return api.run("convert", [*overrides, *more], progress=False)
 
 
+def constants(result):
+    """Of the main graph: (dtype, number of scales, shape) of each constant with two axes or more."""
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    return [(t.dtype, len(t.scales), t.shape) for t in graph.tensors if t.is_constant and len(t.shape) > 1]
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_types_of_every_tensor(here, models, scheme):
     result = convert(scheme, models("cnn", picture=pictures()))
@@ -95,6 +101,70 @@ def test_ranges_are_those_of_the_samples_and_not_their_moving_average(here, mode
     (graph,) = tflite_file.read_tflite(result.path).subgraphs
     (image,) = (graph.tensors[i] for i in graph.inputs)
     assert image.scales[0] * 255 == pytest.approx(samples.max(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "more", "dtypes", "scaled"),
+    [
+        ("weight_only_int8", (), {"int8"}, "channels"),
+        ("weight_only_int8", ("optimization.per_channel=false",), {"int8"}, "one"),
+        ("weight_only_int4", (), {"int4", "int8"}, "channels"),
+        ("dynamic_range_int4", (), {"int4", "int8"}, "channels"),
+        ("weight_only_int4", ("optimization.block_size=32",), {"int4", "int8"}, "blocks"),
+        ("weight_only_int8", ("optimization.block_size=32",), {"int8"}, "blocks"),
+    ],
+)
+def test_small_weights(here, models, scheme, more, dtypes, scaled):
+    result = convert(scheme, models("wide_dense", x=np.random.default_rng(0).random((40, 64), "float32")), *more)
+    assert result.status == ExitStatus.DONE, result.problems
+    found = [entry for entry in constants(result) if entry[1]]
+    assert {dtype for dtype, _, _ in found} <= dtypes
+    assert max(len(shape) for _, _, shape in found)
+    for _, scales, shape in found:
+        assert scales == (1 if scaled == "one" else shape[0])
+        assert scaled != "blocks" or shape[1] == 32
+    assert result.metrics["parity.cosine"] > (0.98 if "int4" in scheme else 0.9999)
+    assert result.metrics["parity.xnnpack_relative_difference"] < (1e-2 if scheme.startswith("dynamic") else 1e-3)
+    assert result.metrics["size.ratio"] < (0.3 if "int4" in scheme else 0.45)
+
+
+def test_dense_layers_alone_have_one_scale(here, models):
+    for quantizer in ("tflite_converter", "ai_edge_quantizer"):
+        more = ("optimization.per_channel_dense=false",)
+        result = convert("integer_only", models("cnn", picture=pictures()), *more, quantizer=quantizer)
+        found = constants(result)
+        assert {scales for _, scales, shape in found if len(shape) == 2} == {1}
+        assert min(scales for _, scales, shape in found if len(shape) == 4) > 1
+
+
+@pytest.mark.parametrize("quantizer", ["tflite_converter", "ai_edge_quantizer"])
+def test_rules_leave_ops_float(here, models, quantizer):
+    rules = "optimization.rules=[{op: CONV_2D, scheme: float}, {op: SOFTMAX, scheme: float}]"
+    result = convert("full_integer", models("cnn", picture=pictures()), rules, quantizer=quantizer)
+    assert result.status == ExitStatus.DONE, result.problems
+    file = tflite_file.read_tflite(result.path)
+    assert {op for op, _ in tflite_file.float_operators(file)} <= {"CONV_2D", "SOFTMAX"}
+    assert result.metrics["ops.float"] == result.metrics["rules.0.matched_ops"] + result.metrics["rules.1.matched_ops"]
+    assert not [warning for warning in result.warnings if "stayed float" in warning]
+    nothing = convert(
+        "full_integer", models("cnn", picture=pictures()), "optimization.rules=[{op: TANH, scheme: float}]"
+    )
+    assert nothing.status == ExitStatus.REQUEST
+    assert "matches no op" in nothing.problems[0].what
+
+
+def test_rules_mix_schemes(here, models):
+    rules = (
+        "optimization.rules=[{op: CONV_2D, scheme: int16x8}, {op: FULLY_CONNECTED, scheme: weight_only_int4},"
+        "{op: SOFTMAX, scheme: float}]"
+    )
+    result = convert("full_integer", models("cnn", picture=pictures()), rules)
+    assert result.status == ExitStatus.DONE, result.problems
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    outputs = {op.name: graph.tensors[op.outputs[0]].dtype for op in graph.operators}
+    assert outputs["CONV_2D"] == "int16"
+    assert outputs["FULLY_CONNECTED"] == "float32"
+    assert "int4" in {t.dtype for t in graph.tensors if t.is_constant}
 
 
 def test_16x8_of_what_the_converter_refuses(here, models):

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import RequestError
-from tflite_recipes.steps.optimization import Optimization, Scheme
+from tflite_recipes.schemes import Scheme
+from tflite_recipes.steps.optimization import Optimization
 from tflite_recipes.steps.source import DigitsSource
 
 STEPS = "tflite_recipes.steps"

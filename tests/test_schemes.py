@@ -9,7 +9,7 @@ from tflite_recipes.errors import ExitStatus
 
 pytestmark = pytest.mark.slow
 
-CALIBRATED = ("full_integer", "integer_only", "int16x8")
+CALIBRATED = ("full_integer", "integer_only", "int16x8", "int16x8_fallback")
 SIZES = ("SHAPE", "STRIDED_SLICE", "PACK")
 SCHEMES = ("none", "dynamic_range", "float16", *CALIBRATED)
 

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -10,9 +13,10 @@ import yaml
 from conftest import REPOSITORY
 from test_report import VOID, Checked
 
-from tflite_recipes import api, composition, console, events
+from tflite_recipes import api, composition, console, events, quantization_error
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.runner import RunResult
+from tflite_recipes.schemes import Scheme
 from tflite_recipes.search import asked_of, clues, delivery, rehearsed
 from tflite_recipes.search.candidates import Candidate, Rule, folder_name, others, recipe_of
 from tflite_recipes.search.outcome import DROP_GATE, Head, Outcome
@@ -21,7 +25,6 @@ from tflite_recipes.search.plot import pareto
 from tflite_recipes.search.searching import outcome_of, space_of
 from tflite_recipes.state import Gate
 from tflite_recipes.steps.auto import AutoOptimization
-from tflite_recipes.steps.optimization import Scheme
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -39,19 +42,21 @@ def test_the_option_allows_every_scheme():
 def test_a_search_needs_a_gate(here):
     found = problems("evaluation.max_drop=null")
     assert found["evaluation.max_drop"].fix == "evaluation.max_drop=0.01"
-    found = problems("evaluation=none")
-    assert found["evaluation"].fix == "evaluation=digits"
+    (found,) = problems("evaluation=none").values()
+    assert problems("evaluation=none", *shlex.split(found.fix)) == {}
     Path("model.keras").write_bytes(b"")
     found = problems("source=keras", "source.path=model.keras", "optimization=auto", recipe="convert")
-    assert found["evaluation"].fix == "evaluation=npz evaluation.path=FILE evaluation.max_drop=0.01"
+    (said,) = (problem for where, problem in found.items() if where.startswith("evaluation"))
+    assert said.fix.endswith("evaluation.max_drop=0.01")
     assert found["calibration"].fix == "calibration=npz calibration.path=FILE"
 
 
 def test_a_search_needs_data_for_the_schemes_that_are_calibrated(here):
     found = problems("calibration=none")
     assert found["calibration"].fix == "calibration=digits"
-    assert found["calibration"].alternatives == ("'optimization.schemes=[dynamic_range,float16,none]'",)
-    assert problems("calibration=none", "optimization.schemes=[dynamic_range,float16,none]") == {}
+    (other,) = map(shlex.split, found["calibration"].alternatives)
+    assert {"dynamic_range", "float16", "none"} <= set(re.findall(r"\w+", other[0].partition("=")[2]))
+    assert problems("calibration=none", *other) == {}
 
 
 def test_a_search_for_latency_needs_a_target_that_measures_it(here):
@@ -62,7 +67,7 @@ def test_a_search_for_latency_needs_a_target_that_measures_it(here):
 def test_types_that_no_scheme_gives(here):
     asked = ["optimization.input_type=int16", "optimization.output_type=int16"]
     found = problems(*asked, "optimization.schemes=[integer_only,none]")["optimization.input_type"]
-    assert found.fix == "'optimization.schemes=[int16x8]'"
+    assert found.fix == "'optimization.schemes=[int16x8,int16x8_fallback]'"
     assert problems(*asked, "optimization.schemes=[int16x8]") == {}
     none = problems("optimization.input_type=int16", "optimization.output_type=int8")["optimization.input_type"]
     assert none.fix == "optimization.input_type=null optimization.output_type=null"
@@ -76,6 +81,9 @@ def test_a_search_that_may_try_nothing(here):
         "optimization.schemes",
         "optimization.quantizers",
     }
+    asked = ("optimization.schemes=[weight_only_int4]", "optimization.quantizers=[tflite_converter]")
+    found = problems(*asked)["optimization.quantizers"]
+    assert found.fix == "'optimization.quantizers=[tflite_converter,ai_edge_quantizer]'"
 
 
 def test_a_candidates_recipe_is_the_one_that_is_composed_by_hand(here):
@@ -95,7 +103,7 @@ def test_types_that_are_asked_for_bind_every_candidate(here):
     auto = asked_of(recipe)
     assert recipe_of(recipe, auto, Candidate("full_integer", "tflite_converter")).config["optimization"]["input_type"]
     candidate, made = rehearsed(recipe)
-    assert (candidate.scheme, made.config["optimization"]["input_type"]) == ("integer_only", "uint8")
+    assert (candidate.scheme, made.config["optimization"]["input_type"]) == ("integer_only", "uint8")  # no weight_only
     only = composition.compose("digits_auto", ["optimization.input_type=int16"])
     assert rehearsed(only)[0].scheme == "int16x8"  # the first that can
     assert rehearsed(composition.compose("digits_float")) is None
@@ -115,8 +123,6 @@ def test_a_candidate_in_words():
 
 
 def test_a_tensors_rule_finds_that_tensor_alone():
-    import re
-
     rule = Rule.of_tensor("a/b(1);c:0", "float")
     assert re.search(rule.name, "a/b(1);c:0")
     assert not re.search(rule.name, "a/b(1);c:01")
@@ -125,40 +131,53 @@ def test_a_tensors_rule_finds_that_tensor_alone():
 def test_space_of_a_search(here):
     space = space_of(asked_of(composition.compose("digits_auto", ["optimization.quantizers=[ai_edge_quantizer]"])))
     assert space.quantizers == ("ai_edge_quantizer",)
-    assert {"quantizer", "per_channel"} <= space.keys
+    assert {"quantizer", "per_channel", "equalize", "rules", "block_size"} <= space.keys
 
 
-def operator(index, name, inputs, outputs):
-    return {
-        "subgraph": 0,
-        "index": index,
-        "name": name,
-        "inputs": [{"name": text} if text else None for text in inputs],
-        "outputs": [{"name": text} for text in outputs],
-    }
+CHAIN = [
+    ("CONV_2D", ("image", "w"), ("features",)),
+    ("FULLY_CONNECTED", ("features", "w2"), ("logits",)),
+    ("SOFTMAX", ("logits",), ("probabilities_int8",)),
+    ("DEQUANTIZE", ("probabilities_int8",), ("probabilities",)),
+    ("FULLY_CONNECTED", ("features", "w3"), ("box",)),
+    ("MEAN", ("features",), ("mean",)),
+]
 
 
 def test_the_ends_of_a_file():
-    chain = [
-        operator(0, "CONV_2D", ["image", "w", None], ["features"]),
-        operator(1, "FULLY_CONNECTED", ["features", "w2"], ["logits"]),
-        operator(2, "SOFTMAX", ["logits"], ["probabilities_int8"]),
-        operator(3, "DEQUANTIZE", ["probabilities_int8"], ["probabilities"]),
-        operator(4, "FULLY_CONNECTED", ["features", "w3"], ["box"]),
-        operator(5, "MEAN", ["features"], ["mean"]),
-    ]
-    assert clues.heads_of(chain) == (Head("probabilities_int8", "logits"), Head("", "box"))
+    assert clues.heads_of(CHAIN) == (Head("probabilities_int8", "logits"), Head("", "box"))
     assert clues.heads_of([]) == ()
+    assert clues.heads_of([("RESHAPE", ("b",), ("a",)), ("RESHAPE", ("a",), ("b",))]) == ()
 
 
-def test_ops_are_ranked_by_what_they_lose_themselves(tmp_path):
-    assert clues.losing_ops(tmp_path) == ()
-    (tmp_path / "quantization_error.csv").write_text(
-        "tensor,layer,op,kind,sqnr_db,local_sqnr_db\n"
-        "a,conv,CONV_2D,activation,10,30\nb,dense,FULLY_CONNECTED,activation,20,0\n"
-        "c,,QUANTIZE,activation,1,1\nd,add,ADD,activation,15,\ne,x,MUL,activation,nan,nan\nw,dense,,weight,3,3\n"
+def error(tensor, op, own, inputs=()):
+    return quantization_error.TensorError(
+        tensor, "", op, "activation", "int8", (None, 4), 0.1, 0, own, own, 0.1, 0.3, 0.0, inputs=inputs, output=tensor
     )
-    assert clues.losing_ops(tmp_path) == ("b", "d", "a")
+
+
+def test_the_files_of_a_run_tell_its_ends_and_the_ops_that_lose_most(tmp_path):
+    assert clues.losing_ops(tmp_path) == clues.heads(tmp_path) == ()
+    listed = [
+        {
+            "subgraph": 0,
+            "name": op,
+            "inputs": [None, *({"name": n} for n in ins)],
+            "outputs": [{"name": n} for n in outs],
+        }
+        for op, ins, outs in CHAIN
+    ]
+    (tmp_path / "ops.json").write_text(json.dumps({"operators": listed}))
+    assert clues.heads(tmp_path) == clues.heads_of(CHAIN)
+    rows = [
+        error("image", "INPUT", 60.0),
+        error("float_logits", "FULLY_CONNECTED", 20.0, ("image",)),
+        error("flat", "RESHAPE", 5.0, ("float_logits",)),
+        error("float_probabilities", "SOFTMAX", 10.0, ("flat",)),
+    ]
+    quantization_error.write_csv(tmp_path / "quantization_error.csv", rows)
+    assert clues.losing_ops(tmp_path) == ("float_probabilities", "float_logits")
+    assert clues.heads(tmp_path) == (Head("float_probabilities", "float_logits"),)  # rules go by these names
 
 
 def made(number, scheme, size, drop, kind=None, latency=None, **more):

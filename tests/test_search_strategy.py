@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tflite_recipes.schemes import Scheme
 from tflite_recipes.search.candidates import Candidate
 from tflite_recipes.search.outcome import DROP_GATE, Head, Outcome, best, front
-from tflite_recipes.search.strategy import FLOAT, Space, in_order, next_candidate, next_count
-from tflite_recipes.state import Gate
+from tflite_recipes.search.strategy import FLOAT, LARGEST, SMALLEST_FIRST, Space, in_order, next_candidate, next_count
+from tflite_recipes.state import CALIBRATED, Gate
 
 SCHEMES = ("none", "float16", "int16x8", "dynamic_range", "full_integer", "integer_only")
 SIZES = {"integer_only": 100, "full_integer": 101, "dynamic_range": 103, "int16x8": 110, "float16": 200, "none": 400}
@@ -29,7 +30,7 @@ def outcome(number, candidate, drop, size=None):
     passed = drop <= LIMIT
     size = SIZES.get(candidate.scheme, 60) + 5 * len(candidate.rules) if size is None else size
     gates = (Gate(DROP_GATE, drop, LIMIT, passed),)
-    ops, heads = (OPS, HEADS) if candidate.scheme in ("full_integer", "integer_only", "int16x8") else ((), HEADS)
+    ops, heads = (OPS, HEADS) if candidate.scheme in CALIBRATED else ((), HEADS)
     kind = "passed" if passed else "missed"
     return Outcome(number, candidate, kind, size=size, drop=drop, gates=gates, ops=ops, heads=heads)
 
@@ -172,6 +173,22 @@ def test_what_is_too_large_is_not_made_larger():
 def test_options_without_rules_or_equalizing_are_not_asked_for_them():
     outcomes = searched(replace(SPACE, keys=frozenset()), lambda one: 0.0 if one == FLOAT else 0.3)
     assert all(one.candidate.plain for one in outcomes)
+
+
+def test_rules_of_what_the_converter_cannot_mix_go_to_the_other_quantizer():
+    space = replace(SPACE, schemes=("int16x8_fallback", "int16x8", "none"))
+    outcomes = searched(space, needs(3))
+    ruled = [one.candidate for one in outcomes if one.candidate.rules]
+    assert {(one.scheme, one.quantizer) for one in ruled} == {("int16x8_fallback", "ai_edge_quantizer")}
+
+
+def test_what_no_quantizer_may_make_is_not_proposed():
+    space = replace(SPACE, schemes=("weight_only_int8", "none"), quantizers=BOTH[:1])
+    assert tried(searched(space, lambda one: 0.0)) == ["none"]
+
+
+def test_every_scheme_has_its_place_in_the_order():
+    assert set(Scheme.__members__) == {*SMALLEST_FIRST, *LARGEST}
 
 
 def test_four_bits_are_tried_in_small_blocks():

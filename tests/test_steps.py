@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from conftest import write
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tflite_recipes.schemes import CALIBRATED, IOType, Quantizer, Scheme, takes
 from tflite_recipes.shapes import shape_problems
 from tflite_recipes.state import Gate, State, TensorSpec
 from tflite_recipes.steps import source as sources
 from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, RandomCalibration
 from tflite_recipes.steps.evaluation import DigitsEvaluation, Metric, NpzEvaluation
 from tflite_recipes.steps.freeze import Variables
-from tflite_recipes.steps.optimization import CALIBRATED, IOType, Optimization, Quantizer, Scheme
+from tflite_recipes.steps.optimization import Optimization
 from tflite_recipes.steps.pruning import ConstantPruning, Loss, PolynomialDecayPruning
 from tflite_recipes.steps.target import GenericTarget
 
@@ -43,12 +45,21 @@ def said(step, **steps):
 # Optimization
 
 
-@pytest.mark.parametrize(("scheme", "given_", "quantizer"), itertools.product(Scheme, IOType, Quantizer))
-def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(scheme, given_, quantizer):
+ABLE = [(scheme, quantizer) for scheme, quantizer in itertools.product(Scheme, Quantizer) if takes(quantizer, scheme)]
+
+
+def optimization(scheme, quantizer=Quantizer.ai_edge_quantizer, kind=IOType.float32, **values):
+    return Optimization(scheme, kind, kind, values.pop("per_channel", True), quantizer, **values)
+
+
+@pytest.mark.parametrize(("given_", "able"), itertools.product(IOType, ABLE))
+def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(given_, able):
+    scheme, quantizer = able
     types = {
         "full_integer": {"float32", "int8", "uint8"},
         "integer_only": {"float32", "int8", "uint8"},
         "int16x8": {"float32", "int16"},
+        "int16x8_fallback": {"float32", "int16"},
     }.get(scheme.name, {"float32"})
     step = Optimization(scheme, given_, IOType.float32, True, quantizer)
     problems = list(step.problems({"source": DIGITS, "calibration": None}))
@@ -60,16 +71,98 @@ def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(scheme, give
         assert all(f"optimization.input_type={given_.name}" in other for other in problem.alternatives)
 
 
-@pytest.mark.parametrize(("scheme", "quantizer"), itertools.product(Scheme, Quantizer))
-def test_only_a_calibrated_scheme_has_a_per_tensor_form(scheme, quantizer):
-    step = Optimization(scheme, IOType.float32, IOType.float32, False, quantizer)
+@pytest.mark.parametrize("scheme", Scheme)
+def test_what_only_one_quantizer_makes_is_refused_of_the_other(scheme):
+    only = scheme.name in ("dynamic_range_int4", "weight_only_int8", "weight_only_int4")
+    fixes = [p.fix for p in optimization(scheme, Quantizer.tflite_converter).problems({"calibration": None})]
+    assert fixes == (["optimization.quantizer=ai_edge_quantizer"] if only else [])
+    assert not list(optimization(scheme).problems({"calibration": None}))
+
+
+@pytest.mark.parametrize("key", ["per_channel", "per_channel_dense"])
+@pytest.mark.parametrize(("scheme", "quantizer"), ABLE)
+def test_only_some_schemes_have_a_per_tensor_form(scheme, quantizer, key):
+    step = optimization(scheme, quantizer, **{key: False})
     fixes = [problem.fix for problem in step.problems({"source": DIGITS, "calibration": None})]
-    assert fixes == ([] if scheme in CALIBRATED else ["optimization.per_channel=true"])
+    has = scheme in CALIBRATED or scheme.name.startswith("weight_only")
+    assert fixes == ([] if has else [f"optimization.{key}=true"])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size", "more", "fix"),
+    [
+        ("weight_only_int4", 32, {}, None),
+        ("weight_only_int8", 256, {}, None),
+        ("dynamic_range_int4", 64, {}, None),
+        ("weight_only_int4", 48, {}, "optimization.block_size=32"),
+        ("weight_only_int4", 32, {"per_channel": False}, "optimization.per_channel=true"),
+        ("integer_only", 32, {}, "optimization.block_size=null"),
+        ("dynamic_range", 32, {}, "optimization.block_size=null"),
+    ],
+)
+def test_blocks_are_for_weights_alone(scheme, size, more, fix):
+    step = optimization(Scheme[scheme], block_size=size, **more)
+    assert [problem.fix for problem in step.problems({"calibration": None})] == ([fix] if fix else [])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "quantizer", "fix"),
+    [
+        ("integer_only", "tflite_converter", None),
+        ("int16x8", "tflite_converter", None),
+        ("dynamic_range", "ai_edge_quantizer", None),
+        ("dynamic_range", "tflite_converter", "optimization.quantizer=ai_edge_quantizer"),
+        ("none", "tflite_converter", "optimization.equalize=false"),
+    ],
+)
+def test_channels_are_evened_out_in_a_float_file(scheme, quantizer, fix):
+    step = optimization(Scheme[scheme], Quantizer[quantizer], equalize=True)
+    assert [problem.fix for problem in step.problems({"calibration": None})] == ([fix] if fix else [])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "quantizer", "rule", "fix"),
+    [
+        ("full_integer", "tflite_converter", "float", None),
+        ("full_integer", "tflite_converter", "full_integer", None),
+        ("full_integer", "tflite_converter", "int16x8", "optimization.quantizer=ai_edge_quantizer"),
+        ("full_integer", "ai_edge_quantizer", "weight_only_int4", None),
+        ("int16x8_fallback", "tflite_converter", "float", "optimization.quantizer=ai_edge_quantizer"),
+        ("dynamic_range", "tflite_converter", "float", "optimization.quantizer=ai_edge_quantizer"),
+        ("integer_only", "ai_edge_quantizer", "int16x8", None),
+        (
+            "integer_only",
+            "tflite_converter",
+            "float",
+            "optimization=full_integer optimization.input_type=float32 optimization.output_type=float32",
+        ),
+        ("int16x8", "ai_edge_quantizer", "dynamic_range", "optimization=int16x8_fallback"),
+        ("none", "ai_edge_quantizer", "float", "optimization=full_integer"),
+    ],
+)
+def test_rules_fit_their_scheme_and_quantizer(scheme, quantizer, rule, fix):
+    step = optimization(Scheme[scheme], Quantizer[quantizer], rules=[{"op": "SOFTMAX", "scheme": rule}])
+    assert [problem.fix for problem in step.problems({"calibration": None})] == ([fix] if fix else [])
+
+
+def test_a_rule_that_needs_ranges_needs_samples():
+    step = optimization(Scheme.dynamic_range, rules=[{"scheme": "full_integer"}])
+    assert [problem.fix for problem in step.problems({"source": DIGITS})] == ["calibration=digits"]
+
+
+@pytest.mark.parametrize("method", ["percentile", "mse", "moving_average"])
+def test_the_converter_takes_ranges_as_they_are(method):
+    calibration = SimpleNamespace(method=SimpleNamespace(name=method))
+    fixes = [
+        [p.fix for p in optimization(Scheme.integer_only, quantizer).problems({"calibration": calibration})]
+        for quantizer in Quantizer
+    ]
+    assert fixes == [["optimization.quantizer=ai_edge_quantizer"], []]
 
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_integers_need_representative_data_and_nothing_else_does(scheme):
-    step = Optimization(scheme, IOType.float32, IOType.float32, True, Quantizer.tflite_converter)
+    step = optimization(scheme)
     fixes = [problem.fix for problem in step.problems({"source": DIGITS})]
     assert fixes == (["calibration=digits"] if scheme in CALIBRATED else [])
     (*_, fix) = ["", *(problem.fix for problem in step.problems({"source": Other(None, {})}))]

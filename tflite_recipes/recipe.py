@@ -72,6 +72,7 @@ class Recipe:
             fallback=tuple(remedy.name for remedy in self.conversion.fallback),
             contract=self.io_contract.declared(),
             sizes=_sample_sizes(beside.get("calibration"), beside.get("evaluation")),
+            ranges=_ranges(beside.get("calibration")),
         )
 
     @property
@@ -89,6 +90,14 @@ class Recipe:
         head = f"# @package _global_\n# {self.name}, resolved; recipe digest {self.digest}\n"
         text = yaml.safe_dump({"defaults": defaults}, sort_keys=False) + "\n"
         return head + text + yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+
+
+def _ranges(calibration: Any) -> dict[str, Any]:
+    """How ranges follow from the samples, where the recipe says so."""
+    method = getattr(calibration, "method", None)
+    if method is None:
+        return {}
+    return {"method": method.name, "percentile": calibration.percentile, "smoothing": calibration.smoothing}
 
 
 def _sample_sizes(*groups: Any) -> dict[str, list[int]]:

@@ -44,7 +44,7 @@ class Gate:
 
 
 # The schemes, by name, that set ranges of activations from samples.
-CALIBRATED = ("full_integer", "integer_only", "int16x8")
+CALIBRATED = ("full_integer", "integer_only", "int16x8", "int16x8_fallback")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Intent:
     exclude_conversion_metadata: for the converter; dynamic_batch: whether the target takes a batch whose size is
     open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
     to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
-    the recipe names, by input.
+    the recipe names, by input. ranges: how ranges follow from samples, the fields of
+    `ranges.RangeChoice`.
     """
 
     scheme: str = "none"
@@ -70,6 +71,7 @@ class Intent:
     taken: tuple[str, ...] = ()
     contract: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, list[int]] = field(default_factory=dict)
+    ranges: Mapping[str, Any] = field(default_factory=dict)
 
     def allows(self, ops: str) -> bool:
         """Whether `select_tf_ops` or `allow_custom_ops` was asked for, or taken as a remedy."""
@@ -100,6 +102,7 @@ class State:
     random: whether it draws random numbers, so that no two invokes agree.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
+    calibration_sha256: digest of its arrays.
     scheme: the quantization scheme that the file has.
     tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
@@ -122,6 +125,7 @@ class State:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     calibration: Path | None = None
+    calibration_sha256: str = ""
     scheme: str = ""
     tflite: Path | None = None
     runnable: bool = True

@@ -2,68 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from tflite_recipes.backend.calibrating import batches
+from tflite_recipes.backend.integer_conversion import Between, stand_in
+from tflite_recipes.backend.request import Request, plain
 from tflite_recipes.diagnosis import Case, diagnose
-from tflite_recipes.errors import StepError
+from tflite_recipes.errors import RecipeError, StepError
 from tflite_recipes.events import Reporter
-from tflite_recipes.state import CALIBRATED, TensorSpec
+from tflite_recipes.quantization_rules import OpPlace, Resolved
+from tflite_recipes.state import CALIBRATED
 
+_INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 _OPS = {
     "integer_only": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8],
-    "int16x8": [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8],
+    "int16x8": [_INT16X8],
+    "int16x8_fallback": [_INT16X8, tf.lite.OpsSet.TFLITE_BUILTINS],
 }
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the file is to be.
+class Converted:
+    """The file's bytes. Where it was quantized behind a float file, which then lies at the path that was given: its
+    ops, and what the rules made of them."""
 
-    samples: arrays by input name, first axis samples; None where nothing is calibrated. inputs: the
-    signature's. batch: rows at a time. select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in it.
-    select_user_tf_ops, unfold_batchmatmul, exclude_conversion_metadata: as in the recipe's section `conversion`.
-    layers: names of the model's layers; sizes: shapes of the samples by input: both for what goes wrong.
-    """
-
-    scheme: str
-    input_type: str
-    output_type: str
-    per_channel: bool
-    samples: Mapping[str, Any] | None
-    inputs: tuple[TensorSpec, ...] = ()
-    batch: int = 1
-    select_tf_ops: bool = False
-    allow_custom_ops: bool = False
-    select_user_tf_ops: tuple[str, ...] = ()
-    unfold_batchmatmul: bool = False
-    exclude_conversion_metadata: bool = False
-    layers: tuple[str, ...] = ()
-    sizes: Mapping[str, Any] = field(default_factory=dict)
+    data: bytes
+    ops: tuple[OpPlace, ...] = ()
+    resolved: Resolved | None = None
 
 
-def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
-    """The `.tflite` file's bytes. Errors: StepError with the converter's own reason."""
+def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter, float_path: Path) -> Converted:
+    """Convert in one scheme. Errors: StepError with the converter's own reason, RequestError for rules that match
+    nothing."""
     reporter.progress("converting", 0, 1)
+    between = Between(request, float_path)
     try:
-        data: bytes = _converter(saved_model, signature, request, reporter).convert()
+        data: bytes = _converter(saved_model, signature, request, reporter, between).convert()
+    except RecipeError:
+        raise
     except Exception as error:
         if request.select_tf_ops and "tensor list ops" in str(error):
-            data = _with_tensor_lists(saved_model, signature, request, reporter)
+            data = _with_tensor_lists(saved_model, signature, request, reporter, between)
         else:
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
-    return data
+    return Converted(data, between.ops, between.resolved)
 
 
-def _with_tensor_lists(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> bytes:
+# The last few float files by what they were made from; a search converts one model into many schemes.
+_KEPT = 3
+_converted: dict[str, bytes] = {}
+
+
+def float_file(saved_model: Path, signature: str, request: Request, reporter: Reporter, path: Path) -> Path:
+    """The float file that ai_edge_quantizer starts from, written to `path`. Errors: StepError."""
+    made_from = (saved_model / "saved_model.pb").stat()
+    asked = plain(request)
+    key = repr((str(saved_model), made_from.st_mtime_ns, made_from.st_ino, signature, asked))
+    if key not in _converted:
+        data = convert(saved_model, signature, asked, reporter, path).data
+        while len(_converted) >= _KEPT:
+            del _converted[next(iter(_converted))]
+        _converted[key] = data
+    path.write_bytes(_converted[key])
+    return path
+
+
+def _with_tensor_lists(
+    saved_model: Path, signature: str, request: Request, reporter: Reporter, between: Between
+) -> bytes:
     """Lists whose items have an open size cannot be lowered; with TensorFlow's own kernels they need not be."""
-    converter = _converter(saved_model, signature, request, reporter)
+    converter = _converter(saved_model, signature, request, reporter, between)
     converter._experimental_lower_tensor_list_ops = False
     try:
         data: bytes = converter.convert()
@@ -76,7 +90,7 @@ def _refusal(error: Exception, request: Request) -> StepError:
     return StepError(diagnose(str(error), Case(request.scheme, request.inputs, request.layers, request.sizes)))
 
 
-def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter) -> Any:
+def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter, between: Between) -> Any:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[signature])
     converter.allow_custom_ops = request.allow_custom_ops
     converter.target_spec.experimental_select_user_tf_ops = list(request.select_user_tf_ops)
@@ -90,10 +104,12 @@ def _converter(saved_model: Path, signature: str, request: Request, reporter: Re
     converter.target_spec.supported_ops = [*_OPS.get(request.scheme, [tf.lite.OpsSet.TFLITE_BUILTINS]), *flex]
     if request.scheme in CALIBRATED and request.samples is not None:
         converter.representative_dataset = lambda: _samples(signature, request, reporter)
+        stand_in(converter, between)
     if request.scheme in CALIBRATED:
         converter.inference_input_type = tf.as_dtype(request.input_type)
         converter.inference_output_type = tf.as_dtype(request.output_type)
         converter._experimental_disable_per_channel = not request.per_channel
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not request.per_channel_dense
     return converter
 
 
@@ -103,9 +119,6 @@ def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[t
     A model whose batch is fixed above 1 gets that many rows at a time, the last of them those that end the data.
     """
     assert request.samples is not None
-    total = len(next(iter(request.samples.values())))
-    for start in range(0, total, request.batch):
-        start = min(start, total - request.batch)
-        rows = slice(start, start + request.batch)
-        yield signature, {name: np.asarray(array[rows]) for name, array in request.samples.items()}
-        reporter.progress("calibration samples", start + request.batch, total)
+    for part, done, total in batches(request.samples, request.batch):
+        yield signature, part
+        reporter.progress("calibration samples", done, total)

@@ -5,61 +5,94 @@ It takes what TensorFlow's converter refuses: 16x8 of layer normalization, or of
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer.algorithm_manager import AlgorithmName
-from ai_edge_quantizer.calibrator import Calibrator
-from ai_edge_quantizer.qtyping import (
-    ComputePrecision,
-    OpQuantizationConfig,
-    QuantGranularity,
-    TensorDataType,
-    TensorQuantizationConfig,
-    TFLOperationName,
-)
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
-from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
 from tflite_recipes import tflite_file
-from tflite_recipes.backend.converter import Request
+from tflite_recipes.backend import block_weights, calibrating
 from tflite_recipes.backend.file_edits import without_dequantized_shapes
+from tflite_recipes.backend.quantization_plan import plan
+from tflite_recipes.backend.request import Request
 from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import Problem, StepError, gist
 from tflite_recipes.events import Reporter
+from tflite_recipes.quantization_rules import OpPlace, Resolved
+from tflite_recipes.ranges import Ranges
 from tflite_recipes.tflite_file import Operator, Subgraph
 
 _WHERE = "optimization.quantizer"
-_ALL = TFLOperationName.ALL_SUPPORTED
 _CONTROL = frozenset({"CALL", "IF", "STABLEHLO_CASE", "STABLEHLO_WHILE", "WHILE"})
 
 
-def quantize(model: Path, signature: str, request: Request, reporter: Reporter, fix: str = "") -> bytes:
-    """The quantized file's bytes. `fix` is what to advise where this quantizer cannot. Errors: StepError."""
-    _refuse(model, request.scheme, fix)
-    data = model.read_bytes()
-    plan = _plan(request)
+@dataclass(frozen=True)
+class Quantized:
+    """The file's bytes, and the ranges that were measured, None where none were needed."""
+
+    data: bytes
+    ranges: Ranges | None = None
+
+
+def quantize(
+    model: Path,
+    signature: str,
+    request: Request,
+    ops: Sequence[OpPlace],
+    resolved: Resolved,
+    reporter: Reporter,
+    fix: str = "",
+) -> Quantized:
+    """Quantize a float file whose ops are `ops`. `fix` is what to advise where this quantizer cannot. Errors:
+    StepError."""
+    blocks = _blockwise(model, request, ops, resolved)
+    made = plan(request, ops, resolved, frozenset(blocks))
+    calibrated = made.need_calibration()
+    _refuse(model, calibrated, fix)
     try:
-        ranges = _ranges(data, signature, plan, request, reporter) if plan.need_calibration() else None
+        measured = _measure(model, signature, request, reporter) if calibrated else None
+        limits = _limits(model, signature, request, measured, made, reporter) if measured is not None else None
         reporter.progress("quantizing", 0, 1)
-        quantizer = Quantizer(bytearray(data), plan.get_quantization_recipe())
-        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        quantizer = Quantizer(bytearray(model.read_bytes()), made.get_quantization_recipe())
+        result = quantizer.quantize(limits, enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:
         given, ways = sizes_given(open_sizes(request.inputs), request.sizes)
         ways = (given,) if given else ways
         raise StepError(Problem(f"ai_edge_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
     reporter.progress("quantizing", 1, 1)
-    return without_dequantized_shapes(bytes(result.quantized_model))
+    data = without_dequantized_shapes(bytes(result.quantized_model))
+    if request.scheme.startswith("weight_only") and request.block_size:
+        bits = 4 if request.scheme == "weight_only_int4" else 8
+        data = block_weights.with_blocks(data, blocks.values(), request.block_size, bits)
+    return Quantized(data, measured)
 
 
-def _refuse(model: Path, scheme: str, fix: str) -> None:
+def _blockwise(model: Path, request: Request, ops: Sequence[OpPlace], resolved: Resolved) -> dict[int, str]:
+    """The ops whose weights come in whole blocks, by number, with the weights' names. One that a rule is about has the
+    form that the rule says."""
+    if request.block_size is None:
+        return {}
+    dynamic = request.scheme == "dynamic_range_int4"
+    graph = tflite_file.read_tflite(model).subgraphs[0]
+    found = {}
+    for number, op in enumerate(graph.operators):
+        at = block_weights.WEIGHTS.get(op.name)
+        if at is None or resolved.schemes[number] is not None or (dynamic and op.name != "FULLY_CONNECTED"):
+            continue
+        weights = graph.tensors[op.inputs[at]]
+        row = int(np.prod([size or 0 for size in weights.shape[1:]]))
+        if weights.is_constant and weights.dtype == "float32" and row and row % request.block_size == 0:
+            found[number] = weights.name
+    return found
+
+
+def _refuse(model: Path, calibrated: bool, fix: str) -> None:
     """What cannot be calibrated; weights alone can be quantized there. Errors: StepError."""
-    if scheme in ("dynamic_range", "float16"):
+    if not calibrated:
         return
     weights_only = "optimization=dynamic_range"
     ways = (weights_only,) if fix != weights_only else ()
@@ -80,47 +113,42 @@ def _unread(graph: Subgraph) -> Iterator[tuple[Operator, int]]:
             yield from ((op, index) for index in op.outputs if index not in read)
 
 
-def _plan(request: Request) -> RecipeManager:
-    plan = RecipeManager()
-    grain = QuantGranularity.CHANNELWISE if request.per_channel else QuantGranularity.TENSORWISE
-    if request.scheme == "dynamic_range":
-        plan.add_dynamic_config(".*", _ALL, 8, grain)
-    elif request.scheme == "float16":
-        plan.add_weight_only_config(".*", _ALL, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
-    else:
-        plan.add_static_config(".*", _ALL, 16 if request.scheme == "int16x8" else 8, 8, grain)
-        _set_edge(plan, TFLOperationName.INPUT, request.input_type)
-        _set_edge(plan, TFLOperationName.OUTPUT, request.output_type)
-    return plan
+# Of the last few float files with their samples: what was measured, and the ranges by how they were chosen.
+_KEPT = 3
+_measured: dict[str, Ranges] = {}
 
 
-def _set_edge(plan: RecipeManager, edge: TFLOperationName, kind: str) -> None:
-    """Inputs or outputs in another type than the activations inside, which they have otherwise."""
-    if kind == "float32":
-        plan.add_quantization_config(".*", edge, None, AlgorithmName.NO_QUANTIZE)
-    elif kind == "uint8":
-        unsigned = TensorQuantizationConfig(num_bits=8, symmetric=False, dtype=TensorDataType.UINT)
-        weights = TensorQuantizationConfig(num_bits=8, symmetric=True, granularity=QuantGranularity.CHANNELWISE)
-        config = OpQuantizationConfig(unsigned, weights, compute_precision=ComputePrecision.INTEGER)
-        plan.add_quantization_config(".*", edge, config)
-
-
-def _ranges(data: bytes, signature: str, plan: RecipeManager, request: Request, reporter: Reporter) -> Any:
-    """Each tensor's least and greatest value. The quantizer's own default, a moving average, would clip what it saw."""
-    calibrator = Calibrator(data, num_threads=2, qsv_update_func=min_max_update)
-    for sample, done, total in _samples(request):
-        # One at a time, so that there is progress to tell; a bar for each would push all else out of the log.
-        with contextlib.redirect_stderr(io.StringIO()):
-            calibrator.calibrate({signature: [sample]}, plan)
-        reporter.progress("calibration samples", done, total)
-    return calibrator.get_model_qsvs()
-
-
-def _samples(request: Request) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """Samples by input name, as many rows at a time as a fixed batch takes, and how many are done of how many."""
+def _measure(model: Path, signature: str, request: Request, reporter: Reporter) -> Ranges:
+    """Each activation's least and greatest value, once for a float file and its samples."""
     assert request.samples is not None
-    total = len(next(iter(request.samples.values())))
-    for start in range(0, total, request.batch):
-        first = min(start, total - request.batch)
-        rows = slice(first, first + request.batch)
-        yield {name: np.asarray(array[rows]) for name, array in request.samples.items()}, rows.stop, total
+    key = calibrating.key(model, request.calibration_sha256)
+    if key not in _measured:
+        measured = calibrating.measure(model, signature, request.samples, request.batch, _told(reporter))
+        while len(_measured) >= _KEPT:
+            del _measured[next(iter(_measured))]
+        _measured[key] = measured
+    return _measured[key]
+
+
+def _limits(
+    model: Path, signature: str, request: Request, measured: Ranges, made: RecipeManager, reporter: Reporter
+) -> dict[str, Any]:
+    """The ranges as the quantizer takes them. Its own default, a moving average, would clip what it saw."""
+    bits = 16 if request.scheme.startswith("int16x8") else 8
+    assert request.samples is not None
+    chosen = calibrating.chosen(
+        model, signature, request.samples, request.batch, measured, request.ranges, bits, _told(reporter)
+    )
+    (graph, *_) = tflite_file.read_tflite(model).subgraphs
+    axes = {tensor.name: len(tensor.shape) for tensor in graph.tensors}
+    return {
+        name: {"min": _boxed(low, axes[name]), "max": _boxed(high, axes[name])} for name, (low, high) in chosen.items()
+    }
+
+
+def _boxed(value: float, axes: int) -> Any:
+    return np.full((1,) * axes, value, np.float32)
+
+
+def _told(reporter: Reporter) -> calibrating.Tell:
+    return lambda done, total: reporter.progress("calibration samples", done, total)

@@ -2,74 +2,66 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+from tflite_recipes.quantization_error import PASSING, TABLE, read_csv, sensitivity
 from tflite_recipes.search.outcome import Head
 
-ERRORS, OPS = "quantization_error.csv", "ops.json"
+OPS = "ops.json"
 _ACTIVATIONS = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")
-# What only passes values on.
-_PASSING = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE")
 _WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
+# An op: its type, the tensors that it takes and those that it gives.
+Op = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 
 def losing_ops(folder: Path) -> tuple[str, ...]:
-    """Names of the tensors that ops give, the op that loses most first; () where the run measured none."""
-    path = folder / ERRORS
+    """Names of the tensors that ops give, the op that loses most first, and behind each what goes together with it; ()
+    where the run measured none."""
+    path = folder / TABLE
     if not path.exists():
         return ()
-    with path.open(newline="", encoding="utf-8") as stream:
-        return ranked(csv.DictReader(stream))
-
-
-def ranked(rows: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    """Tensors of ops by the error that the op itself adds (`local_sqnr_db`, else `sqnr_db`), worst first."""
-    found: dict[str, float] = {}
-    for row in rows:
-        if row.get("op", "") in ("", *_PASSING):
-            continue
-        measured = (_number(row.get(key)) for key in ("local_sqnr_db", "sqnr_db"))
-        error = next((value for value in measured if value is not None), None)
-        if error is not None:
-            found[row["tensor"]] = min(error, found.get(row["tensor"], math.inf))
-    return tuple(sorted(found, key=lambda name: found[name]))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return None if math.isnan(value) else value
+    ranked = sensitivity(read_csv(path))
+    return tuple(dict.fromkeys(name for op in ranked for name in (op.tensor, *op.together)))
 
 
 def heads(folder: Path) -> tuple[Head, ...]:
-    """What stands at the outputs of the file of a run; () where its ops were not listed."""
-    path = folder / OPS
-    return heads_of(json.loads(path.read_text(encoding="utf-8"))["operators"]) if path.exists() else ()
+    """What stands at the outputs of the file of a run; () where its ops were not listed.
+
+    By the names of the float file where the run compared with it, because rules go by these.
+    """
+    table, listed = folder / TABLE, folder / OPS
+    if table.exists():
+        rows = [row for row in read_csv(table) if row.kind == "activation" and row.op != "INPUT"]
+        if found := heads_of((row.op, row.inputs, (row.tensor,)) for row in rows):
+            return found
+    if not listed.exists():
+        return ()
+    operators = json.loads(listed.read_text(encoding="utf-8"))["operators"]
+    return heads_of(
+        (op["name"], tuple(t["name"] for t in op["inputs"] if t), tuple(t["name"] for t in op["outputs"]))
+        for op in operators
+        if op["subgraph"] == 0
+    )
 
 
-def heads_of(operators: Iterable[Mapping[str, Any]]) -> tuple[Head, ...]:
-    """The same of the operators as `ops.json` lists them."""
-    main = [op for op in operators if op["subgraph"] == 0]
-    maker = {tensor["name"]: op for op in main for tensor in op["outputs"]}
-    read = {tensor["name"] for op in main for tensor in op["inputs"] if tensor is not None}
-    ends = [name for name in maker if name not in read]
-    return tuple(head for name in ends if (head := _head(maker[name], maker)) != Head("", ""))
+def heads_of(operators: Iterable[Op]) -> tuple[Head, ...]:
+    """The same of a graph's ops."""
+    listed = list(operators)
+    maker = {name: op for op in listed for name in op[2]}
+    read = {name for op in listed for name in op[1]}
+    found = (_head(maker[name], maker) for name in maker if name not in read)
+    return tuple(head for head in found if head != Head("", ""))
 
 
-def _head(op: Mapping[str, Any] | None, maker: Mapping[str, Mapping[str, Any]]) -> Head:
-    activation = ""
-    while op is not None and op["name"] not in _WEIGHTED:
-        output = str(op["outputs"][0]["name"])
-        if op["name"] in _ACTIVATIONS and not activation:
-            activation = output
-        elif op["name"] not in _PASSING:
+def _head(op: Op | None, maker: Mapping[str, Op]) -> Head:
+    activation, seen = "", set()
+    while op is not None and op[0] not in _WEIGHTED and op[2] not in seen:
+        seen.add(op[2])
+        if op[0] in _ACTIVATIONS and not activation:
+            activation = op[2][0]
+        elif op[0] not in PASSING:
             return Head(activation, "")
-        op = next((maker[t["name"]] for t in op["inputs"] if t is not None and t["name"] in maker), None)
-    return Head(activation, str(op["outputs"][0]["name"]) if op is not None else "")
+        op = next((maker[name] for name in op[1] if name in maker), None)
+    return Head(activation, op[2][0] if op is not None else "")

@@ -58,9 +58,9 @@ class Outcome:
 
     @property
     def only_lost_quality(self) -> bool:
-        """Whether nothing but the drop in quality stood against it, which is what the rescues are for."""
+        """Whether nothing but the evaluation stood against it, which is what the rescues are for."""
         failed = [gate.name for gate in self.gates if not gate.passed]
-        return self.outcome == MISSED and failed == [DROP_GATE]
+        return self.outcome == MISSED and all(name.startswith("evaluation.") for name in failed)
 
     def value(self, objective: str) -> float:
         """What the best has least of; infinite where it was not measured."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tflite_recipes import schemes
+from tflite_recipes.schemes import Quantizer, Scheme
 from tflite_recipes.search.candidates import Candidate, Rule
 from tflite_recipes.search.outcome import REFUSED, Outcome, best
 from tflite_recipes.state import CALIBRATED
@@ -28,14 +30,16 @@ SMALLEST_FIRST = (
 )
 LARGEST = ("float16", "none")
 FLOAT = Candidate("none", "tflite_converter")  # nothing to quantize
-# Schemes of which no op may be float, and those whose weights have four bits.
-STRICT = ("integer_only", "int16x8")
-FOUR_BITS = ("weight_only_int4", "dynamic_range_int4")
 SMALL_BLOCK = 32
+_BLOCKWISE = tuple(scheme.name for scheme in schemes.BLOCKWISE)
+# Where no op may be float, by the scheme that is the same with float ops; what the converter can leave ops float in.
+_LOOSE = {strict.name: loose.name for strict, loose in schemes.STRICT.items()}
+_RULED_BY_CONVERTER = ("full_integer",)
+_MIXING = "ai_edge_quantizer"
 # A rescue is worth a run where its scheme is smaller than the best file by more than what metadata weighs.
 GAIN = 0.99
 # Schemes that get the cheap rescues, and runs that these leave for mixed precision.
-RESCUED, LEFT_FOR_MIXED = 3, 10
+RESCUED, LEFT_FOR_MIXED = 4, 10
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def in_order(schemes: Sequence[str]) -> list[str]:
 def _plain(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
     """Every scheme by the first quantizer that can do it. What is refused by one is tried by the next."""
     for scheme in in_order(space.schemes):
-        for quantizer in space.quantizers:
+        for quantizer in _able(space, scheme):
             candidate = Candidate(scheme, quantizer) if scheme != "none" else FLOAT
             yield candidate
             known = _of(candidate, outcomes)
@@ -94,7 +98,7 @@ def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Ite
         yield _with(base.candidate, "equalize", True)
         equalized = _of(_with(base.candidate, "equalize", True), outcomes)
         start = _better(base, equalized)
-    if base.candidate.scheme in FOUR_BITS and "block_size" in space.keys:
+    if base.candidate.scheme in _BLOCKWISE and "block_size" in space.keys:
         yield _with(base.candidate, "block_size", SMALL_BLOCK)
         start = _better(base, _of(_with(base.candidate, "block_size", SMALL_BLOCK), outcomes))
     lifted = _lifted(space, start.candidate)
@@ -106,8 +110,8 @@ def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Ite
             yield _ruled(candidate, activations, scheme)
         if weighted:
             yield _ruled(candidate, [*activations, *weighted], scheme)
-    for quantizer in space.quantizers:
-        if base.candidate.plain and quantizer != base.candidate.quantizer:
+    for quantizer in _able(space, base.candidate.scheme):
+        if quantizer != base.candidate.quantizer:
             yield replace(base.candidate, quantizer=quantizer)
 
 
@@ -164,12 +168,21 @@ def _lifted(space: Space, candidate: Candidate) -> tuple[Candidate, str] | None:
     takes none, 16x8 by the quantizer that can mix it with int8. None where there is no such way."""
     if "rules" not in space.keys:
         return None
-    if candidate.scheme not in STRICT:
+    loose = _LOOSE.get(candidate.scheme)
+    if loose is None and candidate.scheme in _RULED_BY_CONVERTER:
         return candidate, "float"
-    if candidate.scheme == "integer_only" and "full_integer" not in space.schemes:
-        mixing = "ai_edge_quantizer"
-        return (replace(candidate, quantizer=mixing), "int16x8") if mixing in space.quantizers else None
-    return None  # full_integer gets the float ops
+    if _MIXING not in space.quantizers or loose in space.schemes:
+        return None  # the loose scheme gets the float ops
+    if loose is None or candidate.scheme == "integer_only":
+        return replace(candidate, quantizer=_MIXING), "float" if loose is None else "int16x8"
+    return None
+
+
+def _able(space: Space, scheme: str) -> Sequence[str]:
+    """The quantizers that can make a scheme; for float, which none makes, the first."""
+    if scheme == "none":
+        return space.quantizers[:1]
+    return [name for name in space.quantizers if schemes.takes(Quantizer[name], Scheme[scheme])]
 
 
 def _plain_ones(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import yaml
 
-from tflite_recipes import schema
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.resources import shipped
 from tflite_recipes.schema import within
-from tflite_recipes.steps.optimization import CALIBRATED, IOType, Optimization, Quantizer, Scheme
+from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, Scheme, needs_samples, takes
 
 _TYPE_KEYS = ("input_type", "output_type")
 
@@ -80,7 +79,7 @@ class AutoOptimization:
             yield Problem(what, "target", "target=cpu", ("optimization.objective=size",))
 
     def _data_problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        needy = [scheme.name for scheme in self.schemes if scheme in CALIBRATED]
+        needy = [scheme.name for scheme in self.schemes if needs_samples(scheme)]
         carries = getattr(steps.get("source"), "carries_ranges", None)
         if not needy or "calibration" in steps or (carries is not None and carries()):
             return
@@ -88,12 +87,17 @@ class AutoOptimization:
         fix = "calibration=npz calibration.path=FILE"
         if type(steps.get("source")).__name__ == "DigitsSource":
             fix = "calibration=digits"
-        others = [scheme.name for scheme in self.schemes if scheme not in CALIBRATED]
+        others = [scheme.name for scheme in self.schemes if not needs_samples(scheme)]
         ors = (assignment("optimization.schemes", others),) if others else ()
         yield Problem(what, "calibration", fix, ors)
 
     def _type_problems(self) -> Iterable[Problem]:
-        if not self.types() or not self.schemes or any(map(self._gives_types, self.schemes)):
+        if not self.schemes or not self.quantizers or any(map(self._gives_types, self.schemes)):
+            return
+        if not self.types():
+            what = f"none of the quantizers makes {', '.join(scheme.name for scheme in self.schemes)}"
+            every = assignment("optimization.quantizers", [quantizer.name for quantizer in Quantizer])
+            yield Problem(what, "optimization.quantizers", every)
             return
         asked = ", ".join(f"{key} {value}" for key, value in self.types().items())
         fix = " ".join(f"optimization.{key}=null" for key in self.types())
@@ -106,11 +110,6 @@ class AutoOptimization:
             yield Problem(what, where, fix)
 
     def _gives_types(self, scheme: Scheme) -> bool:
-        """Whether a scheme can have the types that are asked for, by either quantizer."""
-        for quantizer in self.quantizers or Quantizer:
-            section = {**option(scheme.name), **self.types(), "quantizer": quantizer.name}
-            made, found = schema.build(Optimization, section, "optimization")
-            wheres = {problem.where for problem in (found or made.problems({"calibration": None}))}
-            if not wheres & {f"optimization.{key}" for key in _TYPE_KEYS}:
-                return True
-        return False
+        """Whether a scheme can have the types that are asked for, and one of the quantizers makes it."""
+        made = any(takes(quantizer, scheme) for quantizer in self.quantizers)
+        return made and all(IOType[name] in IO_TYPES[scheme] for name in self.types().values())

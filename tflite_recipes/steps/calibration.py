@@ -30,7 +30,7 @@ def _finish(state: State, reporter: Reporter, arrays: Mapping[str, Any], source:
                 f"every value of the calibration input {name!r} is {values['min']:g}: it says nothing of ranges"
             )
     reporter.progress("calibration samples read", manifest["samples"], manifest["samples"])
-    return replace(state, calibration=folder)
+    return replace(state, calibration=folder, calibration_sha256=manifest["sha256"])
 
 
 @dataclass(frozen=True)

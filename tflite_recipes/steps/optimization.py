@@ -3,109 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, unique
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import datasets, io_contract
+from tflite_recipes import datasets, io_contract, quantization_rules
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
+from tflite_recipes.quantization_rules import Resolved
+from tflite_recipes.ranges import RangeChoice, Ranges
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
-from tflite_recipes.state import CALIBRATED as CALIBRATED_NAMES
+from tflite_recipes.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, Scheme, needs_samples
 from tflite_recipes.state import Intent, State
+from tflite_recipes.steps import optimization_checks
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.converter import Request
+    from tflite_recipes.backend.request import Request
     from tflite_recipes.tflite_file import TFLiteFile
-
-
-@unique
-class Scheme(Enum):
-    """Quantization schemes."""
-
-    none = "float32 throughout"
-    dynamic_range = "int8 weights, activations quantized as they come"
-    float16 = "float16 weights"
-    full_integer = "int8 wherever an integer kernel exists, float elsewhere"
-    integer_only = "int8 throughout, or the conversion fails"
-    int16x8 = "int16 activations, int8 weights"
-
-
-@unique
-class IOType(Enum):
-    """Types that a TFLite model's inputs and outputs can be given."""
-
-    float32 = "float32"
-    int8 = "int8"
-    uint8 = "uint8"
-    int16 = "int16"
-
-
-@unique
-class Quantizer(Enum):
-    """What quantizes."""
-
-    tflite_converter = "TensorFlow's converter, while it converts"
-    ai_edge_quantizer = "ai_edge_quantizer, from the converted float file; takes more ops in 16x8"
-
-
-# Both quantizers give these.
-_IO_TYPES = {
-    Scheme.none: (IOType.float32,),
-    Scheme.dynamic_range: (IOType.float32,),
-    Scheme.float16: (IOType.float32,),
-    Scheme.full_integer: (IOType.float32, IOType.int8, IOType.uint8),
-    Scheme.integer_only: (IOType.int8, IOType.uint8, IOType.float32),
-    Scheme.int16x8: (IOType.float32, IOType.int16),
-}
-CALIBRATED = tuple(Scheme[name] for name in CALIBRATED_NAMES)
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Converts with TensorFlow's converter, and quantizes with it or with ai_edge_quantizer. `per_channel: false`
-    gives each weight tensor one scale."""
+    """Converts with TensorFlow's converter, and quantizes with it or with ai_edge_quantizer.
+
+    `per_channel: false` gives each weight tensor one scale, `per_channel_dense: false` those of Dense layers alone;
+    `block_size` gives a scale to each so many weights of a row. `equalize` evens out the ranges of channels between
+    layers first. `rules` give single ops another scheme: the last that matches counts.
+    """
 
     scheme: Scheme
     input_type: IOType
     output_type: IOType
     per_channel: bool
     quantizer: Quantizer = Quantizer.tflite_converter
+    per_channel_dense: bool = True
+    block_size: int | None = None
+    equalize: bool = False
+    rules: list[dict[str, str]] = field(default_factory=list)
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        for key in ("input_type", "output_type"):
-            yield from self._type_problems(key, getattr(self, key))
-        # ai_edge_quantizer would write per-tensor dynamic range, which LiteRT's depthwise kernel computes wrongly.
-        if not self.per_channel and self.scheme not in CALIBRATED:
-            what = f"{self.scheme.name} has no per-tensor form in this converter"
-            yield Problem(what, "optimization.per_channel", "optimization.per_channel=true")
-        if self.scheme in CALIBRATED and "calibration" not in steps and not _carries_ranges(steps.get("source")):
-            what = f"{self.scheme.name} needs representative data to set its ranges, and there is none"
-            fixes = ("calibration=npz calibration.path=FILE", ("calibration=random",))
-            if type(steps.get("source")).__name__ == "DigitsSource":
-                fixes = ("calibration=digits", ("calibration=npz calibration.path=FILE",))
-            yield Problem(what, "calibration", fixes[0], fixes[1])
-
-    def _type_problems(self, key: str, asked: IOType) -> Iterable[Problem]:
-        allowed = _IO_TYPES[self.scheme]
-        if asked in allowed:
-            return
-        what = f"{self.scheme.name} cannot give {asked.name}; it gives {', '.join(t.name for t in allowed)}"
-        others = [scheme.name for scheme, types in _IO_TYPES.items() if asked in types]
-        ors = tuple(f"optimization={other} optimization.{key}={asked.name}" for other in others[:1])
-        yield Problem(what, f"optimization.{key}", f"optimization.{key}={allowed[0].name}", ors)
+        return optimization_checks.problems(self, steps)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes import scheme_check, tflite_file
 
-        if "full_integer" in state.intent.taken and self.scheme is not Scheme.full_integer:
+        if "full_integer" in state.intent.taken and self.scheme not in (Scheme.full_integer, Scheme.int16x8_fallback):
             return self._as_full_integer()(state, reporter)
         if "ai_edge_quantizer" in state.intent.taken and self.quantizer is not Quantizer.ai_edge_quantizer:
             return replace(self, quantizer=Quantizer.ai_edge_quantizer)(state, reporter)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
-        path = self._write(state, samples if self.scheme in CALIBRATED else None, reporter)
+        path = self._write(state, samples if self._needs_samples() else None, reporter)
         done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
@@ -116,16 +65,19 @@ class Optimization:
         io_contract.check_declared(contract, state.intent.contract)
         return replace(done, runnable=_verify(done, file, samples, reporter))
 
+    def _needs_samples(self) -> bool:
+        return needs_samples(self.scheme, [rule.scheme for rule in quantization_rules.read(self.rules)])
+
     def _as_full_integer(self) -> Optimization:
         """The same in this scheme; types of inputs and outputs that it has not become float32."""
         kinds = (self.input_type, self.output_type)
-        input_type, output_type = (k if k in _IO_TYPES[Scheme.full_integer] else IOType.float32 for k in kinds)
+        input_type, output_type = (k if k in IO_TYPES[Scheme.full_integer] else IOType.float32 for k in kinds)
         return replace(self, scheme=Scheme.full_integer, input_type=input_type, output_type=output_type)
 
     def _request(self, state: State, samples: Mapping[str, Any] | None) -> Request:
-        from tflite_recipes.backend import converter
+        from tflite_recipes.backend.request import Request
 
-        return converter.Request(
+        return Request(
             scheme=self.scheme.name,
             input_type=self.input_type.name,
             output_type=self.output_type.name,
@@ -140,6 +92,12 @@ class Optimization:
             exclude_conversion_metadata=state.intent.exclude_conversion_metadata,
             layers=state.layers,
             sizes=state.intent.sizes,
+            per_channel_dense=self.per_channel_dense,
+            block_size=self.block_size,
+            equalize=self.equalize,
+            rules=tuple(quantization_rules.read(self.rules)),
+            ranges=RangeChoice(**state.intent.ranges),
+            calibration_sha256=state.calibration_sha256,
         )
 
     def _write(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
@@ -152,25 +110,39 @@ class Optimization:
         return path
 
     def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
-        from tflite_recipes.backend import converter
+        from tflite_recipes.backend import calibrating, converter
 
         if self.scheme is not Scheme.none and self.quantizer is Quantizer.ai_edge_quantizer:
             return self._quantize(state, request, reporter)
         if state.float_file is not None:
             return state.float_file.read_bytes()
         assert state.saved_model is not None
-        return converter.convert(state.saved_model, state.signature, request, reporter)
+        path = state.workdir / FLOAT
+        converted = converter.convert(state.saved_model, state.signature, request, reporter, path)
+        if converted.resolved is not None:
+            _tell_rules(self.rules, converted.resolved, reporter)
+            if request.samples is not None:
+                _tell_stability(calibrating.sampled(path, state.signature, request.samples, request.batch), reporter)
+        return converted.data
 
     def _quantize(self, state: State, request: Request, reporter: Reporter) -> bytes:
-        from tflite_recipes.backend import converter, quantizer
+        from tflite_recipes.backend import converter, integer_conversion, quantizer
 
-        path, fix = state.float_file, "optimization=dynamic_range" if self.scheme in CALIBRATED else "optimization=none"
-        if path is None:
+        path = state.workdir / FLOAT
+        fix = "optimization=dynamic_range" if self._needs_samples() else "optimization=none"
+        if state.float_file is not None:
+            path.write_bytes(state.float_file.read_bytes())
+        else:
             assert state.saved_model is not None
-            path, fix = state.workdir / "float.tflite", "optimization.quantizer=tflite_converter"
-            plain = replace(request, scheme="none", input_type="float32", output_type="float32", per_channel=True)
-            path.write_bytes(converter.convert(state.saved_model, state.signature, plain, reporter))
-        return quantizer.quantize(path, state.signature, request, reporter, fix)
+            fix = "optimization.quantizer=tflite_converter"
+            converter.float_file(state.saved_model, state.signature, request, reporter, path)
+        path.write_bytes(integer_conversion.edited(path.read_bytes(), request))
+        ops, resolved = integer_conversion.resolved(path, request)
+        _tell_rules(self.rules, resolved, reporter)
+        made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
+        if made.ranges is not None:
+            _tell_stability(made.ranges, reporter)
+        return made.data
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file
@@ -183,17 +155,30 @@ class Optimization:
             reporter.warn(said)
         if missing := self._left_float(file):
             reporter.warn(missing)
-        floats = tflite_file.float_operators(file)
-        if self.scheme in CALIBRATED and floats:
-            named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
-            more = f" and {len(floats) - 5} more" if len(floats) > 5 else ""
-            reporter.warn(f"{len(floats)} ops stayed float though integer was asked: {named}{more}")
+        if self.scheme in CALIBRATED and (said := self._stayed_float(file, state)):
+            reporter.warn(said)
+
+    def _stayed_float(self, file: TFLiteFile, state: State) -> str:
+        """What to say of ops that are float though integer was asked, and no rule asked for float; "" for none."""
+        from tflite_recipes import tflite_file
+
+        rules = quantization_rules.read(self.rules)
+        found = tflite_file.float_operators(file)
+        places = quantization_rules.places(((op, [tensor]) for op, tensor in found), state.layers)
+        floats = [pair for pair, place in zip(found, places, strict=True) if not any(r.matches(place) for r in rules)]
+        if not floats:
+            return ""
+        named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
+        more = f" and {len(floats) - 5} more" if len(floats) > 5 else ""
+        return f"{len(floats)} ops stayed float though integer was asked: {named}{more}"
 
     def _left_float(self, file: TFLiteFile) -> str:
         """What to say of weights that stayed float though they were to be smaller, else ""."""
         from tflite_recipes import scheme_check, tflite_file
 
-        if self.quantizer is Quantizer.tflite_converter or self.scheme not in (Scheme.dynamic_range, Scheme.float16):
+        if self.scheme is Scheme.none or self.scheme in CALIBRATED:
+            return ""
+        if self.quantizer is Quantizer.tflite_converter:
             return scheme_check.left_float(file, self.scheme.name)
         kept = [tensor.name for tensor in tflite_file.weight_tensors(file) if tensor.dtype == "float32"]
         more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
@@ -245,10 +230,33 @@ def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, r
     return True
 
 
-def _carries_ranges(source: Any) -> bool:
-    """Whether the model was trained with fake quantization, whose ranges stand for calibration."""
-    asked = getattr(source, "carries_ranges", None)
-    return bool(asked()) if asked is not None else False
+# The float file that was quantized, in the run's scratch folder.
+FLOAT = "float.tflite"
+# Below this share of agreement the ranges are more the samples' than the model's.
+_STABLE = 0.7
+
+
+def _tell_rules(rules: Sequence[Mapping[str, str]], resolved: Resolved, reporter: Reporter) -> None:
+    """Print and log how many ops each rule matches."""
+    total = len(resolved.schemes)
+    for position, (rule, found) in enumerate(zip(quantization_rules.read(rules), resolved.matched, strict=True)):
+        reporter.progress(f"rule {position}: {rule}", len(found), total)
+        reporter.measure({f"rules.{position}.matched_ops": len(found)})
+        named = ", ".join(f"{place.op} {place.layer or place.outputs[0]}" for place in found)
+        reporter.note({f"rules.{position}.matched": named[:500]})
+
+
+def _tell_stability(measured: Ranges, reporter: Reporter) -> None:
+    """The metric `calibration.stability`, and a warning where the samples are too few to set the ranges."""
+    found = measured.stability()
+    if not found:
+        return
+    typical = statistics.median(found.values())
+    reporter.measure({"calibration.stability": typical})
+    if typical < _STABLE:
+        worst = min(found, key=lambda name: found[name])
+        what = f"the ranges of two halves of the calibration samples agree on {typical:.0%} of their length only"
+        reporter.warn(f"{what}, least in {worst} ({found[worst]:.0%}): more samples would set them better")
 
 
 def _batch(state: State, samples: Mapping[str, Any] | None) -> int:

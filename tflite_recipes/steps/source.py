@@ -13,10 +13,11 @@ from tflite_recipes import digits, model_files, user_code
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, near, within
+from tflite_recipes.schemes import Quantizer, Scheme
 from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
 from tflite_recipes.steps.freeze import Freeze, Variables
-from tflite_recipes.steps.optimization import Optimization, Quantizer, Scheme
+from tflite_recipes.steps.optimization import Optimization
 
 
 class Source:

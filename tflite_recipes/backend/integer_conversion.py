@@ -1,0 +1,127 @@
+"""The part of TensorFlow's converter behind its float file: calibration, and quantizing what was calibrated.
+
+TensorFlow does both in one private method, so that a second scheme, or a search for the ops to leave float, would
+calibrate anew each time, and 16x8 calibrates twice in one conversion. This stands in for that method, calls the same
+functions with the same arguments, and keeps the calibrated file for the next conversion of the same float file with
+the same samples. The bytes are those of the plain converter: a test holds them against it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.lite.python import lite
+from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.python.optimize import calibrator
+
+from tflite_recipes import quantization_rules, tflite_file
+from tflite_recipes.backend.request import Request
+from tflite_recipes.quantization_rules import OpPlace, Resolved
+from tflite_recipes.schemes import RuleScheme
+
+# Files of the last few float files and data sets; a search goes back and forth between two at most.
+_KEPT = 3
+_calibrated: dict[str, bytes] = {}
+
+
+class Between:
+    """What happens to the float file on its way: it is equalized where that is asked, written to `path`, and rules are
+    held against its ops, which `ops` and `resolved` tell afterwards."""
+
+    def __init__(self, request: Request, path: Path) -> None:
+        self.request, self.path = request, path
+        self.ops: tuple[OpPlace, ...] = ()
+        self.resolved: Resolved | None = None
+
+    def take(self, data: bytes) -> bytes:
+        """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
+        self.path.write_bytes(edited(data, self.request))
+        self.ops, self.resolved = resolved(self.path, self.request)
+        return self.path.read_bytes()
+
+
+def edited(data: bytes, request: Request) -> bytes:
+    """A float file as it is to be quantized."""
+    if not request.equalize:
+        return data
+    from tflite_recipes.backend import equalization
+
+    return equalization.equalize(data).data
+
+
+def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:
+    """The ops of a float file's main graph, and what the rules make of them. Errors: RequestError."""
+    graph = tflite_file.read_tflite(path).subgraphs[0]
+    named = ((op.label, [graph.tensors[index].name for index in op.outputs]) for op in graph.operators)
+    ops = tuple(quantization_rules.places(named, request.layers))
+    return ops, quantization_rules.resolve(request.rules, ops)
+
+
+def stand_in(converter: Any, between: Between) -> None:
+    """Have this converter quantize so. It must be one of TensorFlow 2's, with post-training integer quantization."""
+    converter._quantize = functools.partial(_quantize, converter, between)
+
+
+def _quantize(
+    converter: Any,
+    between: Between,
+    result: bytes,
+    input_type: Any,
+    output_type: Any,
+    activations_type: Any,
+    bias_type: Any,
+    allow_float: bool,
+    enable_variable_quantization: bool,
+    debug_options: Any,
+) -> bytes:
+    float_file = between.take(result)
+    if not isinstance(converter.representative_dataset, lite.RepresentativeDataset):
+        converter.representative_dataset = lite.RepresentativeDataset(converter.representative_dataset)
+    samples = converter.representative_dataset.input_gen
+    ready = calibrator.add_intermediate_tensors(float_file)
+    per_tensor = converter._experimental_disable_per_channel
+    per_tensor_dense = converter._experimental_disable_per_channel_quantization_for_dense_layers
+    if activations_type == tf.int16:
+        data: bytes = calibrator.Calibrator(ready, [], []).calibrate_and_quantize(
+            samples,
+            input_type,
+            output_type,
+            allow_float,
+            activations_type,
+            bias_type,
+            disable_per_channel=per_tensor,
+            disable_per_channel_quantization_for_dense_layers=per_tensor_dense,
+        )
+        return data
+    data = mlir_quantize(
+        _once_calibrated(ready, samples, between.request.calibration_sha256),
+        per_tensor,
+        input_data_type=input_type,
+        output_data_type=output_type,
+        enable_variable_quantization=enable_variable_quantization,
+        disable_per_channel_for_dense_layers=per_tensor_dense,
+        debug_options_str=debug_options.SerializeToString(),
+        denylisted_nodes=_left_float(between) or None,
+    )
+    return data
+
+
+def _left_float(between: Between) -> set[str]:
+    """The ops that rules leave float, as the converter knows them: by the names of their results."""
+    assert between.resolved is not None
+    pairs = zip(between.ops, between.resolved.schemes, strict=True)
+    return {name for place, scheme in pairs if scheme is RuleScheme.float for name in place.outputs}
+
+
+def _once_calibrated(ready: bytes, samples: Any, calibration_sha256: str) -> bytes:
+    key = f"{hashlib.sha256(ready).hexdigest()} {calibration_sha256}"
+    if not calibration_sha256 or key not in _calibrated:
+        made: bytes = calibrator.Calibrator(ready, [], []).calibrate(samples)
+        while len(_calibrated) >= _KEPT:
+            del _calibrated[next(iter(_calibrated))]
+        _calibrated[key] = made
+    return _calibrated[key]
