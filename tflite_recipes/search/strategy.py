@@ -2,7 +2,8 @@
 
 First every scheme as it is, the smallest first. Then, for schemes that lose too much: ranges equalized, outputs kept
 out of the integers, smaller blocks, the other quantizer. Then mixed precision: the k ops that lose most in higher
-precision, k doubled until the gate is met, and then the smallest such k by bisection.
+precision, k doubled until the gate is met, and then the smallest such k by bisection. At the end the best by the other
+quantizer.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def next_candidate(space: Space, outcomes: Sequence[Outcome]) -> Candidate | Non
     mixed = list(_mixed(space, outcomes))
     if left > LEFT_FOR_MIXED or not mixed:
         phases.append(_rescues(space, outcomes))
-    phases.append(iter(mixed))
+    phases += [iter(mixed), _by_others(space, outcomes)]
     return next((candidate for phase in phases for candidate in phase if candidate not in tried), None)
 
 
@@ -134,6 +135,14 @@ def _mixed(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
         count = next_count(len(base.ops), {k: one.passed for k, one in known.items()})
         if count is not None and not _outgrown(space, outcomes, known, count):
             yield _ruled(candidate, base.ops[:count], scheme)
+
+
+def _by_others(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
+    """The best by the other quantizer, whose files differ by what they weigh."""
+    found = best(outcomes, space.objective)
+    if found is not None and found.passed and found.candidate.scheme != "none":
+        for quantizer in _able(space, found.candidate.scheme):
+            yield replace(found.candidate, quantizer=quantizer)
 
 
 def next_count(total: int, passed: dict[int, bool]) -> int | None:
