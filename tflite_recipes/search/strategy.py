@@ -141,8 +141,14 @@ def _by_others(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]
     """The best by the other quantizer, whose files differ by what they weigh."""
     found = best(outcomes, space.objective)
     if found is not None and found.passed and found.candidate.scheme != "none":
+        ruled = {rule.scheme for rule in found.candidate.rules}
         for quantizer in _able(space, found.candidate.scheme):
-            yield replace(found.candidate, quantizer=quantizer)
+            if (
+                not ruled
+                or quantizer == _MIXING
+                or (ruled == {"float"} and found.candidate.scheme in _RULED_BY_CONVERTER)
+            ):
+                yield replace(found.candidate, quantizer=quantizer)
 
 
 def next_count(total: int, passed: dict[int, bool]) -> int | None:
