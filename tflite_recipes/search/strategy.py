@@ -141,13 +141,10 @@ def _by_others(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]
     """The best by the other quantizer, whose files differ by what they weigh."""
     found = best(outcomes, space.objective)
     if found is not None and found.passed and found.candidate.scheme != "none":
-        ruled = {rule.scheme for rule in found.candidate.rules}
-        for quantizer in _able(space, found.candidate.scheme):
-            if (
-                not ruled
-                or quantizer == _MIXING
-                or (ruled == {"float"} and found.candidate.scheme in _RULED_BY_CONVERTER)
-            ):
+        ruled, scheme = {rule.scheme for rule in found.candidate.rules}, found.candidate.scheme
+        by_converter = not ruled or (ruled == {"float"} and scheme in _RULED_BY_CONVERTER)
+        for quantizer in _able(space, scheme):
+            if by_converter or quantizer == _MIXING:
                 yield replace(found.candidate, quantizer=quantizer)
 
 
