@@ -8,7 +8,7 @@ quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,7 @@ _MIXING = "ai_edge_quantizer"
 # A rescue is worth a run where its scheme is smaller than the best file by more than what metadata weighs.
 GAIN = 0.99
 # Schemes that get the cheap rescues, and runs that these leave for mixed precision.
-RESCUED, LEFT_FOR_MIXED = 4, 10
+RESCUED, LEFT_FOR_MIXED = 4, 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def _rescues(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
 
 def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Iterator[Candidate]:
     start = base
-    if base.candidate.scheme in CALIBRATED and "equalize" in space.keys:
+    edited = base.candidate.scheme in CALIBRATED or base.candidate.quantizer == _MIXING
+    if edited and "equalize" in space.keys:  # both are made of a float file, whose ranges can be evened out
         yield _with(base.candidate, "equalize", True)
         equalized = _of(_with(base.candidate, "equalize", True), outcomes)
         start = _better(base, equalized)
@@ -119,10 +120,9 @@ def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Ite
 def _mixed(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
     """The ops that lose most in higher precision, from the candidate without rules that comes nearest the gate.
 
-    Where equalizing helped, it is what this starts from.
+    Where equalizing helped, it is what this starts from. Never all of the ops: nothing would be left of the scheme.
     """
-    bases = [one for one in outcomes if one.candidate.scheme in CALIBRATED and one.ops and not one.candidate.rules]
-    for base in sorted(_worth_rescue(space, outcomes, bases), key=lambda one: (one.drop or 0.0, one.number)):
+    for base in _mixed_bases(space, outcomes):
         lifted = _lifted(space, base.candidate)
         if lifted is None:
             continue
@@ -132,9 +132,19 @@ def _mixed(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
             for one in outcomes
             if one.candidate.rules and one.candidate == _ruled(candidate, base.ops[: len(one.candidate.rules)], scheme)
         }
-        count = next_count(len(base.ops), {k: one.passed for k, one in known.items()})
+        answers = {count: one.passed if one.has_file else None for count, one in known.items()}
+        count = next_count(len(base.ops) - 1, answers)
         if count is not None and not _outgrown(space, outcomes, known, count):
             yield _ruled(candidate, base.ops[:count], scheme)
+
+
+def _mixed_bases(space: Space, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Of each scheme and quantizer the one that lost least, the least first."""
+    measured = [one for one in outcomes if one.candidate.scheme in CALIBRATED and one.ops and not one.candidate.rules]
+    nearest: dict[tuple[str, str], Outcome] = {}
+    for one in sorted(_worth_rescue(space, outcomes, measured), key=lambda one: (one.drop or 0.0, one.number)):
+        nearest.setdefault((one.candidate.scheme, one.candidate.quantizer), one)
+    return list(nearest.values())
 
 
 def _by_others(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
@@ -148,14 +158,17 @@ def _by_others(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]
                 yield replace(found.candidate, quantizer=quantizer)
 
 
-def next_count(total: int, passed: dict[int, bool]) -> int | None:
-    """How many of `total` ops to lift next, given which numbers passed: 1, 2, 4, … until one does, then halfway between
-    the largest that did not and the smallest that did; None once these are neighbours, or all of them did not do."""
-    enough = min((count for count, good in passed.items() if good), default=None)
-    short = max((count for count, good in passed.items() if not good and (enough is None or count < enough)), default=0)
-    if enough is None:
-        return min(2 * short or 1, total) if short < total else None
-    return (short + enough) // 2 if enough - short > 1 else None
+def next_count(most: int, passed: Mapping[int, bool | None]) -> int | None:
+    """How many ops to lift next, at most `most`, given what came of other numbers: passed, missed, or None for no file.
+
+    1, 2, 4, … until one passes, then halfway between the largest that missed and the smallest that passed, until these
+    are neighbours. What gives no file is too many. None where there is no more to try.
+    """
+    upper = min((count for count, good in passed.items() if good is not False), default=most + 1)
+    short = max((count for count, good in passed.items() if good is False and count < upper), default=0)
+    if upper - short <= 1:
+        return None
+    return (short + upper) // 2 if upper in passed else min(2 * short or 1, most)
 
 
 def _outgrown(space: Space, outcomes: Sequence[Outcome], known: dict[int, Outcome], count: int) -> bool:
