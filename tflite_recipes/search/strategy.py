@@ -15,7 +15,7 @@ from typing import Any
 from tflite_recipes import schemes
 from tflite_recipes.schemes import Quantizer, Scheme
 from tflite_recipes.search.candidates import Candidate, Rule
-from tflite_recipes.search.outcome import REFUSED, Outcome, best
+from tflite_recipes.search.outcome import Outcome, best
 from tflite_recipes.state import CALIBRATED
 
 # Schemes by what a file is expected to weigh, the smallest first. One that is not named here comes before float16.
@@ -39,8 +39,8 @@ _RULED_BY_CONVERTER = ("full_integer",)
 _MIXING = "ai_edge_quantizer"
 # A rescue is worth a run where its scheme is smaller than the best file by more than what metadata weighs.
 GAIN = 0.99
-# Schemes that get the cheap rescues, and runs that these leave for mixed precision.
-RESCUED, LEFT_FOR_MIXED = 4, 8
+# Schemes that get the cheap rescues, by the quantizer that lost less, and runs that these leave for mixed precision.
+RESCUED, LEFT_FOR_MIXED = 5, 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ def _plain(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
 
 def _rescues(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
     """What may bring a scheme through that lost too much, cheapest to try first."""
-    for base in _worth_rescue(space, outcomes, _plain_ones(outcomes))[:RESCUED]:
+    nearest: dict[str, Outcome] = {}
+    for one in sorted(_plain_ones(outcomes), key=lambda one: (one.drop or 0.0, one.number)):
+        nearest.setdefault(one.candidate.scheme, one)
+    for base in _worth_rescue(space, outcomes, list(nearest.values()))[:RESCUED]:
         yield from _rescues_of(space, outcomes, base)
 
 
@@ -211,7 +214,7 @@ def _able(space: Space, scheme: str) -> Sequence[str]:
 
 
 def _plain_ones(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.candidate.plain and outcome.outcome != REFUSED]
+    return [outcome for outcome in outcomes if outcome.candidate.plain and outcome.has_file]
 
 
 def _of(candidate: Candidate, outcomes: Sequence[Outcome]) -> Outcome | None:
