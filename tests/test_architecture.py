@@ -62,6 +62,7 @@ def test_a_command_that_only_reads_loads_nothing_heavy(tmp_path: Path) -> None:
         ["show", "digits_integer_only"],
         ["check", "mobilenet_v2_latency"],
         ["cp", "convert"],
+        ["rules", "quantization_error.csv"],
         ["check", "convert", "source=kras", "calibraton=npz"],
     ]
     code = f"""

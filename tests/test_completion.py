@@ -46,7 +46,7 @@ shape: [1, 2]
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a user has it: a model, a recipe and an option of their own."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in ("model.keras", "my model.keras", "made.tflite", ".hidden"):
+    for name in ("model.keras", "my model.keras", "made.tflite", "quantization_error.csv", ".hidden"):
         (folder / name).touch()
     write(folder / "recipes" / "mine.yaml", OWN_RECIPE)
     write(folder / "conf" / "source" / "my_own.yaml", OWN_OPTION)
@@ -71,8 +71,9 @@ def offered(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["run ", "ls ", "show ", "check ", "cp ", "inspect "]),
-        ("ru", ["run "]),
+        ("", ["run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules "]),
+        ("ru", ["run ", "rules "]),
+        ("run", ["run "]),
         ("--v", ["--version "]),
         ("--debug in", ["inspect "]),
         ("nonsense ", []),
@@ -90,6 +91,12 @@ def offered(line: str) -> list[str]:
         ("run elsew", ["elsewhere/"]),
         ("inspect ma", ["made.tflite "]),
         ("inspect ./mod", []),
+        ("rules ./mor", ["./more/"]),
+        ("rules quant", ["quantization_error.csv "]),
+        ("rules quantization_error.csv --sch", ["--scheme "]),
+        ("rules quantization_error.csv --scheme int", ["int16x8 "]),
+        ("rules --top 3 quant", ["quantization_error.csv "]),
+        ("rules quantization_error.csv ", []),
         ("run --config-dir mo", ["more/"]),
         ("run --cfg jo", ["job "]),
         ("run --config-dir more convert target=bo", ["target=board "]),
@@ -283,7 +290,8 @@ def shell(desk: Path) -> Iterator[Shell]:
 
 
 PRESSED = [
-    ("tflite-recipes ru\t", "tflite-recipes run "),
+    ("tflite-recipes run\t", "tflite-recipes run "),
+    ("tflite-recipes rul\t", "tflite-recipes rules "),
     ("tflite-recipes run digits_i\t", "tflite-recipes run digits_integer_only "),
     ("tflite-recipes run mi\tsou\t", "tflite-recipes run mine source"),
     ("tflite-recipes run ./els\to\t", "tflite-recipes run ./elsewhere/other.yaml "),

@@ -3,7 +3,9 @@
 import json
 from html.parser import HTMLParser
 
-from tflite_recipes import composition, report
+from test_quantization_error import activation
+
+from tflite_recipes import composition, quantization_error, report
 from tflite_recipes.state import Gate
 
 VOID = ("meta", "rect")
@@ -58,6 +60,18 @@ def test_it_holds_results_gates_warnings_contract_and_recipe(here):
     ):
         assert part in text
     assert "_target_: tflite_recipes.steps.source.DigitsSource" in text
+
+
+def test_it_shows_the_worst_tensors_and_their_plot(here):
+    rows = [activation(f"t{i:02}", "CONV_2D", 5.0 + i, 40.0) for i in range(30)]
+    quantization_error.write_csv(here / quantization_error.TABLE, rows)
+    text = " ".join(Checked(page(here)).text)
+    for part in ("Quantization error", "layer_t00  CONV_2D", "5.0 dB", "40.0 dB", "int8 (?, 8)", "0.00%"):
+        assert part in text
+    assert "t19" in text
+    assert "t20" not in text
+    (here / quantization_error.TABLE).unlink()
+    assert "Quantization error" not in page(here)
 
 
 def test_names_from_a_model_are_text(here):

@@ -111,9 +111,9 @@ def _known_command(given: list[str]) -> None:
         ways = tuple(f"tflite-recipes {' '.join([name, *given[1:]])}" for name in similar)
         raise RequestError(Problem(f"there is no command {given[0]!r}; {hint}", "tflite-recipes", "", ways))
     if given[1:] == [] and given[0] != "ls":
-        example = "model.tflite" if given[0] == "inspect" else "digits_integer_only"
-        missing = "file" if given[0] == "inspect" else "recipe (tflite-recipes ls lists them)"
-        raise RequestError(Problem(f"no {missing} is named", given[0], example))
+        examples = {"inspect": "model.tflite", "rules": "quantization_error.csv"}
+        missing = "file" if given[0] in examples else "recipe (tflite-recipes ls lists them)"
+        raise RequestError(Problem(f"no {missing} is named", given[0], examples.get(given[0], "digits_integer_only")))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -163,7 +163,23 @@ def _parser() -> argparse.ArgumentParser:
     cp.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: recipes/NAME.yaml")
     inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
     inspect.add_argument("file", type=Path, metavar="FILE.tflite")
+    _add_rules(add("rules", _rules, "rules for what a quantized run loses most in, from its quantization_error.csv"))
     return parser
+
+
+def _add_rules(command: argparse.ArgumentParser) -> None:
+    from tflite_recipes.rule_making import MOST, SCHEMES
+
+    command.epilog = (
+        f"Without --top and --below: the ops that together make nine tenths of what all ops add, at most {MOST}. What\n"
+        "they cannot do without (the op that makes what they amplify, the joint that sets their scale) comes with them."
+    )
+    command.add_argument("place", type=Path, metavar="FILE|RUN_FOLDER", help="the CSV, or a run's output folder")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--top", type=int, metavar="N", help="the N ops that lose most by themselves")
+    which.add_argument("--below", type=float, metavar="DB", help="the ops whose own SQNR is below that")
+    command.add_argument("--scheme", choices=SCHEMES, default="float", help="what they become (default float)")
+    command.add_argument("--yaml", action="store_true", help="print them for a recipe's file")
 
 
 def _ls(options: argparse.Namespace) -> ExitStatus:
@@ -249,6 +265,26 @@ def _inspect(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes.console import show_inspection
 
     show_inspection(tflite_file.describe(tflite_file.read_tflite(options.file)), options.file)
+    return ExitStatus.DONE
+
+
+def _rules(options: argparse.Namespace) -> ExitStatus:
+    """The rules alone on standard output, ready to paste; what they are for on standard error."""
+    from tflite_recipes import rule_making
+    from tflite_recipes.console import show_chosen
+
+    if options.top is not None and options.top < 1:
+        raise RequestError(Problem(f"{options.top} ops are none", "--top", f"--top {rule_making.MOST}"))
+    rows = rule_making.read(options.place)
+    chosen = rule_making.choose(rows, options.top, options.below)
+    if not chosen:
+        limit = "" if options.below is None else f" with an own SQNR below {options.below:g} dB"
+        print(f"{options.place} has no quantized op{limit}: there is no rule to give", file=sys.stderr)
+        return ExitStatus.DONE
+    show_chosen(chosen, options.scheme)
+    found = rule_making.rules(chosen, options.scheme)
+    print(rule_making.to_yaml(found) if options.yaml else rule_making.override(found), end="")
+    print(end="" if options.yaml else "\n")
     return ExitStatus.DONE
 
 

@@ -20,9 +20,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from tflite_recipes import catalog, schema
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.resolved import AS_RESOLVED
+from tflite_recipes.rule_making import SCHEMES
 from tflite_recipes.schema import TARGET
 
-COMMANDS = ("run", "ls", "show", "check", "cp", "inspect")
+COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules")
 _OVERRIDABLE = ("run", "show", "check")
 _TOP = ("name=", "steps=", "worker.")
 _RECIPES = (".yaml", ".yml")
@@ -38,6 +39,9 @@ _VALUED: Mapping[str, tuple[str, ...] | None] = {
     "--package": (),
     "-p": (),
 }
+
+_RULES_FLAGS = ("--top", "--below", "--scheme", "--yaml", "--help", "--debug")
+_RULES_VALUED: Mapping[str, tuple[str, ...] | None] = {"--top": (), "--below": (), "--scheme": SCHEMES}
 
 # Bash breaks words at = and : too, or not, as COMP_WORDBREAKS says, which is the user's: it says itself, in $2, what
 # it would replace. Without arguments (called by hand) COMP_WORDS says so. Replies carry their own space at the end.
@@ -161,12 +165,13 @@ def _candidates(words: Sequence[str], word: str, after: Sequence[str]) -> list[s
 
 def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[str]) -> Iterable[str]:
     """What may follow a command."""
-    valued = _VALUED if command == "run" else {}
+    valued = {"run": _VALUED, "rules": _RULES_VALUED}.get(command, {})
     if words and words[-1] in valued:
         choices = valued[words[-1]]
         return _files(word, ()) if choices is None else [f"{choice} " for choice in choices]
     if word.startswith("-"):
-        return [f"{flag} " for flag in (_RUN_FLAGS if command == "run" else ("--help", "--debug"))]
+        flags = {"run": _RUN_FLAGS, "rules": _RULES_FLAGS}.get(command, ("--help", "--debug"))
+        return [f"{flag} " for flag in flags]
     positional = _positional([*words, *after] if _positional(words, valued) else words, valued)
     if command in (*_OVERRIDABLE, "cp") and not positional:
         return _recipes(word)
@@ -176,6 +181,8 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
         return [f"{group} " for group in catalog.list_groups()]
     if command == "inspect" and not positional:
         return _files(word, (".tflite",))
+    if command == "rules" and not positional:
+        return _files(word, (".csv",))
     return ()
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.quantization_error import Sensitive
 from tflite_recipes.runner import LOG, RunResult
 from tflite_recipes.search import CANDIDATES
 
@@ -223,6 +224,18 @@ def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str |
     out.print(table)
     if parent:
         out.print(f"parent run ID: {parent}", markup=False)
+
+
+def show_chosen(chosen: Sequence[Sensitive], scheme: str) -> None:
+    """What rules are given for, on standard error: standard output is for the rules."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("own SQNR", "op", "layer", "output"):
+        table.add_column(column)
+    for op in chosen:
+        table.add_row(figure("own_db", op.score), op.op, escape(op.layer), escape(op.tensor))
+    out = rich_console(sys.stderr)
+    out.print(table)
+    out.print(f"{len(chosen)} ops become {scheme}:", markup=False)
 
 
 def show_listing(entries: Mapping[str, str]) -> None:

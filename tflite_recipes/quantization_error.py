@@ -153,12 +153,16 @@ def sensitivity(rows: Iterable[TensorError]) -> list[Sensitive]:
             added[row.output] = max(added.get(row.output, 0.0), _share(row.sqnr_db) - _share(row.input_sqnr_db))
         named.setdefault(row.output, row)
     graph = {row.tensor: row for row in rows if row.kind == "activation"}
+    takers: dict[str, list[TensorError]] = {}
+    for row in graph.values():
+        for name in row.inputs:
+            takers.setdefault(name, []).append(row)
     found = []
     for name, row in named.items():
         score = decibels(1.0, max(rounding[name], added.get(name, 0.0)))
         made = graph.get(name, row)
         before = _makers(made, graph) if added.get(name, 0.0) > _AMPLIFIED * rounding[name] else ()
-        others = dict.fromkeys(other for other in (*before, *_joined(made, graph)) if other in named and other != name)
+        others = dict.fromkeys(other for other in (*before, *_joined(made, takers)) if other in named and other != name)
         found.append(Sensitive(name, row.layer, row.op, score, tuple(others)))
     return sorted(found, key=lambda op: (op.score, op.tensor))
 
@@ -183,7 +187,7 @@ def _makers(row: TensorError, graph: Mapping[str, TensorError]) -> list[str]:
     return found
 
 
-def _joined(row: TensorError, graph: Mapping[str, TensorError]) -> list[str]:
+def _joined(row: TensorError, takers: Mapping[str, Sequence[TensorError]]) -> list[str]:
     """The ops that join this output with others, at the joint's scale, behind what only passes it on."""
     found, left, seen = [], [row.tensor], set()
     while left:
@@ -191,9 +195,8 @@ def _joined(row: TensorError, graph: Mapping[str, TensorError]) -> list[str]:
         if name in seen:
             continue
         seen.add(name)
-        for taker in graph.values():
-            same = (taker.scale, taker.zero_point) == (row.scale, row.zero_point)
-            if name not in taker.inputs or not same:
+        for taker in takers.get(name, ()):
+            if (taker.scale, taker.zero_point) != (row.scale, row.zero_point):
                 continue
             if taker.op in _JOINING:
                 found.append(taker.output)
@@ -274,7 +277,7 @@ def _not_a_table(path: Path, why: str) -> RequestError:
 
 # The plot
 
-_LABEL, _BAR, _LINE, _HEAD = 330, 400, 22, 30
+_LABEL, _BAR, _LINE, _HEAD, _VALUE = 330, 400, 22, 30, 60
 
 
 def plot(rows: Iterable[TensorError], count: int = _PLOTTED) -> str:
@@ -299,7 +302,7 @@ def _bar(row: TensorError, top: int, low: float, high: float) -> str:
     fill, edge, mark = "#c9662b" if row.kind == "weight" else "#2f7fb8", right, ""
     if row.kind == "activation" and row.local_sqnr_db is not None:
         x = at(row.local_sqnr_db)
-        edge = max(right, x + 2)
+        edge = x + 2 if right - 4 < x < right + _VALUE else right
         mark = f"<rect x='{x:.1f}' y='{top}' width='2' height='{_LINE - 1}'/>"
     return (
         f"<g><title>{escape(row.tensor)}</title><text x='0' y='{top + 14}'>{escape(_label(row))}</text>"

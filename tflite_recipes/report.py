@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
 
@@ -22,6 +23,8 @@ pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #
 svg text { font: 13px system-ui; }
 """
 _AGAIN = "<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code></p>"
+_RULES = f"<p>All tensors: <code>{TABLE}</code>; <code>tflite-recipes rules {TABLE}</code> makes rules of it.</p>"
+_WORST = 10
 _SIZES = ("size.float_bytes", "size.tflite_bytes", "size.gzip_bytes")
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
 
@@ -46,6 +49,7 @@ def render(
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
+        _quantization(output_dir / TABLE),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),
@@ -109,6 +113,24 @@ def _contract(contract: Mapping[str, Any]) -> str:
             )
             rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return f"<table>{''.join(rows)}</table>"
+
+
+def _quantization(path: Path) -> str:
+    """The plot of the tensors that quantization changed most, and their figures."""
+    if not path.exists():
+        return ""
+    rows = worst_first(read_csv(path))
+    cells = ["<tr><th>tensor</th><th>layer</th><th>op</th><th>type</th><th>SQNR</th><th>own SQNR</th>"]
+    cells.append("<th>RMSE / scale</th><th>clipped</th></tr>")
+    for row in rows[:_WORST]:
+        kinds = (row.tensor, row.layer, row.op, tensor_kind({"shape": row.shape, "dtype": row.dtype}))
+        decibels = ("" if value is None else figure("_db", value) for value in (row.sqnr_db, row.local_sqnr_db))
+        over = "" if row.rmse_over_scale is None else f"{row.rmse_over_scale:.3g}"
+        numbers = (*decibels, over, "" if row.clipped is None else f"{row.clipped:.2%}")
+        texts = "".join(f"<td>{escape(text)}</td>" for text in kinds)
+        figures = "".join(f"<td class='n'>{text}</td>" for text in numbers)
+        cells.append(f"<tr>{texts}{figures}</tr>")
+    return _section("Quantization error", f"{_RULES}{plot(rows)}<table>{''.join(cells)}</table>")
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:

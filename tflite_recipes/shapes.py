@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tflite_recipes.errors import Problem
 from tflite_recipes.schema import near
@@ -49,7 +49,33 @@ def layer_of(name: str, layers: Iterable[str]) -> str:
     known = set(layers)
     parts = [part for part in name.split("/") if part not in ("PartitionedCall", "StatefulPartitionedCall")]
     for part in reversed(parts):
-        bare = re.sub(r"_\d+$", "", part)
+        bare = _bare(part)
         if part in known or bare in known:
             return part if part in known else bare
     return "/".join(parts[:-1])
+
+
+def layer_finder(names: Iterable[str], layers: Iterable[str]) -> Callable[[str], str]:
+    """The layer of an op's name, "" for none, among the names of one graph: together they tell what one alone leaves
+    open, whether `dense_1` is the layer `dense_1` or, as Keras 3 exports it, the layer `dense`.
+
+    Keras 3 enters each layer's scope twice and computes in the second, so that no op stands under its layer's plain
+    name: where none does, the number is always the export's. The last part of a name is the op's own.
+    """
+    known = set(layers)
+    scopes = {part for name in names for piece in name.split(";") for part in piece.split("/")[:-1]}
+    plain = any(part in known and _bare(part) not in known - {part} for part in scopes)
+
+    def find(name: str) -> str:
+        for part in reversed(name.split("/")[:-1]):
+            candidates = (part, _bare(part)) if plain else (_bare(part), part)
+            for candidate in candidates:
+                if candidate in known:
+                    return candidate
+        return ""
+
+    return find
+
+
+def _bare(part: str) -> str:
+    return re.sub(r"_\d+$", "", part)

@@ -40,7 +40,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
     """Convert in one scheme. Errors: StepError with the converter's own reason, RequestError for rules that match
     nothing."""
     reporter.progress("converting", 0, 1)
-    between = Between(request, float_path)
+    between = Between(request, float_path, signature, reporter)
     try:
         data: bytes = _converter(saved_model, signature, request, reporter, between).convert()
     except RecipeError:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,13 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes import quantization_rules, tflite_file
+from tflite_recipes.backend import calibrating
 from tflite_recipes.backend.request import Request
+from tflite_recipes.events import Reporter
+from tflite_recipes.quantization_error import PASSING
 from tflite_recipes.quantization_rules import OpPlace, Resolved
 from tflite_recipes.schemes import RuleScheme
+from tflite_recipes.tflite_file import Subgraph
 
 # Files of the last few float files and data sets; a search goes back and forth between two at most.
 _KEPT = 3
@@ -32,25 +38,35 @@ class Between:
     """What happens to the float file on its way: it is equalized where that is asked, written to `path`, and rules are
     held against its ops, which `ops` and `resolved` tell afterwards."""
 
-    def __init__(self, request: Request, path: Path) -> None:
-        self.request, self.path = request, path
+    def __init__(self, request: Request, path: Path, signature: str, reporter: Reporter) -> None:
+        self.request, self.path, self.signature, self.reporter = request, path, signature, reporter
         self.ops: tuple[OpPlace, ...] = ()
         self.resolved: Resolved | None = None
 
     def take(self, data: bytes) -> bytes:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
-        self.path.write_bytes(edited(data, self.request))
+        self.path.write_bytes(data)
+        prepare(self.path, self.signature, self.request, self.reporter)
         self.ops, self.resolved = resolved(self.path, self.request)
         return self.path.read_bytes()
 
 
-def edited(data: bytes, request: Request) -> bytes:
-    """A float file as it is to be quantized."""
+def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
+    """Equalize a float file in place where that is asked."""
     if not request.equalize:
-        return data
+        return
     from tflite_recipes.backend import equalization
 
-    return equalization.equalize(data).data
+    known = calibrating.sampled(path, signature, request.samples, request.batch).overall() if request.samples else None
+    found = equalization.equalize(path.read_bytes(), known)
+    path.write_bytes(found.data)
+    reporter.measure({"equalization.pairs": len(found.pairs)})
+    if not found.pairs:
+        reasons = "; ".join(f"{layer.name}: {layer.reason}" for layer in found.skipped[:3])
+        reporter.warn(f"optimization.equalize: no two layers could be evened out{reasons and f' ({reasons})'}")
+    if found.unclipped:
+        named = ", ".join(found.unclipped[:5])
+        reporter.warn(f"optimization.equalize: RELU6 became RELU where the samples stay well below 6: {named}")
 
 
 def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:
@@ -58,7 +74,22 @@ def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolve
     graph = tflite_file.read_tflite(path).subgraphs[0]
     named = ((op.label, [graph.tensors[index].name for index in op.outputs]) for op in graph.operators)
     ops = tuple(quantization_rules.places(named, request.layers))
-    return ops, quantization_rules.resolve(request.rules, ops)
+    found = quantization_rules.resolve(request.rules, ops)
+    return ops, replace(found, schemes=_with_what_passes_on(graph, found.schemes))
+
+
+def _with_what_passes_on(graph: Subgraph, schemes: Sequence[RuleScheme | None]) -> tuple[RuleScheme | None, ...]:
+    """An op that only passes values on, between ops that rules leave float, stays float with them: quantized for
+    itself it would only round."""
+    maker = {output: number for number, op in enumerate(graph.operators) for output in op.outputs}
+    found = list(schemes)
+    for number, op in enumerate(graph.operators):
+        if op.name in PASSING and found[number] is None and op.inputs:
+            behind = [k for k, other in enumerate(graph.operators) if set(other.inputs) & set(op.outputs)]
+            around = [maker.get(op.inputs[0]), *behind]
+            if behind and all(k is not None and found[k] is RuleScheme.float for k in around):
+                found[number] = RuleScheme.float
+    return tuple(found)
 
 
 def stand_in(converter: Any, between: Between) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import datasets, io_contract, quantization_rules
-from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.errors import Problem, RequestError, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.quantization_rules import Resolved
 from tflite_recipes.ranges import RangeChoice, Ranges
@@ -63,7 +63,9 @@ class Optimization:
         _keep(done, "ops.json", tflite_file.to_json(file), reporter)
         _keep(done, "io_contract.json", contract, reporter)
         io_contract.check_declared(contract, state.intent.contract)
-        return replace(done, runnable=_verify(done, file, samples, reporter))
+        done = replace(done, runnable=_verify(done, file, samples, reporter))
+        self._report_errors(done, samples, reporter)
+        return done
 
     def _needs_samples(self) -> bool:
         return needs_samples(self.scheme, [rule.scheme for rule in quantization_rules.read(self.rules)])
@@ -136,13 +138,29 @@ class Optimization:
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"
             converter.float_file(state.saved_model, state.signature, request, reporter, path)
-        path.write_bytes(integer_conversion.edited(path.read_bytes(), request))
+        integer_conversion.prepare(path, state.signature, request, reporter)
         ops, resolved = integer_conversion.resolved(path, request)
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
         if made.ranges is not None:
             _tell_stability(made.ranges, reporter)
         return made.data
+
+    def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
+        """Where the quantized file loses accuracy, against the float file that it was made from, or would be."""
+        from tflite_recipes.backend import converter, error_analysis
+
+        if self.scheme is Scheme.none or not state.runnable:
+            return
+        path = state.float_file if state.float_file and not self.equalize else state.workdir / FLOAT
+        if not path.exists():
+            assert state.saved_model is not None
+            try:
+                converter.float_file(state.saved_model, state.signature, self._request(state, None), reporter, path)
+            except StepError as error:
+                reporter.warn(f"the error of each tensor was not measured: {error.problems[0].what}")
+                return
+        error_analysis.report_errors(state, path, samples, reporter)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
         from tflite_recipes import scheme_check, tflite_file

@@ -4,6 +4,9 @@ A quantized tensor of activations has one scale for all its channels: where they
 networks, the small ones drown. Between two layers with a positively homogeneous activation, dividing a channel in the
 first and multiplying what reads it in the second leaves the function as it is. After Nagel et al. 2019, "Data-Free
 Quantization Through Weight Equalization and Bias Correction", arXiv 1906.04721, section 4.1.
+
+It is no gain everywhere: a network whose activations are even and whose weights are not may lose by it. What comes of
+it is to be measured.
 """
 
 from __future__ import annotations
@@ -61,8 +64,8 @@ def equalize(data: bytes, ranges: Mapping[str, tuple[float, float]] | None = Non
     """Scale the channels between consecutive layers of a float file until their weights have like ranges.
 
     ranges: least and greatest value of tensors by name, as calibrated. They are only needed for RELU6, which stops
-    equalization unless its result stays below 95 % of 6. Layers are CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED and
-    TRANSPOSE_CONV with float32 weights of their own. The same bytes and ranges give the same bytes.
+    equalization unless its result stays below three quarters of 6. Layers are CONV_2D, DEPTHWISE_CONV_2D,
+    FULLY_CONNECTED and TRANSPOSE_CONV with float32 weights of their own. The same bytes and ranges give the same bytes.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     uses = buffer_uses(model)

@@ -12,8 +12,9 @@ from tflite_recipes.backend.equalization.graph import Graph, Layer
 
 _ACTIVATION = schema.ActivationFunctionType
 _ACTIVATIONS = {number: name for name, number in vars(_ACTIVATION).items() if isinstance(number, int)}
-# Calibration sees a part of the data: RELU6 counts as one that never clips only this far below 6.
-_UNCLIPPED = 0.95 * 6
+# Calibration sees a part of the data: RELU6 counts as one that never clips only this far below 6. On a MobileNet with
+# random statistics, a result that had come to 5.5 on a third of the data went beyond 6 on the rest.
+_UNCLIPPED = 0.75 * 6
 
 
 @dataclass(frozen=True)
