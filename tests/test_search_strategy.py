@@ -13,7 +13,23 @@ from tflite_recipes.search.strategy import FLOAT, LARGEST, SMALLEST_FIRST, Space
 from tflite_recipes.state import CALIBRATED, Gate
 
 SCHEMES = ("none", "float16", "int16x8", "dynamic_range", "full_integer", "integer_only")
-SIZES = {"integer_only": 100, "full_integer": 101, "dynamic_range": 103, "int16x8": 110, "float16": 200, "none": 400}
+SIZES = {
+    "integer_only": 100,
+    "full_integer": 101,
+    "weight_only_int8": 102,
+    "dynamic_range": 103,
+    "int16x8": 110,
+    "float16": 200,
+    "none": 400,
+}
+    "weight_only_int8": 102,
+    "integer_only": 100,
+    "full_integer": 101,
+    "dynamic_range": 103,
+    "int16x8": 110,
+    "float16": 200,
+    "none": 400,
+}
 BOTH = ("tflite_converter", "ai_edge_quantizer")
 LIMIT = 0.01
 OPS = tuple(f"op{n}" for n in range(20))
@@ -30,7 +46,7 @@ def outcome(number, candidate, drop, size=None):
     passed = drop <= LIMIT
     size = SIZES.get(candidate.scheme, 60) + 5 * len(candidate.rules) if size is None else size
     gates = (Gate(DROP_GATE, drop, LIMIT, passed),)
-    ops, heads = (OPS, HEADS) if candidate.scheme in CALIBRATED else ((), HEADS)
+    ops, heads = (OPS, HEADS) if candidate.scheme in (*CALIBRATED, "weight_only_int4") else ((), HEADS)
     kind = "passed" if passed else "missed"
     return Outcome(number, candidate, kind, size=size, drop=drop, gates=gates, ops=ops, heads=heads)
 
@@ -197,6 +213,18 @@ def test_four_bits_are_tried_in_small_blocks():
     space = replace(SPACE, schemes=("weight_only_int4", "none"))
     outcomes = searched(space, lambda one: 0.0 if ("block_size", 32) in one.values or one == FLOAT else 0.3)
     assert best(outcomes, "size").candidate.values == (("block_size", 32),)
+
+
+@pytest.mark.parametrize(("allowed", "lifted"), [(("weight_only_int8",), "weight_only_int8"), ((), "float")])
+def test_ops_that_lose_most_of_four_bits_get_eight(allowed, lifted):
+    def drop(one):
+        return 0.0 if len(one.rules) >= 3 or one.scheme != "weight_only_int4" else 0.3
+
+    outcomes = searched(replace(SPACE, schemes=("weight_only_int4", *allowed, "none")), drop)
+    found = best(outcomes, "size").candidate
+    assert (found.scheme, {rule.scheme for rule in found.rules}) == ("weight_only_int4", {lifted})
+    assert [rule.name for rule in found.rules] == [f"^{name}$" for name in OPS[:3]]
+    assert not any("probabilities" in rule.name for one in outcomes for rule in one.candidate.rules)
 
 
 def test_lifting_stops_where_it_makes_the_file_larger_than_one_that_passes():

@@ -29,12 +29,13 @@ def losing_ops(folder: Path) -> tuple[str, ...]:
 def heads(folder: Path) -> tuple[Head, ...]:
     """What stands at the outputs of the file of a run; () where its ops were not listed.
 
-    By the names of the float file where the run compared with it, because rules go by these.
+    By the names of the float file where the run compared every op with it, because rules go by these.
     """
     table, listed = folder / TABLE, folder / OPS
     if table.exists():
         rows = [row for row in read_csv(table) if row.kind == "activation" and row.op != "INPUT"]
-        if found := heads_of((row.op, row.inputs, (row.tensor,)) for row in rows):
+        found = heads_of((row.op, row.inputs, (row.tensor,)) for row in rows)
+        if any(head.weighted for head in found):
             return found
     if not listed.exists():
         return ()

@@ -36,6 +36,8 @@ _BLOCKWISE = tuple(scheme.name for scheme in schemes.BLOCKWISE)
 # Where no op may be float, by the scheme that is the same with float ops; what the converter can leave ops float in.
 _LOOSE = {strict.name: loose.name for strict, loose in schemes.STRICT.items()}
 _RULED_BY_CONVERTER = ("full_integer",)
+# Four bits, and the same with eight.
+_EIGHT_BITS = {"weight_only_int4": "weight_only_int8", "dynamic_range_int4": "dynamic_range"}
 _MIXING = "ai_edge_quantizer"
 # A rescue is worth a run where its scheme is smaller than the best file by more than what metadata weighs.
 GAIN = 0.99
@@ -109,9 +111,10 @@ def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Ite
     lifted = _lifted(space, start.candidate)
     if lifted is not None:
         candidate, scheme = lifted
-        activations = [head.activation for head in start.heads if head.activation]
+        integers = base.candidate.scheme in CALIBRATED  # without integer activations these are float already
+        activations = [head.activation for head in start.heads if head.activation and integers]
         weighted = [head.weighted for head in start.heads if head.weighted]
-        if activations and base.candidate.scheme in CALIBRATED:  # without integer activations they are float already
+        if activations:
             yield _ruled(candidate, activations, scheme)
         if weighted:
             yield _ruled(candidate, [*activations, *weighted], scheme)
@@ -143,7 +146,8 @@ def _mixed(space: Space, outcomes: Sequence[Outcome]) -> Iterator[Candidate]:
 
 def _mixed_bases(space: Space, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Of each scheme and quantizer the one that lost least, the least first."""
-    measured = [one for one in outcomes if one.candidate.scheme in CALIBRATED and one.ops and not one.candidate.rules]
+    kinds = (*CALIBRATED, *_EIGHT_BITS)
+    measured = [one for one in outcomes if one.candidate.scheme in kinds and one.ops and not one.candidate.rules]
     nearest: dict[tuple[str, str], Outcome] = {}
     for one in sorted(_worth_rescue(space, outcomes, measured), key=lambda one: (one.drop or 0.0, one.number)):
         nearest.setdefault((one.candidate.scheme, one.candidate.quantizer), one)
@@ -192,8 +196,9 @@ def _worth_rescue(space: Space, outcomes: Sequence[Outcome], bases: Sequence[Out
 
 
 def _lifted(space: Space, candidate: Candidate) -> tuple[Candidate, str] | None:
-    """What rules are put on to keep ops in higher precision, and the scheme of those ops: float, or where the scheme
-    takes none, 16x8 by the quantizer that can mix it with int8. None where there is no such way."""
+    """What rules are put on to keep ops in higher precision, and the scheme of those ops: eight bits for four, else
+    float, or where the scheme takes none, 16x8 by the quantizer that can mix it with int8. None where there is no such
+    way."""
     if "rules" not in space.keys:
         return None
     loose = _LOOSE.get(candidate.scheme)
@@ -201,9 +206,11 @@ def _lifted(space: Space, candidate: Candidate) -> tuple[Candidate, str] | None:
         return candidate, "float"
     if _MIXING not in space.quantizers or loose in space.schemes:
         return None  # the loose scheme gets the float ops
-    if loose is None or candidate.scheme == "integer_only":
-        return replace(candidate, quantizer=_MIXING), "float" if loose is None else "int16x8"
-    return None
+    mixed = replace(candidate, quantizer=_MIXING)
+    if loose is None:
+        finer = _EIGHT_BITS.get(candidate.scheme, "")
+        return mixed, finer if finer in space.schemes else "float"
+    return (mixed, "int16x8") if candidate.scheme == "integer_only" else None
 
 
 def _able(space: Space, scheme: str) -> Sequence[str]:
