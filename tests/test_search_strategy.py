@@ -22,14 +22,6 @@ SIZES = {
     "float16": 200,
     "none": 400,
 }
-    "weight_only_int8": 102,
-    "integer_only": 100,
-    "full_integer": 101,
-    "dynamic_range": 103,
-    "int16x8": 110,
-    "float16": 200,
-    "none": 400,
-}
 BOTH = ("tflite_converter", "ai_edge_quantizer")
 LIMIT = 0.01
 OPS = tuple(f"op{n}" for n in range(20))
