@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from conftest import write
 
-from tflite_recipes import api
+from tflite_recipes import api, events
 from tflite_recipes.errors import ExitStatus
+from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
 pytestmark = pytest.mark.slow
 
@@ -265,6 +266,22 @@ def test_a_search_out_of_reach_of_its_server_finds_all_the_same(here):
     assert result.status == ExitStatus.UNTRACKED
     assert {row["run_id"] for row in table(here / "out")} == {""}
     assert result.found.exists()
+
+
+def test_a_candidate_that_is_not_tracked_is_said(here, monkeypatch):
+    whole = MlflowTracker._tell
+
+    def tell(self, event):
+        if self._parent and isinstance(event, events.Tagged):
+            raise OSError("the server went away")
+        whole(self, event)
+
+    monkeypatch.setattr(MlflowTracker, "_tell", tell)
+    asked = small(here, f"tracking.uri=sqlite:///{here / 'mlflow.db'}", schemes="none")
+    result = api.run("convert", asked, output_dir="out", progress=False)
+    assert result.status == ExitStatus.UNTRACKED
+    assert "the server went away" in result.problems[0].what
+    assert client(here).get_run(result.run_id).data.tags["tflite_recipes.verdict"] == "passed"
 
 
 def test_the_fastest_is_found(here):

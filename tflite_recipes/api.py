@@ -127,7 +127,7 @@ def run(
         result = go(composed, folder, [*listeners, tracker], _POOL)
     finally:
         tracker.close()
-    return _tracked(result, tracker.run_id, tracker.failure, composed.tracking.uri)
+    return _tracked(result, tracker.run_id, next(iter(tracker.failures), None), composed.tracking.uri)
 
 
 def _searching(tracker: MlflowTracker | None) -> Callable[..., RunResult]:

@@ -107,7 +107,7 @@ def _rescues_of(space: Space, outcomes: Sequence[Outcome], base: Outcome) -> Ite
         start = _better(base, equalized)
     if base.candidate.scheme in _BLOCKWISE and "block_size" in space.keys:
         yield _with(base.candidate, "block_size", SMALL_BLOCK)
-        start = _better(base, _of(_with(base.candidate, "block_size", SMALL_BLOCK), outcomes))
+        start = _better(start, _of(_with(base.candidate, "block_size", SMALL_BLOCK), outcomes))
     lifted = _lifted(space, start.candidate)
     if lifted is not None:
         candidate, scheme = lifted

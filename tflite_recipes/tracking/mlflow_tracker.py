@@ -101,6 +101,7 @@ class MlflowTracker:
         self._events: queue.Queue[events.Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._decided = threading.Event()
+        self._children: list[MlflowTracker] = []
         self.run_id: str | None = None
         self.failure: str | None = None
         self._thread.start()
@@ -114,7 +115,13 @@ class MlflowTracker:
         self._decided.wait()
         if self.run_id is None or self.failure is not None:
             return None
-        return MlflowTracker(replace(self._settings, run_name=name), self.run_id)
+        self._children.append(MlflowTracker(replace(self._settings, run_name=name), self.run_id))
+        return self._children[-1]
+
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong with this run and with those below it."""
+        return [tracker.failure for tracker in (self, *self._children) if tracker.failure is not None]
 
     def close(self) -> None:
         """Wait until everything is told."""
