@@ -411,7 +411,7 @@ BAD = [
                 "source=keras 'source.path=my model.keras'",
             ),
             "calibration.path": (
-                "no option of calibration is chosen; path is a key of npz",
+                "no option of calibration is chosen; path is a key of csv, images, npy, npz, tfrecord, wav",
                 "calibration=npz calibration.path=x.npz",
             ),
             "pruning.epochs": ("epochs is a key of constant, polynomial_decay", "pruning=constant pruning.epochs=0"),

@@ -44,7 +44,8 @@ def test_keys_are_the_fields(path):
         assert values == {}
         return
     kind = schema.load_target(target)
-    assert list(values) == [field.name for field in fields(kind)]
+    assert list(values) == schema.keys_of(kind)
+    assert set(values) == {field.name for field in fields(kind)}
     assert kind.__dataclass_params__.frozen
 
 

@@ -387,3 +387,17 @@ def test_a_check_shows_inputs_and_arrays_side_by_side(here, cli):
     assert "  the model takes              the file has\n" in answer.err
     assert "  image (?, 8, 8, 1) float32   pictures (3, 8, 8) float32\n" in answer.err
     assert answer.fixes == ["calibration.path=OTHER.npz"]
+
+
+def test_going_through_a_mapped_array_does_not_keep_it_in_memory(here):
+    """64 MB: a quarter of them is more than what else may come and go meanwhile."""
+    import psutil
+
+    folder = datasets.save_arrays(here / "arrays", {"a": np.ones((64, 1 << 18), "float32")})
+    arrays = datasets.open_arrays(folder)
+    datasets.manifest({"a": arrays["a"][:1]}, "", None)
+    before = psutil.Process().memory_info().rss
+    seen = [psutil.Process().memory_info().rss for _ in datasets.chunks(arrays["a"])]
+    assert max(seen) - before < 16 << 20
+    datasets.manifest(arrays, "", None)
+    assert psutil.Process().memory_info().rss - before < 16 << 20

@@ -300,3 +300,16 @@ def test_plain_values():
 @given(st.text() | st.sampled_from([".", "..", "a" * 5000, "~nobody/x", "\0"]))
 def test_any_path_is_found_or_refused(here, path):
     assert [problem.where for problem in wrong(path=path)] == ([] if path in (".", "..", "/") else ["group.path"])
+
+
+def test_what_several_classes_share_is_written_last():
+    @dataclass(frozen=True, kw_only=True)
+    class Shared:
+        seed: int = 0
+
+    @dataclass(frozen=True)
+    class Own(Shared):
+        path: str
+
+    assert schema.keys_of(Own) == ["path", "seed"]
+    assert list(schema.section_of(Own("x"))) == [schema.TARGET, "path", "seed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,12 @@ def test_the_contract_of_inputs_and_outputs_has_both_sides():
         "remedies": [],
         "notes": [],
     }
+
+
+def test_the_contract_has_what_is_done_to_the_raw_data_of_an_input():
+    done = {"x": {"resize": "bilinear", "scale": 0.5}, "other": {"scale": 2.0}}
+    (entry,) = io_contract(file(**INT8), replace(STATE, preprocessing=done))["inputs"]
+    assert entry["preprocessing"] == {"resize": "bilinear", "scale": 0.5}
 
 
 def test_the_contract_keeps_the_sources_order():

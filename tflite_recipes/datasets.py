@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def headers(path: Path, where: str) -> dict[str, TensorSpec]:
     import numpy as np
 
     found: dict[str, TensorSpec] = {}
-    with _reading(f"{path}", where), zipfile.ZipFile(path) as archive:
+    with reading_npz(f"{path}", where), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             name = member.removesuffix(".npy")
             with archive.open(member) as stream:
@@ -41,10 +42,13 @@ def headers(path: Path, where: str) -> dict[str, TensorSpec]:
 
 
 @contextlib.contextmanager
-def _reading(what: str, where: str) -> Iterator[None]:
+def reading_npz(what: str, where: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside into a RequestError that `what` cannot be read."""
     # For a damaged file zipfile, zlib, tokenize and numpy raise all kinds of errors.
     try:
         yield
+    except RequestError:
+        raise
     except Exception as error:
         ors = ("write it with numpy.savez(FILE, NAME=array)",)
         raise RequestError(
@@ -86,7 +90,7 @@ def npz_problems(
         yield Problem(f"{path} has not the model's inputs\n{side_by_side(inputs, found)}", where, _other(where))
         return
     for spec in inputs:
-        yield from _header_problems(path, spec, found[spec.name], where)
+        yield from header_problems(f"{path}, array {spec.name!r}", spec, found[spec.name], where)
     used = [found[name] for name in dict.fromkeys([*(spec.name for spec in inputs), *extra]) if name in found]
     lengths = {array.name: array.shape[0] for array in used if array.shape}
     if len(set(lengths.values())) > 1:
@@ -94,17 +98,21 @@ def npz_problems(
         yield Problem(f"{path}: the arrays differ in their number of samples: {listed}", where, _other(where))
 
 
-def _header_problems(path: str, spec: TensorSpec, array: TensorSpec, where: str) -> Iterable[Problem]:
-    named, fix = f"{path}, array {spec.name!r}", _other(where)
+def header_problems(
+    named: str, spec: TensorSpec, array: TensorSpec, where: str, fix: str | None = None
+) -> Iterable[Problem]:
+    """What shape and dtype of an array, called `named`, tell against the input that it is for."""
+    fix = _other(where) if fix is None else fix
     if not shape_fits(spec.shape, array.shape):
         yield Problem(f"{named}: shape {array.shape} does not fit the model's {spec}", where, fix)
     elif not array.shape or 0 in array.shape:
         yield Problem(f"{named}: empty, it holds no sample", where, fix)
-    if not _castable(array.dtype, spec.dtype):
+    if not castable(array.dtype, spec.dtype):
         yield Problem(f"{named}: {array.dtype} cannot become the model's {spec.dtype}", where, fix)
 
 
-def _castable(given: str, wanted: str) -> bool:
+def castable(given: str, wanted: str) -> bool:
+    """Whether values of one dtype may stand for those of another."""
     import numpy as np
 
     if wanted == "string":
@@ -139,7 +147,7 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
     arrays: dict[str, Any] = {}
     with np.load(path, allow_pickle=False) as data:
         for name in (*(spec.name for spec in inputs), *extra):
-            with _reading(f"{path}, array {name!r}:", where):
+            with reading_npz(f"{path}, array {name!r}:", where):
                 arrays[name] = data[name]
     checked = check_arrays(arrays, inputs, str(path), where)
     return {**arrays, **checked}
@@ -148,8 +156,6 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
 def check_arrays(arrays: Arrays, inputs: tuple[TensorSpec, ...], file: str, where: str) -> dict[str, Any]:
     """The inputs' arrays in the inputs' order and dtypes. Refuses what would poison a calibration: NaN, infinities,
     nothing at all, another shape. Errors: RequestError naming file, array and first bad sample."""
-    import numpy as np
-
     problems: list[Problem] = []
     checked: dict[str, Any] = {}
     for spec in inputs:
@@ -159,10 +165,9 @@ def check_arrays(arrays: Arrays, inputs: tuple[TensorSpec, ...], file: str, wher
             raise RequestError(Problem(what, where, _other(where)))
         array = arrays[spec.name]
         found_spec = TensorSpec(spec.name, array.shape, array.dtype.name)
-        listed = list(_header_problems(file, spec, found_spec, where))
+        listed = list(header_problems(f"{file}, array {spec.name!r}", spec, found_spec, where))
         if not listed:
-            with np.errstate(over="ignore"):  # said below
-                cast = array.astype(object if spec.dtype == "string" else spec.dtype, copy=False)
+            cast = in_type(array, spec.dtype)
             listed = list(_bad_samples(file, spec.name, array, cast, where))
             checked[spec.name] = cast
         problems += listed
@@ -171,8 +176,26 @@ def check_arrays(arrays: Arrays, inputs: tuple[TensorSpec, ...], file: str, wher
     return checked
 
 
+def in_type(array: Any, dtype: str) -> Any:
+    """The array in an input's dtype; text as objects. Values that are too large become what `bad_rows` finds."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return array.astype(object if dtype == "string" else dtype, copy=False)
+
+
 def _bad_samples(file: str, name: str, array: Any, cast: Any, where: str) -> Iterable[Problem]:
-    """Samples that would poison a calibration, as they are or in the type that the model takes."""
+    import numpy as np
+
+    for what, samples in bad_rows(array, cast).items():
+        rows = np.flatnonzero(samples)
+        if len(rows):
+            said = bad_values(what, cast.dtype.name, f"sample {rows[0]}", len(rows))
+            yield Problem(f"{file}, array {name!r}: {said}", where, _other(where))
+
+
+def bad_rows(array: Any, cast: Any) -> dict[str, Any]:
+    """Which samples would poison a calibration, as they are or in the type that the model takes: bool (n,) a kind."""
     import numpy as np
 
     bad: dict[str, Any] = {}
@@ -184,23 +207,30 @@ def _bad_samples(file: str, name: str, array: Any, cast: Any, where: str) -> Ite
         }
     elif array.dtype.kind in "iu" and cast.dtype.kind in "iu":
         bad = {"too large or too small": array != cast}
-    for what, cells in bad.items():
-        samples = cells.reshape(len(array), -1).any(axis=1)
-        if samples.any():
-            first, count = int(samples.argmax()), int(samples.sum())
-            which = f"sample {first}" if count == 1 else f"{count} samples, the first is sample {first}"
-            limit = f" for {cast.dtype.name}" if what.startswith("too") else ""
-            yield Problem(f"{file}, array {name!r}: {what} values{limit} in {which}", where, _other(where))
+    return {what: cells.reshape(len(array), -1).any(axis=1) for what, cells in bad.items()}
+
+
+def bad_values(what: str, dtype: str, first: str, count: int) -> str:
+    """The words for `count` samples with values of this kind (see `bad_rows`), of which the first is `first`."""
+    which = first if count == 1 else f"{count} samples, the first is {first}"
+    return f"{what} values{f' for {dtype}' if what.startswith('too') else ''} in {which}"
+
+
+def draw(total: int, samples: int | None, seed: int) -> Any:
+    """Row numbers, ascending: `samples` of them drawn without replacement by `seed`, or all for None."""
+    import numpy as np
+
+    if samples is None or samples >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, samples, replace=False))
 
 
 def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
     """`samples` rows drawn without replacement by `seed`, the same rows of every array; all rows for None."""
-    import numpy as np
-
     total = len(next(iter(arrays.values())))
     if samples is None or samples >= total:
         return dict(arrays)
-    rows = np.sort(np.random.default_rng(seed).choice(total, samples, replace=False))
+    rows = draw(total, samples, seed)
     return {name: array[rows] for name, array in arrays.items()}
 
 
@@ -268,15 +298,39 @@ def open_arrays(folder: Path) -> dict[str, Any]:
     return arrays
 
 
-def sha256(arrays: Arrays) -> str:
-    """Digest of names, dtypes, shapes and values, in order of name."""
+def chunks(array: Any) -> Iterator[Any]:
+    """The array in slices of about a MiB along its first axis, so that a mapped one is never in memory as a whole."""
     import numpy as np
 
+    if not array.ndim or not len(array):
+        yield array
+        return
+    rows = max(1, _CHUNK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        yield np.ascontiguousarray(array[start : start + rows])
+        let_go(array)
+
+
+def let_go(array: Any) -> None:
+    """Give back what of a mapped array was read so far, which else counts as the process's memory."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_DONTNEED)
+
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256(arrays: Arrays) -> str:
+    """Digest of names, dtypes, shapes and values, in order of name."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+            continue
+        for part in chunks(array):
+            digest.update(part.tobytes())
     return digest.hexdigest()
 
 
@@ -284,9 +338,14 @@ def manifest(arrays: Arrays, source: str, seed: int | None) -> dict[str, Any]:
     """What the samples were: source, count, seed, digest, and per input shape, dtype, min, max and mean."""
     inputs = {}
     for name, array in arrays.items():
-        entry: dict[str, Any] = {"shape": list(array.shape[1:]), "dtype": array.dtype.name}
-        if array.dtype.kind in "fiu":
-            entry |= {"min": float(array.min()), "max": float(array.max()), "mean": float(array.mean())}
-        inputs[name] = entry
+        inputs[name] = {"shape": list(array.shape[1:]), "dtype": array.dtype.name, **_statistics(array)}
     samples = len(next(iter(arrays.values())))
     return {"source": source, "samples": samples, "seed": seed, "sha256": sha256(arrays), "inputs": inputs}
+
+
+def _statistics(array: Any) -> dict[str, float]:
+    if array.dtype.kind not in "fiu":
+        return {}
+    parts = [(float(part.min()), float(part.max()), float(part.sum(dtype="float64"))) for part in chunks(array)]
+    lows, highs, sums = zip(*parts, strict=True)
+    return {"min": min(lows), "max": max(highs), "mean": sum(sums) / array.size}

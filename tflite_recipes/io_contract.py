@@ -73,6 +73,9 @@ def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:
             for spec in specs
             if spec.name in indices
         ]
+    for entry in contract["inputs"]:
+        if entry["name"] in state.preprocessing:
+            entry["preprocessing"] = dict(state.preprocessing[entry["name"]])
     return {**contract, "remedies": list(state.remedies), "notes": list(_notes(contract, state))}
 
 

@@ -17,7 +17,7 @@ from tflite_recipes.conversion import Conversion
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.io_contract import IOContract
 from tflite_recipes.schema import TARGET, WorkerLimits, near
-from tflite_recipes.state import Intent
+from tflite_recipes.state import Intent, TensorSpec
 from tflite_recipes.steps.source import Source, code_problems
 
 _APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
@@ -102,9 +102,16 @@ def _ranges(calibration: Any) -> dict[str, Any]:
 
 def _sample_sizes(*groups: Any) -> dict[str, list[int]]:
     """Shapes of the arrays that the recipe names, which tell the sizes that a model leaves open."""
-    paths = [Path(path) for group in groups if (path := getattr(group, "path", None))]
-    arrays = [spec for path in paths for spec in datasets.headers(path, "").values()]
+    arrays = [spec for group in groups for spec in _specs(group)]
     return {spec.name: [size or 0 for size in spec.shape] for spec in reversed(arrays)}
+
+
+def _specs(group: Any) -> Iterable[TensorSpec]:
+    """What the files of a group's data say of its arrays; a `path` of a group that does not tell is a `.npz`."""
+    if hasattr(group, "specs"):
+        return list(group.specs().values())
+    path = getattr(group, "path", None)
+    return list(datasets.headers(Path(path), "").values()) if path else []
 
 
 def build(

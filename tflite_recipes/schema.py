@@ -120,8 +120,14 @@ def to_plain(value: Any) -> Any:
 def section_of(instance: Any) -> dict[str, Any]:
     """The plain section that `build` turns into `instance` again, `_target_` included."""
     kind = type(instance)
-    values = {f.name: to_plain(getattr(instance, f.name)) for f in fields(instance)}
+    values = {name: to_plain(getattr(instance, name)) for name in keys_of(kind)}
     return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **values}
+
+
+def keys_of(kind: type) -> list[str]:
+    """The keys of a section of this dataclass, in the order in which they are written: keyword-only fields, which are
+    what several classes share, come last. (`dataclasses.fields` has inherited ones first.)"""
+    return [f.name for f in sorted(fields(kind), key=lambda f: bool(f.kw_only))]
 
 
 def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:

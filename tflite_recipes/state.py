@@ -103,6 +103,7 @@ class State:
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
     calibration_sha256: digest of its arrays.
+    preprocessing: by input, what was done to the samples' raw data, and has to be done to what the file is fed.
     scheme: the quantization scheme that the file has.
     tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
@@ -126,6 +127,7 @@ class State:
     outputs: tuple[TensorSpec, ...] = ()
     calibration: Path | None = None
     calibration_sha256: str = ""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
     scheme: str = ""
     tflite: Path | None = None
     runnable: bool = True

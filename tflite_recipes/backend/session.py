@@ -26,6 +26,13 @@ def forget() -> None:
     gc.collect()
 
 
+def seed(number: int) -> None:
+    """Seed Python's, NumPy's and TensorFlow's global generators."""
+    import keras
+
+    keras.utils.set_random_seed(number)
+
+
 def fresh(seed: int) -> None:
     """Forget the models of earlier jobs, whose automatic layer names would otherwise count on, and seed everything."""
     import keras

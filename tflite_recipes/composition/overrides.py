@@ -257,7 +257,8 @@ def _no_option(group: str, name: str, override: Override) -> Problem:
     line, key = override.input_line or "", override.key_or_group
     options = catalog.list_groups()[group]
     having = [option for option, path in options.items() if name in catalog.read(path)]
-    fixes = [f"{group}={option} {shlex.quote(line)}" for option in having] or [assignment(f"~{key}", ...)]
+    likely = sorted(having, key=lambda option: not line.endswith(f".{option}"))  # x.npz is read by npz
+    fixes = [f"{group}={option} {shlex.quote(line)}" for option in likely] or [assignment(f"~{key}", ...)]
     fixes = [""] if override.is_delete() else fixes
     which = f"{name} is a key of {', '.join(having)}" if having else f"there are {', '.join(options)}"
     return Problem(f"no option of {group} is chosen; {which}", key, fixes[0], tuple(fixes[1:]))

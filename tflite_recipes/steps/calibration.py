@@ -2,60 +2,159 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits
-from tflite_recipes.errors import Problem
+from tflite_recipes import datasets, digits, schema, user_code
+from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import ExistingPath, within
-from tflite_recipes.state import State
+from tflite_recipes.sample_sources.arrays import NpyFiles, NpzFile
+from tflite_recipes.sample_sources.folders import listing
+from tflite_recipes.sample_sources.generators import generated
+from tflite_recipes.sample_sources.images import ENDINGS as IMAGES
+from tflite_recipes.sample_sources.images import ImageFolder
+from tflite_recipes.sample_sources.records import TfrecordFiles
+from tflite_recipes.sample_sources.sounds import ENDINGS as WAVES
+from tflite_recipes.sample_sources.sounds import WavFolder
+from tflite_recipes.sample_sources.tables import CsvFile
+from tflite_recipes.schema import within
+from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.steps.sampling import Drawn, RangeMethod, Ranges, finish, of_arrays
+from tflite_recipes.steps.source import code_problems
 
+__all__ = [
+    "CsvCalibration",
+    "DigitsCalibration",
+    "GeneratorCalibration",
+    "ImagesCalibration",
+    "NpyCalibration",
+    "NpzCalibration",
+    "RandomCalibration",
+    "RangeMethod",
+    "TfrecordCalibration",
+    "WavCalibration",
+    "digits_problems",
+]
 
-def _finish(state: State, reporter: Reporter, arrays: Mapping[str, Any], source: str, seed: int | None) -> State:
-    """Write the samples that were chosen, with their manifest, and hand their folder on."""
-    folder = datasets.save_arrays(state.workdir / "calibration", arrays)
-    manifest = datasets.manifest(arrays, source, seed)
-    path = state.workdir / "calibration.json"
-    path.write_text(json.dumps(manifest, indent=2))
-    reporter.keep(str(path))
-    reporter.tag({"tflite_recipes.calibration_sha256": manifest["sha256"]})
-    reporter.used("calibration", "calibration", manifest["sha256"], source, manifest["samples"])
-    for name, values in manifest["inputs"].items():
-        if "min" in values and values["min"] == values["max"]:
-            reporter.warn(
-                f"every value of the calibration input {name!r} is {values['min']:g}: it says nothing of ranges"
-            )
-    reporter.progress("calibration samples read", manifest["samples"], manifest["samples"])
-    return replace(state, calibration=folder, calibration_sha256=manifest["sha256"])
+_GROUP = "calibration"
 
 
 @dataclass(frozen=True)
-class NpzCalibration:
+class NpzCalibration(Drawn, NpzFile):
     """Arrays named by input in a `.npz` file, first axis samples. `samples: null` takes all, in the file's order;
-    fewer are drawn without replacement by `seed`."""
+    fewer are drawn without replacement by `seed`. labels: the array of the labels."""
 
-    path: ExistingPath
     samples: Annotated[int | None, within(ge=1)]
     seed: Annotated[int, within(ge=0, lt=2**32)]
+    labels: str | None = field(default=None, kw_only=True)
 
-    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        yield from datasets.npz_problems(self.path, steps["source"].shaped_inputs(), "calibration.path")
+    def labelled(self) -> bool:
+        return self.labels is not None
+
+    def source_problems(
+        self, inputs: tuple[TensorSpec, ...] | None, group: str, labels: str | None = None
+    ) -> Iterable[Problem]:
+        return NpzFile.source_problems(self, inputs, group, labels or self.labels)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        arrays = datasets.load_npz(Path(self.path), state.inputs, "calibration.path")
-        total = len(next(iter(arrays.values())))
-        if self.samples is not None and self.samples > total:
-            reporter.warn(f"calibration.samples={self.samples}, but {self.path} holds {total}: all are used")
-        arrays = datasets.choose(arrays, self.samples, self.seed)
-        return _finish(state, reporter, arrays, self.path, self.seed)
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP, self.labels))
 
 
 @dataclass(frozen=True)
-class RandomCalibration:
+class NpyCalibration(NpyFiles, Drawn):
+    """A `.npy` file, or a folder with a NAME.npy for each input, mapped into memory; first axis samples."""
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP))
+
+
+@dataclass(frozen=True)
+class ImagesCalibration(ImageFolder, Drawn):
+    """A folder of images, whose sub-folders are their labels."""
+
+    def labelled(self) -> bool:
+        return listing(Path(self.path), IMAGES).labels is not None
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP))
+
+
+@dataclass(frozen=True)
+class CsvCalibration(CsvFile, Drawn):
+    """Columns of a CSV file with a header."""
+
+    def labelled(self) -> bool:
+        return self.label is not None
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP))
+
+
+@dataclass(frozen=True)
+class TfrecordCalibration(TfrecordFiles, Drawn):
+    """Features of the `tf.train.Example`s in TFRecord files."""
+
+    def labelled(self) -> bool:
+        return self.label is not None
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import tfrecords
+
+        examples = functools.partial(tfrecords.examples, where=f"{_GROUP}.path")
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP, examples))
+
+
+@dataclass(frozen=True)
+class WavCalibration(WavFolder, Drawn):
+    """A folder of `.wav` files, whose sub-folders are their labels."""
+
+    def labelled(self) -> bool:
+        return listing(Path(self.path), WAVES).labels is not None
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        return self.draw(state, reporter, self.open(state.inputs, _GROUP))
+
+
+@dataclass(frozen=True)
+class GeneratorCalibration(Ranges):
+    """A function of the user's that gives samples: dicts of arrays by input name, or pairs of such a dict and a label.
+
+    The first `samples` are taken, in its order; null takes all. seed: given to Python's, NumPy's and TensorFlow's
+    global generators before it is called.
+    """
+
+    function: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    samples: Annotated[int | None, within(ge=1)] = 100
+    seed: Annotated[int, within(ge=0, lt=2**32)] = 0
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from code_problems(self.function, "calibration.function")
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import session
+
+        where = "calibration.function"
+        try:
+            function = schema.load_target(self.function)
+        except RequestError as error:
+            raise RequestError([Problem(p.what, where, p.fix) for p in error.problems]) from error
+        user_code.record("calibration_function", [self.function], state, reporter)
+        session.seed(self.seed)
+        source = generated(function, self.arguments, self.function, self.samples, where)
+        done = finish(state, reporter, source, None, self.seed, self.ranges())
+        assert done.calibration is not None
+        count = len(next(iter(datasets.open_arrays(done.calibration).values())))
+        if self.samples is not None and count < self.samples:
+            reporter.warn(f"calibration.samples={self.samples}, but {self.function} gave {count}: all are used")
+        return done
+
+
+@dataclass(frozen=True)
+class RandomCalibration(Ranges):
     """Seeded uniform noise in low…high. Never a default: ranges from noise are rarely those of real data."""
 
     samples: Annotated[int, within(ge=1)]
@@ -73,24 +172,27 @@ class RandomCalibration:
     def __call__(self, state: State, reporter: Reporter) -> State:
         arrays = datasets.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high)
         reporter.warn(f"calibrated on random data in {self.low:g}…{self.high:g}, as asked: expect poor accuracy")
-        return _finish(state, reporter, arrays, f"random {self.low:g}…{self.high:g}", self.seed)
+        source = of_arrays(arrays, f"random {self.low:g}…{self.high:g}")
+        return finish(state, reporter, source, range(self.samples), self.seed, self.ranges())
 
 
 @dataclass(frozen=True)
-class DigitsCalibration:
-    """Training images of the embedded digits."""
+class DigitsCalibration(Drawn):
+    """Training images of the embedded digits, with their labels."""
 
     samples: Annotated[int, within(ge=1, le=1437)]
     seed: Annotated[int, within(ge=0, lt=2**32)]
+    stratify: bool | None = field(default=False, kw_only=True)
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "calibration")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        arrays = {state.inputs[0].name: digits.training().images}
+        training = digits.training()
+        arrays = {state.inputs[0].name: training.images}
         datasets.check_arrays(arrays, state.inputs, "digits", "calibration")
-        arrays = datasets.choose(arrays, self.samples, self.seed)
-        return _finish(state, reporter, arrays, "scikit-learn load_digits, training part", self.seed)
+        source = of_arrays(arrays, "scikit-learn load_digits, training part", training.labels.tolist())
+        return self.draw(state, reporter, source)
 
 
 def digits_problems(steps: Mapping[str, Any], group: str) -> Iterable[Problem]:

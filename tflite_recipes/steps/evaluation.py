@@ -8,7 +8,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits
+from tflite_recipes import datasets, digits, sample_checks
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, within
@@ -107,6 +107,7 @@ def _evaluate(
     sha256 = datasets.sha256({**arrays, "labels": labels})
     reporter.used("evaluation", "evaluation", sha256, source, len(labels))
     reporter.note({"parity.data": source, "accuracy.metric": metric.name})
+    sample_checks.warn_of_evaluation(state, arrays, reporter)
     outputs = comparison.compare(state, arrays, reporter)
     scored = state.outputs[0].name
     if len(state.outputs) > 1:
