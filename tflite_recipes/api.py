@@ -8,15 +8,16 @@ result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import composition
+from tflite_recipes import composition, search
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe, StepSpec
@@ -24,6 +25,9 @@ from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
 from tflite_recipes.worker import WorkerPool
+
+if TYPE_CHECKING:
+    from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
 _POOL = WorkerPool()
 # What takes long or measures, and decides nothing of whether a model converts.
@@ -47,20 +51,25 @@ def check(recipe: str, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a deep check came to: the run that was tried, without its file, and the file's contract ({} without one)."""
+    """What a deep check came to: the run that was tried, without its file, and the file's contract ({} without one).
+    candidate: of a search, what was tried of it; "" for any other run."""
 
     result: RunResult
     contract: Mapping[str, Any]
+    candidate: str = ""
 
 
 def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: bool = True) -> Rehearsal:
     """Check a request with TensorFlow: load the model, look for ops that cannot be converted, try the remedies, convert
     and hold the file against its source on a few samples. Training, measuring, labels and tracking are left out, and
-    nothing is left behind.
+    nothing is left behind. Of a search its first candidate is tried.
 
     Errors: RequestError where the recipe does not compose; what goes wrong later is in the result.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
+    candidate = ""
+    if (first := search.rehearsed(composed)) is not None:
+        candidate, composed = str(first[0]), first[1]
     kept = [spec for spec in composed.steps if spec.name not in _NOT_REHEARSED]
     parity = StepSpec("evaluation", f"{PARITY.__module__}.{PARITY.__qualname__}", {"samples": 16, "seed": 0})
     tried = replace(composed, steps=(*kept, parity))
@@ -68,7 +77,7 @@ def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: b
         result = run_steps(tried, Path(folder), _console(progress), _POOL, composed.intent)
         written = Path(folder) / "io_contract.json"
         contract = json.loads(written.read_text(encoding="utf-8")) if result.path and written.exists() else {}
-    return Rehearsal(replace(result, path=None), contract)
+    return Rehearsal(replace(result, path=None), contract, candidate)
 
 
 def _console(progress: bool) -> list[Listener]:
@@ -94,7 +103,8 @@ def run(
 ) -> RunResult:
     """Run a recipe, given by name, by YAML file or as composed, and give what it came to.
 
-    A failing step does not raise: `status` and `problems` tell. `progress` prints the steps as the command line does.
+    With `optimization=auto` it is a search, whose candidates are runs below it. A failing step does not raise: `status`
+    and `problems` tell. `progress` prints the steps as the command line does.
     `parent_run_id` puts the MLflow run under another. Errors: RequestError where the recipe does not compose.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
@@ -105,16 +115,36 @@ def run(
     listeners = _console(progress)
     folder.mkdir(parents=True, exist_ok=True)
     _POOL.ready()
+    searching = search.asked_of(composed) is not None
     if composed.tracking is None:
-        return run_steps(composed, folder, listeners, _POOL)
+        go = _searching(None) if searching else run_steps
+        return go(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
     tracker = MlflowTracker(composed.tracking, parent_run_id)
+    go = _searching(tracker) if searching else run_steps
     try:
-        result = run_steps(composed, folder, [*listeners, tracker], _POOL)
+        result = go(composed, folder, [*listeners, tracker], _POOL)
     finally:
         tracker.close()
-    return _tracked(result, tracker.run_id, tracker.failure, composed.tracking.uri)
+    return _tracked(result, tracker.run_id, next(iter(tracker.failures), None), composed.tracking.uri)
+
+
+def _searching(tracker: MlflowTracker | None) -> Callable[..., RunResult]:
+    """A search whose candidates are tracked below its own run."""
+
+    def follow(name: str) -> search.Follower:
+        child = tracker.child(name) if tracker is not None else None
+        if child is None:
+            return search.Follower()
+
+        def close() -> str | None:
+            child.close()
+            return child.run_id
+
+        return search.Follower([child], close)
+
+    return functools.partial(search.search, follow=follow)
 
 
 def _fresh_folder(name: str) -> Path:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tflite_recipes import events
 from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import StepError
+from tflite_recipes.memo import Memo, Tell, key_of
 from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.remedies import override_of
 from tflite_recipes.schema import TARGET
-from tflite_recipes.state import Intent, State, TensorSpec
+from tflite_recipes.state import CALIBRATED, Intent, State, TensorSpec
 from tflite_recipes.worker import WorkerDied, WorkerPool
 
 
@@ -29,27 +31,52 @@ class Attempt:
         self.findings: tuple[str, ...] = ()
         self.sizes = intent.sizes
 
-    def run(self, tell: Callable[[events.Event], None], pool: WorkerPool, started: float) -> State:
-        """The state after the last step. Errors: RequestError, StepError, of which WorkerDied is one."""
-        state, choices = self._state.to_json(), self._recipe.choices
-        for steps in _jobs(self._recipe.steps):
-            job = {
-                "log": str(self._log.resolve()),
-                "cwd": os.getcwd(),
-                "state": state,
-                "steps": [
-                    {
-                        "name": spec.name,
-                        "values": {TARGET: spec.target, **spec.values},
-                        "option": choices.get(spec.name, ""),
-                    }
-                    for spec in steps
-                ],
-            }
-            state = pool.ready().run(job, tell, self._recipe.worker, started)
+    def run(
+        self, tell: Callable[[events.Event], None], pool: WorkerPool, started: float, memo: Memo | None = None
+    ) -> State:
+        """The state after the last step; what `memo` knows is not done again. Errors: RequestError, StepError, of which
+        WorkerDied is one."""
+        state = self._state.to_json()
+        jobs = _jobs(self._recipe.steps)
+        shared = _shared(jobs) if memo is not None else 0
+        for number, steps in enumerate(jobs):
+
+            def work(before: dict[str, Any], tell: Tell, steps: Sequence[StepSpec] = steps) -> dict[str, Any]:
+                return pool.ready().run(self._job(steps, before), tell, self._recipe.worker, started)
+
+            if memo is not None and number < shared:
+                state = memo.recall(self._key(jobs[: number + 1]), state, tell, work)
+            else:
+                state = work(state, tell)
             reached = State.from_json(state)
             self.offered, self.inputs, self.findings = reached.offered, reached.inputs, reached.findings
         return State.from_json(state)
+
+    def _job(self, steps: Sequence[StepSpec], state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "log": str(self._log.resolve()),
+            "cwd": os.getcwd(),
+            "state": state,
+            "steps": [
+                {
+                    "name": spec.name,
+                    "values": {TARGET: spec.target, **spec.values},
+                    "option": self._recipe.choices.get(spec.name, ""),
+                }
+                for spec in steps
+            ],
+        }
+
+    def _key(self, jobs: Sequence[Sequence[StepSpec]]) -> str:
+        """What the state after these jobs is made from: the steps so far, and what they are told of those to come.
+
+        Our own steps ask of the scheme whether integers are to come, and which; all others are alike to them.
+        """
+        steps = [spec for job in jobs for spec in job]
+        intent = asdict(self._state.intent)
+        if self._state.intent.scheme not in CALIBRATED and all(spec.instance is not None for spec in steps):
+            intent["scheme"] = "none"
+        return key_of([[(spec.name, spec.target, dict(spec.values)) for spec in steps], intent])
 
 
 def _jobs(steps: Sequence[StepSpec]) -> list[Sequence[StepSpec]]:
@@ -57,6 +84,11 @@ def _jobs(steps: Sequence[StepSpec]) -> list[Sequence[StepSpec]]:
     every step's inputs and outputs are files, and each step is a job of its own."""
     freeze = next(position for position, spec in enumerate(steps) if spec.name == "freeze")
     return [steps[: freeze + 1], *([spec] for spec in steps[freeze + 1 :])]
+
+
+def _shared(jobs: Sequence[Sequence[StepSpec]]) -> int:
+    """How many of the jobs, from the first on, runs that differ behind them may share: freezing, then calibration."""
+    return 2 if len(jobs) > 1 and jobs[1][0].name == "calibration" else 1
 
 
 def next_remedy(error: StepError, step: str, attempt: Attempt, intent: Intent) -> str | None:

@@ -232,7 +232,7 @@ def _check_deep(recipes: Sequence[Any]) -> ExitStatus:
         rehearsal = api.rehearse(recipe)
         sys.stdout.flush()
         show_problems(rehearsal.result.problems)
-        show_rehearsal(rehearsal.result, rehearsal.contract)
+        show_rehearsal(rehearsal.result, rehearsal.contract, rehearsal.candidate)
         worst = max(worst, rehearsal.result.status)
     return worst
 

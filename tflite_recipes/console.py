@@ -18,6 +18,7 @@ from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.quantization_error import Sensitive
 from tflite_recipes.runner import LOG, RunResult
+from tflite_recipes.search import CANDIDATES
 
 if TYPE_CHECKING:
     from tflite_recipes.tflite_file import Inspection
@@ -69,6 +70,10 @@ class Console:
             case events.Judged(gate=gate):
                 self._end_progress()
                 self.say(f"  gate {gate.name}: {gate}", "green" if gate.passed else "red")
+            case events.Tried():
+                self._last = None  # the line of the candidate itself says more
+                self._end_progress()
+                self.say(tried_line(event), None if event.outcome == "passed" else "yellow")
             case events.StepFinished(seconds=seconds):
                 self._end_progress()
                 self.say(f"  {seconds:.1f} s", "dim")
@@ -76,7 +81,7 @@ class Console:
                 self._end_progress()
                 self._failure(event)
 
-    def say(self, text: str, style: str = "") -> None:
+    def say(self, text: str, style: str | None = "") -> None:
         self._out.print(text, style=style or None, markup=False, highlight=False)
 
     def _progress(self, event: events.Progress) -> None:
@@ -117,6 +122,19 @@ class Console:
             self.say("interrupted: the worker was ended, nothing half-written is left", "red")
 
 
+def tried_line(event: events.Tried) -> str:
+    """A candidate of a search on a line: number, what it is, what it came to, and why it did not pass."""
+    names = {"accuracy.tflite": "metric", "accuracy.drop": "drop", "latency.p50_ms": ""}
+    cells = [f"{event.number:>4} {event.what:<44}"]
+    size = event.metrics.get("size.tflite_bytes")
+    cells.append(f"{figure('size.tflite_bytes', size) if size is not None else '':>13}")
+    for name, title in names.items():
+        if name in event.metrics:
+            cells.append(f"{title} {figure(name, event.metrics[name])}".strip())
+    reason = event.reason if len(event.reason) <= 160 else f"{event.reason[:157]}…"
+    return "  ".join([*cells, f"{event.outcome}{f': {reason}' if reason else ''}"])
+
+
 def show_problems(problems: Sequence[Problem]) -> None:
     """Problems on standard error, `fix:` lines on lines of their own."""
     out = rich_console(sys.stderr)
@@ -142,16 +160,22 @@ def show_result(result: RunResult) -> None:
         out.print(table)
     outcome = _OUTCOMES.get(result.status, "failed")
     out.print(f"{result.recipe}: {outcome}", markup=False)
+    if result.found:
+        out.print(f"recipe: {result.found}", markup=False, soft_wrap=True)
     if result.path:
         out.print(f"model:  {result.path}", markup=False, soft_wrap=True)
+    elif (result.output_dir / CANDIDATES).is_dir():
+        out.print(f"logs:   {result.output_dir / CANDIDATES}", markup=False, soft_wrap=True)
     elif result.status is ExitStatus.FAILED:
         out.print(f"log:    {result.output_dir / LOG}", markup=False, soft_wrap=True)
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
 
 
-def show_rehearsal(result: RunResult, contract: Mapping[str, Any]) -> None:
+def show_rehearsal(result: RunResult, contract: Mapping[str, Any], candidate: str = "") -> None:
     """What a deep check found: the inputs and outputs that the file would have, and its ops."""
     out = rich_console()
+    if candidate:
+        out.print(f"optimization=auto: tried by its first candidate, {candidate}", markup=False, soft_wrap=True)
     if contract:
         table = Table("", "name", "source", "file", box=None, pad_edge=False)
         for side in ("inputs", "outputs"):

@@ -111,6 +111,18 @@ class StepFinished(Event):
 
 
 @dataclass(frozen=True)
+class Tried(Event):
+    """A candidate of a search is done with. `what` it is; `outcome` is passed, missed, refused or failed, `reason` why
+    it did not pass; `metrics` by tracking name."""
+
+    number: int
+    what: str
+    outcome: str
+    metrics: Mapping[str, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class RunFinished(Event):
     """`outcome` is done, gate, failed or killed; `died`: for the death of the worker."""
 

@@ -54,7 +54,12 @@ def render(
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),
     ]
-    head = f"<meta charset='utf-8'><title>{escape(recipe.name)}</title><style>{_STYLE}</style>"
+    return document(recipe.name, parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page of our style from the HTML of its parts."""
+    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tflite_recipes import events, report
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
+from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate, Intent, State
 from tflite_recipes.worker import WorkerDied, WorkerPool
@@ -32,6 +33,7 @@ class RunResult:
 
     path: the `.tflite`, None where there is none. metrics: by tracking name. gates: each limit and its answer.
     run_id: the MLflow run, None where the run is not tracked. problems: why it failed, empty where it did not.
+    found: the recipe that a search found, None for any other run.
     """
 
     recipe: str
@@ -45,6 +47,7 @@ class RunResult:
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     problems: tuple[Problem, ...] = ()
+    found: Path | None = None
 
 
 class Spool:
@@ -118,17 +121,19 @@ def run(
     listeners: Sequence[events.Listener],
     pool: WorkerPool,
     intent: Intent | None = None,
+    memo: Memo | None = None,
 ) -> RunResult:
     """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again.
 
-    `intent` stands in for the recipe's own, where some of its steps are left out.
+    `intent` stands in for the recipe's own, where some of its steps are left out. `memo` holds what runs have in common
+    that differ in their later steps only.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     pool.ready()  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
     try:
-        end = _attempt(recipe, intent or recipe.intent, spool, pool, started)
+        end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo)
     except BaseException:
         _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
         raise
@@ -147,11 +152,11 @@ def run(
     )
 
 
-def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float) -> _End:
+def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float, memo: Memo | None) -> _End:
     try:
         spool.tell(_started(recipe, spool.output_dir))
-        with _scratch(spool.output_dir, pool) as scratch:
-            _deliver(_run_steps(recipe, intent, scratch, spool, pool, started), spool)
+        with scratch_folder(spool.output_dir, pool) as scratch:
+            _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
     except RecipeError as error:
         return _End("failed", error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
     except OSError as error:  # a full disk, a folder that may not be written
@@ -188,19 +193,28 @@ def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
 
 
 @contextlib.contextmanager
-def _scratch(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
+def scratch_folder(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
+    """A folder for what only lasts as long as a run. The worker is ended before it goes in an interrupt."""
     scratch = output_dir / ".work"
     scratch.mkdir(exist_ok=True)
     try:
         yield scratch
     except KeyboardInterrupt:
-        pool.kill()  # before its folder goes, or it would write on
+        pool.kill()  # or it would write on
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_steps(recipe: Recipe, intent: Intent, scratch: Path, spool: Spool, pool: WorkerPool, started: float) -> State:
+def _run_steps(
+    recipe: Recipe,
+    intent: Intent,
+    scratch: Path,
+    spool: Spool,
+    pool: WorkerPool,
+    started: float,
+    memo: Memo | None,
+) -> State:
     """Run the steps; where the conversion fails and a remedy may be taken, from the first step again with it.
 
     What the graph itself shows to be needed is taken while freezing. This is for what only the converter tells, if it
@@ -212,7 +226,7 @@ def _run_steps(recipe: Recipe, intent: Intent, scratch: Path, spool: Spool, pool
     while True:
         attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
         try:
-            return attempt.run(spool.tell, pool, started)
+            return attempt.run(spool.tell, pool, started, memo)
         except StepError as error:
             first = first or error
             remedy = next_remedy(error, spool.step, attempt, intent)

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ class MlflowTracker:
         self._settings, self._parent = settings, parent
         self._events: queue.Queue[events.Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, daemon=True)
+        self._decided = threading.Event()
+        self._children: list[MlflowTracker] = []
         self.run_id: str | None = None
         self.failure: str | None = None
         self._thread.start()
@@ -106,6 +109,19 @@ class MlflowTracker:
     def __call__(self, event: events.Event) -> None:
         if not isinstance(event, events.Progress):
             self._events.put(event)
+
+    def child(self, name: str) -> MlflowTracker | None:
+        """A tracker for a run below this one, which has begun; None where this one cannot be told to anybody."""
+        self._decided.wait()
+        if self.run_id is None or self.failure is not None:
+            return None
+        self._children.append(MlflowTracker(replace(self._settings, run_name=name), self.run_id))
+        return self._children[-1]
+
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong with this run and with those below it."""
+        return [tracker.failure for tracker in (self, *self._children) if tracker.failure is not None]
 
     def close(self) -> None:
         """Wait until everything is told."""
@@ -117,12 +133,15 @@ class MlflowTracker:
             self._client = client(self._settings.uri)
         except Exception as error:
             self.failure = _first_line(error)
+            self._decided.set()
         while (event := self._events.get()) is not None:
             if self.failure is None:
                 try:
                     self._tell(event)
                 except Exception as error:
                     self.failure = _first_line(error)
+            if isinstance(event, events.RunStarted):
+                self._decided.set()
 
     def _tell(self, event: events.Event) -> None:
         match event:

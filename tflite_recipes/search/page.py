@@ -1,0 +1,83 @@
+"""`report.html` of a search: all candidates, the plot, and the recipe that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from tflite_recipes.figures import figure
+from tflite_recipes.recipe import Recipe
+from tflite_recipes.report import document
+from tflite_recipes.search.outcome import Outcome
+
+_AGAIN = "<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code> gives this file.</p>"
+
+
+def render(
+    recipe: Recipe,
+    outcomes: Sequence[Outcome],
+    chosen: Outcome | None,
+    plot: str,
+    found: str,
+    metrics: Mapping[str, float],
+    warnings: Sequence[str],
+) -> str:
+    """The page. `found`: the chosen candidate's resolved recipe, "" where nothing was chosen."""
+    parts = [
+        f"<h1>{escape(recipe.name)}</h1><p class='muted'>search, recipe digest {recipe.digest}</p>",
+        _verdict(chosen),
+        f"<h2>Candidates</h2>{_table(outcomes, chosen)}",
+        f"<h2>Pareto plot</h2>{plot}",
+        f"<h2>Warnings</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in warnings)}</ul>" if warnings else "",
+        f"<h2>Results</h2>{_results(metrics)}" if metrics else "",
+        f"<h2>The recipe that was found</h2>{_AGAIN}<pre>{escape(found)}</pre>" if found else "",
+        f"<h2>The search's own recipe</h2><pre>{escape(recipe.to_yaml())}</pre>",
+    ]
+    return document(recipe.name, parts)
+
+
+def _verdict(chosen: Outcome | None) -> str:
+    if chosen is None:
+        return "<p class='failed'><b>failed</b>: no candidate gave a file</p>"
+    what = escape(f"{chosen.number} {chosen.candidate}")
+    if chosen.passed:
+        return f"<p class='passed'><b>passed</b>: {what}</p>"
+    return f"<p class='failed'><b>gate failed</b>: no candidate passes; nearest is {what}</p>"
+
+
+def _table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in ("", "candidate", "size", "latency", "source", ".tflite", "drop", "outcome", "why not", "run ID")
+    )
+    rows = [f"<tr>{head}</tr>"]
+    for one in outcomes:
+        numbers = (
+            "" if one.size is None else figure("size.tflite_bytes", one.size),
+            "" if one.latency is None else figure("latency.p50_ms", one.latency),
+            *("" if value is None else f"{value:.6g}" for value in (one.source_score, one.score, one.drop)),
+        )
+        mark = "<b>chosen</b> " if chosen is not None and one.number == chosen.number else ""
+        kind = "passed" if one.passed else "failed"
+        cells = [f"<td class='n'>{one.number}</td><td>{mark}{_named(one)}</td>"]
+        cells += [f"<td class='n'>{text}</td>" for text in numbers]
+        cells += [f"<td class='{kind}'>{one.outcome}</td><td>{escape(one.reason)}</td>"]
+        cells += [f"<td class='muted'>{escape(one.run_id or '')}</td>"]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _named(one: Outcome) -> str:
+    """The candidate, with a link to its own page, which lies below this one."""
+    text = escape(str(one.candidate))
+    if one.folder is None or not one.has_file:
+        return text
+    return f"<a href='candidates/{escape(one.folder.name)}/report.html'>{text}</a>"
+
+
+def _results(metrics: Mapping[str, float]) -> str:
+    rows = (
+        f"<tr><td>{escape(name)}</td><td class='n'>{escape(figure(name, value))}</td></tr>"
+        for name, value in sorted(metrics.items())
+    )
+    return f"<table>{''.join(rows)}</table>"
