@@ -161,6 +161,8 @@ def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
     key = (override.input_line or "").partition("=")[0]
     similar = [str(missing[0])] if str(missing[0]) in known else near(str(missing[0]), offered)
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
+    # Where nothing is like it: none is the option that needs no more keys.
+    offered.sort(key=lambda name: name != "none")
     fix = assignment(key, (similar or offered)[0]) if offered else ""
     return Problem(f"there is no option {missing[0]!r}; {hint}", key_of(key), fix), similar
 
