@@ -44,7 +44,7 @@ def test_what_a_check_says(here):
     assert check(*pets, "evaluation.metric=function") == ["evaluation.metric"]
     assert check("evaluation=images", "evaluation.path=plain", "evaluation.metric=accuracy") == ["evaluation.metric"]
     assert check("evaluation=images", "evaluation.path=plain", "evaluation.metric=top1_agreement") == []
-    assert check("evaluation=wav", "evaluation.path=pets") == ["evaluation.path"]
+    assert "evaluation.path" in check("evaluation=wav", "evaluation.path=pets")
 
 
 @pytest.mark.slow
