@@ -19,7 +19,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid #d5dce3; }
 table { border-collapse: collapse; } td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
 th { white-space: nowrap; } td.long { overflow-wrap: anywhere; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .passed { color: #11734b; } .failed { color: #b3261e; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.passed { color: #11734b; } .failed { color: #b3261e; }
 pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #62707d; }
 svg text { font: 13px system-ui; }
 """
