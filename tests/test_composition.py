@@ -455,6 +455,12 @@ BAD = [
         },
     ),
     (
+        "a rule that is no list of rules",
+        "digits_integer_only",
+        ["optimization=full_integer", "optimization.rules={op: SOFTMAX, scheme: float}"],
+        {"optimization.rules": ("is a list", "'optimization.rules=[{op: SOFTMAX, scheme: float}]'")},
+    ),
+    (
         "several values for one run",
         "digits_pruned",
         ["calibration.samples=5,6", "optimization=none,float16", "pruning.layers=a,b"],
