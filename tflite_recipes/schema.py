@@ -11,7 +11,7 @@ import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, make_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -141,8 +141,7 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]
     hints = get_type_hints(kind, include_extras=True)
-    taken = {f.name: _split(hints[f.name])[0] for f in fields(kind)}
-    problems = [_unknown_key(where, key, taken, value) for key, value in values.items() if key not in known]
+    problems = [_unknown_key(where, key, types_of(kind), value) for key, value in values.items() if key not in known]
     typed: dict[str, Any] = {}
     for f in fields(kind):
         key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
@@ -166,6 +165,14 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     return (None, problems) if problems else (kind(**typed), [])
 
 
+def types_of(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass with their types; none of anything else."""
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    return {f.name: _split(hints[f.name])[0] for f in fields(kind)}
+
+
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """A field's plain type, and the marks that `Annotated` gives it."""
     return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
@@ -184,14 +191,14 @@ def _unknown_key(where: str, key: str, known: Mapping[str, Any], value: Any) -> 
     similar = near(key, list(known))
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(known) or 'none'}"
     fix = assignment(f"~{where}.{key}", ...)
-    moved = ((name, _closest(known[name], value)) for name in similar)
+    moved = ((name, closest(known[name], value)) for name in similar)
     meant = next(((name, given) for name, given in moved if given is not None), None)
     if meant is not None and not isinstance(value, Mapping):
         fix += f" {assignment(f'{where}.{meant[0]}', meant[1])}"
     return Problem(f"unknown key; {hint}", f"{where}.{key}", fix)
 
 
-def _closest(hint: Any, value: Any) -> Any:
+def closest(hint: Any, value: Any) -> Any:
     """The value, or a list of it alone where a list is taken; None where the type takes neither."""
     if get_origin(hint) is list and not isinstance(value, list):
         if isinstance(value, Mapping) and get_origin(get_args(hint)[0]) is not dict:
@@ -211,7 +218,7 @@ def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any
         found = [_better_items(key, hint, value, wrong)]
     elif not fits:
         what = f"{_shown(value)} is not {_words(hint)}"
-        listed = _closest(hint, value) if get_origin(hint) is list else None
+        listed = closest(hint, value) if get_origin(hint) is list else None
         found = [Problem(what, key, assignment(key, _example(hint, marks) if listed is None else listed))]
     else:
         found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
