@@ -483,6 +483,13 @@ BAD = [
         },
     ),
     (
+        "a pattern without quotes in a rule",
+        "digits_integer_only",
+        ["optimization.rules=[{name: ^a$, scheme: full_integer}]"],
+        {"optimization.rules": ("this value needs quotes",
+                                "'optimization.rules=[{name:\"^a$\",scheme:full_integer}]'")},
+    ),
+    (
         "a key of one scheme asked of a search",
         "digits_auto",
         ["optimization.scheme=integer_only", "optimization.equalize=true"],

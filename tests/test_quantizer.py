@@ -191,6 +191,23 @@ def test_rules_leave_ops_float(here, models, quantizer):
     assert "matches no op" in nothing.problems[0].what
 
 
+def test_rules_find_layers_by_the_names_of_the_source(here, models):
+    """Keras exports the layer `dense` in a scope `dense_1`, and an output under the signature's name."""
+    folder = models("unnamed_dense", x=np.random.default_rng(0).random((8, 64), "float32"))
+    written = (("dense_1", "full_integer"), ("scores", "float"), ("dense", "float"))
+    listed = ",".join(f'{{name: "^{name}$", scheme: {scheme}}}' for name, scheme in written)
+    result = convert("full_integer", folder, f"optimization.rules=[{listed}]")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert [result.metrics[f"rules.{position}.matched_ops"] for position in range(3)] == [1, 2, 1]
+    assert result.metrics["ops.float"] == 3
+    assert not [warning for warning in result.warnings if "stayed float" in warning]
+    rule = 'optimization.rules=[{name: "^dense$", scheme: float}]'
+    result = convert("full_integer", folder, rule, quantizer="tflite_converter")
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    floats = {t.shape for t in graph.tensors if t.is_constant and t.dtype == "float32" and len(t.shape) == 2}
+    assert floats == {(16, 64)}
+
+
 def test_rules_mix_schemes(here, models):
     rules = (
         "optimization.rules=[{op: CONV_2D, scheme: int16x8}, {op: FULLY_CONNECTED, scheme: weight_only_int4},"

@@ -10,7 +10,6 @@ from typing import Any
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.schema import near
 from tflite_recipes.schemes import RuleScheme
-from tflite_recipes.shapes import layer_of
 
 _KEYS = ("name", "op", "scheme")
 _KEY = "optimization.rules"
@@ -94,15 +93,6 @@ def _mended(rule: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return better, said
 
 
-def places(operators: Iterable[tuple[str, Sequence[str]]], layers: Sequence[str]) -> list[OpPlace]:
-    """The ops of a file, given as type and names of outputs, with their layers."""
-    return [OpPlace(op, tuple(outputs), _layer(outputs, layers)) for op, outputs in operators]
-
-
-def _layer(outputs: Sequence[str], layers: Sequence[str]) -> str:
-    return layer_of(outputs[0].partition(";")[0], layers) if outputs else ""
-
-
 def resolve(rules: Sequence[QuantizationRule], ops: Sequence[OpPlace]) -> Resolved:
     """Which rule decides on which op. Errors: RequestError for a rule that matches nothing."""
     matched = [tuple(p for p in ops if p.op not in _CONVERSIONS and rule.matches(p)) for rule in rules]
@@ -120,7 +110,8 @@ def _last(rules: Sequence[QuantizationRule], place: OpPlace) -> RuleScheme | Non
 
 
 def _unmatched(position: int, rule: QuantizationRule, ops: Sequence[OpPlace], fix: str) -> Problem:
-    named = [f"{place.op} {place.outputs[0]}" for place in ops if place.outputs and rule.op in ("*", place.op)]
+    about = [place for place in ops if place.outputs and rule.op in ("*", place.op)]
+    named = [f"{place.op} {place.outputs[0]}{f' (layer {place.layer})' if place.layer else ''}" for place in about]
     what = f"the rule {rule} matches no op; the file has {', '.join(_types(ops))}"
     if named:
         more = f" and {len(named) - 8} more" if len(named) > 8 else ""

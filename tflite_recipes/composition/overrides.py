@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -106,6 +107,15 @@ def several_values(override: Override, plain: Mapping[str, Any]) -> Problem:
     return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
 
 
+def _collection(text: str) -> Any:
+    """The list or mapping that YAML, which asks for fewer quotes, reads in a value; None for anything else."""
+    try:
+        found = yaml.safe_load(text) if text.startswith(("[", "{")) else None
+    except yaml.YAMLError:
+        return None
+    return found if isinstance(found, (list, dict)) else None
+
+
 def _held(key: str, plain: Mapping[str, Any]) -> Any:
     """What stands at a dotted key, None for nothing."""
     node: Any = plain
@@ -125,7 +135,7 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
     unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
     if _parsed(unquoted) is not None:
         return None, Problem("the keys of a mapping have no quotes here", key_of(text), shlex.quote(unquoted))
-    quoted = assignment(key, value.strip("\"'"))
+    quoted = assignment(key, _collection(value) or value.strip("\"'"))
     if _parsed(shlex.split(quoted)[0]) is not None:
         return None, Problem("this value needs quotes", key_of(text), quoted)
     return None, Problem("is not key=value", text)
