@@ -33,6 +33,7 @@ if __name__ == "__main__":
     for name in sys.argv[2:]:
         for grain in ("per_channel", "per_tensor"):
             request = Request("full_integer", "float32", "float32", grain == "per_channel", samples)
-            model = place / f"{name}.tflite"
-            made = quantize(model, "serving_default", request, *resolved(model, request), Silent())
+            path = place / f"{name}.tflite"
+            found = resolved(path, "serving_default", request)
+            made = quantize(path, "serving_default", request, *found, Silent())
             (place / f"{name}_{grain}.tflite").write_bytes(made.data)

@@ -194,6 +194,22 @@ def test_a_resolved_recipe_stays_open_to_values_and_options(here):
     assert compose(file, "pruning=constant", "pruning.data=digits").choices["pruning"] == "constant"
 
 
+def test_an_older_resolved_recipe_takes_the_keys_that_came_later(here):
+    lines = Path(shown("digits_integer_only")).read_text().splitlines()
+    later = ("equalize:", "method:", "relative_drop:", "rules:", "shuffle:")
+    kept = [line for line in lines if not line.strip().startswith(later)]
+    file = str(write(here / "old.yaml", "\n".join(kept)))
+    asked = ["optimization.equalize=true", "evaluation.relative_drop=true", "calibration.shuffle=true"]
+    section = compose(file, *asked).config["optimization"]
+    assert section["equalize"] is True
+    assert compose(file, "optimization.rules=[{op: SOFTMAX, scheme: full_integer}]").config["optimization"]["rules"]
+    prepared = composition.prepare(file, ["optimization.equalize=true,false"], sweep=True)
+    assert prepared.overrides == ("++optimization.equalize=true,false",)
+    (problem,) = wrong(file, "calibration.shuffel=true")
+    assert problem.fix == "'~calibration.shuffel' calibration.shuffle=true"
+    assert wrong(file, "~optimization.equalize")
+
+
 def test_a_resolved_recipe_with_a_group_of_the_users_own(here):
     write(here / "mine.py", "class Scale: pass\n")
     for name, factor in (("one", 1), ("two", 2)):
@@ -455,10 +471,33 @@ BAD = [
         },
     ),
     (
-        "a rule that is no list of rules",
+        "rules that are no list, and keys like others that do not take the value",
         "digits_integer_only",
-        ["optimization=full_integer", "optimization.rules={op: SOFTMAX, scheme: float}"],
-        {"optimization.rules": ("is a list", "'optimization.rules=[{op: SOFTMAX, scheme: float}]'")},
+        ["optimization.rules={op: SOFTMAX, scheme: full_integer}", "optimization.output_typ=int8",
+         "optimization.equalise=maybe"],
+        {
+            "optimization.rules": ("holds a list, and this is a mapping",
+                                   "'optimization.rules=[{op:SOFTMAX,scheme:full_integer}]'"),
+            "optimization.output_typ": ("unknown key", "'~optimization.output_typ' optimization.output_type=int8"),
+            "optimization.equalise": ("did you mean equalize", "'~optimization.equalise'"),
+        },
+    ),
+    (
+        "a pattern without quotes in a rule",
+        "digits_integer_only",
+        ["optimization.rules=[{name: ^a$, scheme: full_integer}]"],
+        {"optimization.rules": ("this value needs quotes",
+                                "'optimization.rules=[{name:\"^a$\",scheme:full_integer}]'")},
+    ),
+    (
+        "a key of one scheme asked of a search",
+        "digits_auto",
+        ["optimization.scheme=integer_only", "optimization.equalize=true"],
+        {
+            "optimization.scheme": ("did you mean schemes",
+                                    "'~optimization.scheme' 'optimization.schemes=[integer_only]'"),
+            "optimization.equalize": ("unknown key", "'~optimization.equalize'"),
+        },
     ),
     (
         "several values for one run",

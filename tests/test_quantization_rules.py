@@ -55,6 +55,7 @@ def test_each_rule_that_matches_nothing_is_said_with_the_list_that_would_do():
     assert first.where == "optimization.rules[0]"
     assert "CONV_2D, SOFTMAX, SPLIT" in first.what
     assert "op:CONV_2D" in first.fix
+    assert first.fix == second.fix  # pasted, either mends both
     assert "CONV_2D net/stem_1/Relu" in second.what
     assert "x$" not in second.fix
 
@@ -77,6 +78,15 @@ def test_what_is_wrong_with_a_rule_as_it_is_written(rule, said, fix):
     assert said in problem.what
     assert fix in problem.fix
     assert "op:SOFTMAX" in problem.fix
+
+
+def test_of_several_broken_rules_each_fix_mends_all():
+    found = list(rules.problems([{"name": "a(", "scheme": "float"}, {"name": "b(", "scheme": "flot"}]))
+    assert [problem.where for problem in found] == ["optimization.rules[0]", "optimization.rules[1]"]
+    for problem in found:
+        assert "a\\(" in problem.fix
+        assert "b\\(" in problem.fix
+        assert "flot" not in problem.fix
 
 
 @given(st.lists(st.sampled_from(["float", "int16x8", "dynamic_range"]), min_size=1))
