@@ -208,6 +208,12 @@ def test_rules_find_layers_by_the_names_of_the_source(here, models):
     assert floats == {(16, 64)}
 
 
+def test_rules_that_leave_nothing_to_quantize(here, models):
+    result = convert("full_integer", models("cnn", picture=pictures()), "optimization.rules=[{scheme: float}]")
+    assert result.status == ExitStatus.REQUEST
+    assert result.problems[0].fix == "optimization=none"
+
+
 def test_rules_mix_schemes(here, models):
     rules = (
         "optimization.rules=[{op: CONV_2D, scheme: int16x8}, {op: FULLY_CONNECTED, scheme: weight_only_int4},"

@@ -119,6 +119,7 @@ def test_nothing_below_the_limit_is_said_and_no_error(cli, here):
         (["."], "quantization_error.csv: there is no such file"),
         (["other.csv"], "other.csv: is not a quantization_error.csv as a run writes it"),
         (["other.csv", "--top", "0"], "0 ops are none"),
+        (["other.csv", "--below", "nan"], "nan is not a number of decibels"),
         (["other.csv", "--top", "1", "--below", "3"], "not allowed with"),
         (["other.csv", "--scheme", "int7"], "invalid choice"),
         ([], "no file is named"),

@@ -32,6 +32,8 @@ def test_all_samples_alike():
     same = np.repeat(UNIT[:1], 50, axis=0)
     (text,) = sample_checks.alike({"x": same, "y": np.ones((50, 1))})
     assert text.startswith("all 50 calibration samples are the same")
+    (text,) = sample_checks.alike({"x": UNIT[:1]})
+    assert text.startswith("there is one calibration sample")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_all_samples_alike():
     [
         {"x": UNIT},
         {"x": np.repeat(UNIT[:1], 50, axis=0), "y": np.arange(50.0)[:, None]},
-        {"x": UNIT[:1]},
+        {"x": np.zeros((1, 3))},
         {"x": np.zeros((50, 3))},  # said as one value everywhere
         {"x": with_one(2.0, 49, np.repeat(UNIT[:1], 50, axis=0))},
     ],

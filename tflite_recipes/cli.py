@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import pickle
 import signal
@@ -275,6 +276,8 @@ def _rules(options: argparse.Namespace) -> ExitStatus:
 
     if options.top is not None and options.top < 1:
         raise RequestError(Problem(f"{options.top} ops are none", "--top", f"--top {rule_making.MOST}"))
+    if options.below is not None and not math.isfinite(options.below):
+        raise RequestError(Problem(f"{options.below} is not a number of decibels", "--below", "--below 20"))
     rows = rule_making.read(options.place)
     chosen = rule_making.choose(rows, options.top, options.below)
     if not chosen:

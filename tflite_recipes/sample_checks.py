@@ -33,10 +33,12 @@ def constant(arrays: Arrays) -> list[str]:
 
 
 def alike(arrays: Arrays) -> list[str]:
-    """Whether every sample is the first one again, in all inputs. One sample alone, or one value, is said elsewhere."""
+    """Whether there is one sample only, or every one is the first again, in all inputs. One value is said elsewhere."""
     count = len(next(iter(arrays.values())))
-    if count < 2 or len(constant(arrays)) == len(arrays):
+    if len(constant(arrays)) == len(arrays):
         return []
+    if count == 1:
+        return ["there is one calibration sample: its ranges are all that the file is made for"]
     same = all((part == array[0]).all() for array in arrays.values() for part in datasets.chunks(array))
     return (
         [f"all {count} calibration samples are the same one: its ranges are those of a single sample"] if same else []

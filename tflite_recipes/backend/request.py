@@ -59,4 +59,6 @@ def plain(request: Request) -> Request:
         equalize=False,
         rules=(),
         samples=None,
+        ranges=RangeChoice(),
+        calibration_sha256="",
     )

@@ -15,7 +15,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.quantization_rules import Resolved
 from tflite_recipes.ranges import RangeChoice, Ranges
 from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
-from tflite_recipes.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, Scheme, needs_samples
+from tflite_recipes.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
 from tflite_recipes.state import Intent, State
 from tflite_recipes.steps import optimization_checks
 
@@ -268,8 +268,10 @@ _SHOWN = 80
 
 
 def _tell_rules(rules: Sequence[Mapping[str, str]], resolved: Resolved, reporter: Reporter) -> None:
-    """Print and log how many ops each rule matches."""
+    """Print and log how many ops each rule matches. Errors: RequestError where they leave nothing to quantize."""
     total = len(resolved.schemes)
+    if total and all(scheme is RuleScheme.float for scheme in resolved.schemes):
+        raise RequestError(Problem("the rules leave every op float", "optimization.rules", "optimization=none"))
     for position, (rule, found) in enumerate(zip(quantization_rules.read(rules), resolved.matched, strict=True)):
         named = ", ".join(f"{place.op} {place.layer or place.outputs[0]}" for place in found)
         shown = named if len(named) <= _SHOWN else f"{named[:_SHOWN]}…"  # with a detail no progress is passed over
