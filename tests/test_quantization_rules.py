@@ -14,7 +14,7 @@ OPS = [
     OpPlace("CONV_2D", ("net/stem_1/Relu;net/stem_1/convolution",), "stem"),
     OpPlace("SPLIT", ("net/split", "net/split1"), "split"),
     OpPlace("CONV_2D", ("net/block_1/convolution",), "block"),
-    OpPlace("SOFTMAX", ("StatefulPartitionedCall:0",), ""),
+    OpPlace("SOFTMAX", ("StatefulPartitionedCall:0",), "", ("probabilities",)),
 ]
 
 
@@ -35,9 +35,18 @@ def test_the_last_rule_that_matches_decides():
 
 @pytest.mark.parametrize(
     ("name", "matched"),
-    [(".*", 4), ("^stem$", 1), ("stem_1/Relu", 1), ("split1$", 1), ("^net/", 3), ("block|stem", 2), (":0$", 1)],
+    [
+        (".*", 4),
+        ("^stem$", 1),
+        ("stem_1/Relu", 1),
+        ("split1$", 1),
+        ("^net/", 3),
+        ("block|stem", 2),
+        (":0$", 1),
+        ("^prob", 1),
+    ],
 )
-def test_a_name_is_searched_in_every_output_and_in_the_layer(name, matched):
+def test_a_name_is_searched_in_every_output_as_file_and_signature_call_it_and_in_the_layer(name, matched):
     resolved = rules.resolve(rules.read([{"name": name, "scheme": "float"}]), OPS)
     assert len(resolved.matched[0]) == matched
     assert sum(scheme is not None for scheme in resolved.schemes) == matched
@@ -55,7 +64,8 @@ def test_each_rule_that_matches_nothing_is_said_with_the_list_that_would_do():
     assert first.where == "optimization.rules[0]"
     assert "CONV_2D, SOFTMAX, SPLIT" in first.what
     assert "op:CONV_2D" in first.fix
-    assert "CONV_2D net/stem_1/Relu" in second.what
+    assert "CONV_2D net/stem_1/Relu, " in second.what
+    assert "SOFTMAX probabilities" in second.what
     assert "x$" not in second.fix
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.schema import near
 from tflite_recipes.schemes import RuleScheme
-from tflite_recipes.shapes import layer_of
+from tflite_recipes.shapes import ends, layer_of, op_layers
+
+if TYPE_CHECKING:
+    from tflite_recipes.tflite_file import TFLiteFile
 
 _KEYS = ("name", "op", "scheme")
 _KEY = "optimization.rules"
@@ -21,8 +24,9 @@ _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 @dataclass(frozen=True)
 class QuantizationRule:
-    """`name`: a regular expression that is searched for in the names of an op's outputs and of its layer. `op`: its
-    type as LiteRT calls it, or `*`. `scheme`: what becomes of the ops that match both."""
+    """`name`: a regular expression that is searched for in the names of an op's outputs, in those that the signature
+    has for them, and in its layer's. `op`: its type as LiteRT calls it, or `*`. `scheme`: what becomes of the ops that
+    match both."""
 
     scheme: RuleScheme
     name: str = ".*"
@@ -31,7 +35,7 @@ class QuantizationRule:
     def matches(self, place: OpPlace) -> bool:
         if self.op not in ("*", place.op):
             return False
-        return any(re.search(self.name, name) for name in (*place.outputs, place.layer))
+        return any(re.search(self.name, name) for name in (*place.outputs, *place.ends, place.layer))
 
     def __str__(self) -> str:
         return f"{self.op} {self.name} → {self.scheme.name}"
@@ -39,11 +43,17 @@ class QuantizationRule:
 
 @dataclass(frozen=True)
 class OpPlace:
-    """An op of the float file: its type, the names of its outputs, and the layer that it belongs to."""
+    """An op of a file: its type, the names of its outputs, the layer that it belongs to, and of the signature's outputs
+    those that it gives."""
 
     op: str
     outputs: tuple[str, ...]
     layer: str = ""
+    ends: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For people: without the names of all that is folded into it."""
+        return f"{self.op} {(*self.ends, *self.outputs)[0].partition(';')[0]}"
 
 
 @dataclass(frozen=True)
@@ -94,13 +104,16 @@ def _mended(rule: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return better, said
 
 
-def places(operators: Iterable[tuple[str, Sequence[str]]], layers: Sequence[str]) -> list[OpPlace]:
-    """The ops of a file, given as type and names of outputs, with their layers."""
-    return [OpPlace(op, tuple(outputs), _layer(outputs, layers)) for op, outputs in operators]
-
-
-def _layer(outputs: Sequence[str], layers: Sequence[str]) -> str:
-    return layer_of(outputs[0].partition(";")[0], layers) if outputs else ""
+def places(file: TFLiteFile, signature: str, layers: Sequence[str]) -> list[OpPlace]:
+    """The ops of a file's main graph, in its order."""
+    graph = file.subgraphs[0]
+    named, known = ends(file, signature), op_layers(file, graph, signature, layers)
+    found = []
+    for op in graph.operators:
+        outputs = tuple(graph.tensors[index].name for index in op.outputs)
+        layer = known[op.index] or (layer_of(outputs[0].partition(";")[0], layers) if outputs else "")
+        found.append(OpPlace(op.label, outputs, layer, tuple(named[i] for i in op.outputs if i in named)))
+    return found
 
 
 def resolve(rules: Sequence[QuantizationRule], ops: Sequence[OpPlace]) -> Resolved:
@@ -122,7 +135,7 @@ def _last(rules: Sequence[QuantizationRule], place: OpPlace) -> RuleScheme | Non
 def _unmatched(position: int, rules: Sequence[QuantizationRule], ops: Sequence[OpPlace]) -> Problem:
     rule = rules[position]
     there = sorted({place.op for place in ops} - _CONVERSIONS)
-    named = [f"{place.op} {place.outputs[0]}" for place in ops if place.outputs and rule.op in ("*", place.op)]
+    named = [str(place) for place in ops if place.outputs and rule.op in ("*", place.op)]
     what = f"the rule {rule} matches no op; the file has {', '.join(there)}"
     if named:
         more = f" and {len(named) - 8} more" if len(named) > 8 else ""

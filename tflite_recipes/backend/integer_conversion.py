@@ -47,7 +47,7 @@ class Between:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
         self.path.write_bytes(data)
         prepare(self.path, self.signature, self.request, self.reporter)
-        self.ops, self.resolved = resolved(self.path, self.request)
+        self.ops, self.resolved = resolved(self.path, self.signature, self.request)
         return self.path.read_bytes()
 
 
@@ -69,11 +69,10 @@ def prepare(path: Path, signature: str, request: Request, reporter: Reporter) ->
         reporter.warn(f"optimization.equalize: RELU6 became RELU where the samples stay well below 6: {named}")
 
 
-def resolved(path: Path, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:
+def resolved(path: Path, signature: str, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:
     """The ops of a float file's main graph, and what the rules make of them. Errors: RequestError."""
-    graph = tflite_file.read_tflite(path).subgraphs[0]
-    named = ((op.label, [graph.tensors[index].name for index in op.outputs]) for op in graph.operators)
-    ops = tuple(quantization_rules.places(named, request.layers))
+    file = tflite_file.read_tflite(path)
+    graph, ops = file.subgraphs[0], tuple(quantization_rules.places(file, signature, request.layers))
     found = quantization_rules.resolve(request.rules, ops)
     return ops, replace(found, schemes=_with_what_passes_on(graph, found.schemes))
 

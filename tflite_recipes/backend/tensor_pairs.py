@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.quantization_error import INPUT
-from tflite_recipes.shapes import layer_finder
-from tflite_recipes.tflite_file import QUANTIZE_OPS, WEIGHT_OPS, Operator, Subgraph, Tensor, TFLiteFile
-
-_PRODUCT = re.compile(r"/(MatMul|Conv\w*|convolution|depthwise|Einsum|Tensordot/MatMul)\w*$")
+from tflite_recipes.shapes import op_layers
+from tflite_recipes.tflite_file import QUANTIZE_OPS, Operator, Subgraph, Tensor, TFLiteFile
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def pair_up(float_file: TFLiteFile, quantized_file: TFLiteFile, signature: str, 
         found = theirs.tensors[index]
         if other not in best or _rank(found, computed) > _rank(best[other], computed):
             best[other] = found
-    layer_by_op = _layers(float_file, ours, signature, layers)
+    layer_by_op = op_layers(float_file, ours, signature, layers)
     pairs = {}
     for index, found in best.items():
         op = makers.get(index)
@@ -159,22 +156,3 @@ def _mate(
 def _rank(tensor: Tensor, computed: set[int]) -> tuple[bool, bool]:
     """Of several that hold the same, the one that the op itself gives; of a float op, the float one."""
     return tensor.index in computed, _is_activation(tensor)
-
-
-def _layers(file: TFLiteFile, graph: Subgraph, signature: str, layers: tuple[str, ...]) -> dict[int, str]:
-    """The layer of each op by its position, by the names of its weights and outputs; an output's own name is the
-    signature's."""
-    find = layer_finder((tensor.name for tensor in graph.tensors), layers)
-    outputs = {index: name for s in file.signatures if s.key == signature for name, index in s.outputs}
-    found = {}
-    for op in graph.operators:
-        weights = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].is_constant]
-        weighty = [t.name for t in weights if len(t.shape) > 1] if op.name in WEIGHT_OPS else []
-        own = [graph.tensors[i].name for i in op.outputs]
-        parts = [part for name in (*weighty, *own) for part in name.split(";")]
-        if op.name in WEIGHT_OPS:  # the product itself first: what is folded into it has other layers' names
-            parts.sort(key=lambda part: not _PRODUCT.search(part))
-        layer = next((layer for part in parts if (layer := find(part))), "")
-        ends = [outputs[i] for i in op.outputs if i in outputs]
-        found[op.index] = layer or next((name for name in ends if name in layers), "")
-    return found

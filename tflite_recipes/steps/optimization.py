@@ -139,7 +139,7 @@ class Optimization:
             fix = "optimization.quantizer=tflite_converter"
             converter.float_file(state.saved_model, state.signature, request, reporter, path)
         integer_conversion.prepare(path, state.signature, request, reporter)
-        ops, resolved = integer_conversion.resolved(path, request)
+        ops, resolved = integer_conversion.resolved(path, state.signature, request)
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
         if made.ranges is not None:
@@ -181,9 +181,9 @@ class Optimization:
         from tflite_recipes import tflite_file
 
         rules = quantization_rules.read(self.rules)
-        found = tflite_file.float_operators(file)
-        places = quantization_rules.places(((op, [tensor]) for op, tensor in found), state.layers)
-        floats = [pair for pair, place in zip(found, places, strict=True) if not any(r.matches(place) for r in rules)]
+        places = quantization_rules.places(file, state.signature, state.layers)
+        asked = {name for place in places if any(r.matches(place) for r in rules) for name in place.outputs}
+        floats = [(op, tensor) for op, tensor in tflite_file.float_operators(file) if tensor not in asked]
         if not floats:
             return ""
         named = ", ".join(f"{op} ({tensor})" for op, tensor in floats[:5])
