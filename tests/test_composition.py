@@ -376,7 +376,7 @@ BAD = [
             "calibration": ("there is no option 'dgits'; did you mean digits?", "calibration=digits"),
             "optimization": ("there is no option 'int8'; did you mean int16x8", "optimization=int16x8"),
             "hydra/launcher": ("did you mean joblib", "hydra/launcher=joblib"),
-            "evaluation": ("there is no option 'qqqqq'; there are digits, none, npz", "evaluation=digits"),
+            "evaluation": ("there is no option 'qqqqq'; there are csv, digits", "evaluation=none"),
             "pruning": ("did you mean constant?", "pruning=constant"),
             "pruning.data": ("a fine-tune needs data", "pruning.data=digits"),
             "target": ("the recipe has this group already", "target=cpu"),
@@ -453,6 +453,12 @@ BAD = [
             "calibration": ("this step does not stand in `steps`", None),
             "evaluation": ("this step does not stand in `steps`", None),
         },
+    ),
+    (
+        "a rule that is no list of rules",
+        "digits_integer_only",
+        ["optimization=full_integer", "optimization.rules={op: SOFTMAX, scheme: float}"],
+        {"optimization.rules": ("is a list", "'optimization.rules=[{op: SOFTMAX, scheme: float}]'")},
     ),
     (
         "several values for one run",

@@ -76,6 +76,7 @@ def test_each_rule_that_matches_nothing_is_said_with_the_list_that_would_do():
         ({"name": "x"}, "it names no scheme", "{name:x,scheme:float}"),
         ({"layer": "x", "scheme": "float"}, "unknown key 'layer'", "{scheme:float,name:x}"),
         ({"names": "x", "scheme": "float"}, "unknown key 'names'", "{scheme:float,name:x}"),
+        ("softmax", "is no rule", "{op:SOFTMAX,scheme:float}"),
         ({"name": "a(b", "scheme": "float"}, "no regular expression", "a\\(b"),
     ],
 )

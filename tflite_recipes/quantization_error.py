@@ -286,7 +286,7 @@ def plot(rows: Iterable[TensorError], count: int = _PLOTTED) -> str:
     values = [value for row in shown for value in (row.sqnr_db, row.local_sqnr_db) if value is not None]
     low, high = min([0.0, *values]), max([1.0, *values])
     width, height = _LABEL + _BAR + 90, _HEAD + _LINE * len(shown) + 6
-    title = "SQNR in dB against the float file (weights brown); the mark is rounding alone"
+    title = "SQNR in dB, weights brown; the mark is rounding alone"
     bars = "".join(_bar(row, _HEAD + position * _LINE, low, high) for position, row in enumerate(shown))
     head = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
     style = "style='font: 13px system-ui, sans-serif' fill='#1c2733'"

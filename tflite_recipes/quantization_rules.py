@@ -73,17 +73,19 @@ def read(rules: Sequence[Mapping[str, Any]]) -> list[QuantizationRule]:
     ]
 
 
-def problems(rules: Sequence[Mapping[str, Any]]) -> Iterable[Problem]:
+def problems(rules: Sequence[Any]) -> Iterable[Problem]:
     """What is wrong with the rules as they are written, each with the whole list as it should be."""
-    for position, rule in enumerate(rules):
-        better, said = _mended(rule)
+    mended = [_mended(rule) for rule in rules]
+    for position, (_, said) in enumerate(mended):
         if said:
-            mended = [better if other is rule else dict(other) for other in rules]
-            yield Problem("; ".join(said), f"{_KEY}[{position}]", assignment(_KEY, mended))
+            yield Problem("; ".join(said), f"{_KEY}[{position}]", assignment(_KEY, [better for better, _ in mended]))
 
 
-def _mended(rule: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    better, said = dict(rule), []
+def _mended(rule: Any) -> tuple[dict[str, Any], list[str]]:
+    if not isinstance(rule, Mapping):
+        what = f"{rule!r} is no rule, which has a scheme and a name, an op or both"
+        return {"op": str(rule).upper(), "scheme": "float"}, [what]
+    better, said = {str(key): value for key, value in rule.items()}, []
     for key in [key for key in rule if key not in _KEYS]:
         similar = ["name"] if key in _NAMED_OTHERWISE else near(key, _KEYS)
         said.append(f"unknown key {key!r}; a rule has {', '.join(_KEYS)}")

@@ -15,10 +15,12 @@ from tflite_recipes.state import Gate
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1c2733; overflow-wrap: anywhere; }
+       color: #1c2733; overflow-wrap: break-word; }
 h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid #d5dce3; }
 table { border-collapse: collapse; } td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; } .passed { color: #11734b; } .failed { color: #b3261e; }
+th { white-space: nowrap; } td.long { overflow-wrap: anywhere; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.passed { color: #11734b; } .failed { color: #b3261e; }
 pre { background: #f3f6f8; padding: .8rem; overflow-x: auto; } .muted { color: #62707d; }
 svg text { font: 13px system-ui; }
 """
@@ -127,7 +129,8 @@ def _quantization(path: Path) -> str:
         decibels = ("" if value is None else figure("_db", value) for value in (row.sqnr_db, row.local_sqnr_db))
         over = "" if row.rmse_over_scale is None else f"{row.rmse_over_scale:.3g}"
         numbers = (*decibels, over, "" if row.clipped is None else f"{row.clipped:.2%}")
-        texts = "".join(f"<td>{escape(text)}</td>" for text in kinds)
+        texts = "".join(f"<td class='long'>{escape(text)}</td>" for text in kinds[:1])
+        texts += "".join(f"<td>{escape(text)}</td>" for text in kinds[1:])
         figures = "".join(f"<td class='n'>{text}</td>" for text in numbers)
         cells.append(f"<tr>{texts}{figures}</tr>")
     return _section("Quantization error", f"{_RULES}{plot(rows)}<table>{''.join(cells)}</table>")

@@ -10,18 +10,10 @@ from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.quantization_error import TABLE, Sensitive, TensorError, read_csv, sensitivity
+from tflite_recipes.schemes import RuleScheme
 
 KEY = "optimization.rules"
-SCHEMES = (
-    "float",
-    "float16",
-    "dynamic_range",
-    "full_integer",
-    "int16x8",
-    "weight_only_int8",
-    "weight_only_int4",
-    "dynamic_range_int4",
-)
+SCHEMES = tuple(RuleScheme.__members__)
 MOST = 5
 # Of the noise that all ops add, each relative to its signal, what is worth a rule.
 _WORTH = 0.9

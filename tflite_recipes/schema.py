@@ -256,7 +256,7 @@ def _words(hint: Any) -> str:
     if type(None) in get_args(hint):
         return f"{_words(inner[0])} or null"
     if get_origin(hint) is list:
-        return f"a list, each item {_words(inner[0])}"
+        return "a list" if inner[0] is Any else f"a list, each item {_words(inner[0])}"
     if get_origin(hint) is dict:
         return "a mapping of names" if inner[1] is Any else f"a mapping of names, each to {_words(inner[1])}"
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -272,7 +272,7 @@ def _example(hint: Any, marks: tuple[Any, ...]) -> Any:
     if type(None) in get_args(hint):
         return _example(inner[0], marks)
     if get_origin(hint) is list:
-        return [_example(inner[0], ())]
+        return [] if inner[0] is Any else [_example(inner[0], ())]
     if get_origin(hint) is dict:
         return {}
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -27,7 +27,7 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
             problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
-    if scheme == "int16x8" and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
+    if scheme in ("int16x8", "int16x8_fallback") and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
         problems.append(Problem("16x8 was asked, but no activation came out int16", "optimization"))
     if scheme == "none" and any(t.dtype in ("int8", "float16") and t.is_constant and t.scales for t in tensors):
         problems.append(Problem("float32 was asked, but weights came out quantized", "optimization"))

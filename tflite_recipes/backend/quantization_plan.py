@@ -19,6 +19,7 @@ from ai_edge_quantizer.recipe_manager import RecipeManager
 from tflite_recipes.backend.request import Request
 from tflite_recipes.quantization_rules import OpPlace, Resolved
 from tflite_recipes.schemes import RuleScheme
+from tflite_recipes.state import CALIBRATED
 
 _ALL = TFLOperationName.ALL_SUPPORTED
 _DENSE = "FULLY_CONNECTED"
@@ -34,7 +35,7 @@ def plan(request: Request, ops: Sequence[OpPlace], resolved: Resolved, blockwise
     made = RecipeManager()
     grain = QuantGranularity.CHANNELWISE if request.per_channel else QuantGranularity.TENSORWISE
     _add(made, ".*", _ALL, request.scheme, grain)
-    if request.scheme in ("full_integer", "integer_only", "int16x8", "int16x8_fallback"):
+    if request.scheme in CALIBRATED:
         _set_edge(made, TFLOperationName.INPUT, request.input_type)
         _set_edge(made, TFLOperationName.OUTPUT, request.output_type)
     for number, (place, rule) in enumerate(zip(ops, resolved.schemes, strict=True)):

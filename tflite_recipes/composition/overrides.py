@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes import catalog
@@ -81,6 +81,11 @@ def apply(override: Override, config: DictConfig, plain: dict[str, Any], free: s
         ConfigLoaderImpl._apply_overrides_to_config([accepted], config)
     except (HydraException, OmegaConfBaseException) as error:
         fix = shlex.quote(line.lstrip("+")) if override.is_add() else ""
+        key, _, value = line.partition("=")
+        if isinstance(override.value(), dict) and isinstance(
+            OmegaConf.select(config, override.key_or_group), ListConfig
+        ):
+            return [Problem("is a list", override.key_or_group, shlex.quote(f"{key}=[{value}]"))]
         return [Problem(gist(error), override.key_or_group, fix)]
     return []
 
@@ -161,6 +166,8 @@ def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
     key = (override.input_line or "").partition("=")[0]
     similar = [str(missing[0])] if str(missing[0]) in known else near(str(missing[0]), offered)
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
+    # Where nothing is like it: none is the option that needs no more keys.
+    offered.sort(key=lambda name: name != "none")
     fix = assignment(key, (similar or offered)[0]) if offered else ""
     return Problem(f"there is no option {missing[0]!r}; {hint}", key_of(key), fix), similar
 

@@ -62,7 +62,7 @@ def _table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:
         cells = [f"<td class='n'>{one.number}</td><td>{mark}{_named(one)}</td>"]
         cells += [f"<td class='n'>{text}</td>" for text in numbers]
         cells += [f"<td class='{kind}'>{one.outcome}</td><td>{escape(one.reason)}</td>"]
-        cells += [f"<td class='muted'>{escape(one.run_id or '')}</td>"]
+        cells += [f"<td class='muted long'>{escape(one.run_id or '')}</td>"]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table>{''.join(rows)}</table>"
 

@@ -39,7 +39,7 @@ class ParityEvaluation:
     max_drop: Annotated[float | None, within(ge=0)] = None
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        yield from _output_problems(self.output, steps)
+        yield from output_problems(self.output, steps)
         if self.metric not in metrics.LABEL_FREE:
             what = f"{self.metric.name} needs more than the outputs of both: samples with labels"
             ors = (f"evaluation=npz evaluation.path=FILE.npz evaluation.metric={self.metric.name}",)
@@ -93,8 +93,8 @@ class NpzEvaluation:
             missing = self.labels is not None and problem.what.startswith(f"{self.path} has no array {self.labels!r}")
             ors = ("evaluation.labels=null",) if missing and self.metric in (Metric.auto, Metric.function) else ()
             yield replace(problem, alternatives=(*problem.alternatives, *ors))
-        yield from _output_problems(self.output, steps)
-        yield from _gate_problems(self.max_drop, self.relative_drop)
+        yield from output_problems(self.output, steps)
+        yield from gate_problems(self.max_drop, self.relative_drop)
         yield from self._function_problems()
         yield from self._label_problems()
 
@@ -159,7 +159,7 @@ class NpzEvaluation:
             self.function,
             self.higher_is_better,
         )
-        _evaluate(state, arrays, question, reporter)
+        evaluate(state, arrays, question, reporter)
         return state
 
 
@@ -173,7 +173,7 @@ class DigitsEvaluation:
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "evaluation")
-        yield from _gate_problems(self.max_drop, self.relative_drop)
+        yield from gate_problems(self.max_drop, self.relative_drop)
         if self.metric not in (*metrics.CLASSES, Metric.auto, *metrics.FIDELITY):
             what = f"{self.metric.name} does not suit ten classes of digits"
             yield Problem(what, "evaluation.metric", "evaluation.metric=accuracy")
@@ -183,7 +183,7 @@ class DigitsEvaluation:
         arrays = datasets.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
         source = "scikit-learn load_digits, held-out part"
         question = Question(source, held_out.labels, self.metric, None, self.max_drop, self.relative_drop)
-        _evaluate(state, arrays, question, reporter)
+        evaluate(state, arrays, question, reporter)
         return state
 
 
@@ -192,14 +192,15 @@ def _not_runnable(fix: str) -> Problem:
     return Problem(what, "evaluation", fix)
 
 
-def _gate_problems(max_drop: float | None, relative: bool) -> Iterable[Problem]:
+def gate_problems(max_drop: float | None, relative: bool) -> Iterable[Problem]:
+    """A share of nothing."""
     if relative and max_drop is None:
         what = "there is no max_drop that could be relative"
         ors = ("evaluation.relative_drop=false",)
         yield Problem(what, "evaluation.relative_drop", "evaluation.max_drop=0.01", ors)
 
 
-def _output_problems(output: str | None, steps: Mapping[str, Any]) -> Iterable[Problem]:
+def output_problems(output: str | None, steps: Mapping[str, Any]) -> Iterable[Problem]:
     """An output that the source has not, where it says which ones it has."""
     source = steps.get("source")
     try:
@@ -222,7 +223,7 @@ def _no_output(output: str, known: list[str]) -> Problem:
     return Problem(what, "evaluation.output", assignment("evaluation.output", best), others)
 
 
-def _evaluate(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
+def evaluate(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
     """A score on samples that the user named. Here both the calibration's folder and the samples are at hand."""
     if not state.runnable:
         raise StepError(_not_runnable("evaluation=none"))

@@ -41,7 +41,7 @@ class Optimization:
     per_channel_dense: bool = True
     block_size: int | None = None
     equalize: bool = False
-    rules: list[dict[str, str]] = field(default_factory=list)
+    rules: list[Any] = field(default_factory=list)
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         return optimization_checks.problems(self, steps)
