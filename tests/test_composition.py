@@ -574,3 +574,12 @@ def test_values_may_refer_to_others(here):
     assert recipe.config["calibration"]["seed"] == 9
     (problem,) = wrong("digits_integer_only", "calibration.seed=${source.nothing}")
     assert "source.nothing" in problem.what
+
+
+def test_a_word_in_a_list_that_needs_quotes_gets_them_there(here):
+    written = "optimization.rules=[{name: ^scores$, op: SOFTMAX, scheme: float},{op:CONV_2D,scheme:float}]"
+    (problem,) = api.check("digits_integer_only", ["optimization=full_integer", written])
+    assert problem.what == "a value in this needs quotes"
+    (fix,) = shlex.split(problem.fix)
+    rules = api.compose("digits_integer_only", ["optimization=full_integer", fix]).config["optimization"]["rules"]
+    assert [rule.get("name") for rule in rules] == ["^scores$", None]

@@ -121,10 +121,22 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
     unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
     if _parsed(unquoted) is not None:
         return None, Problem("the keys of a mapping have no quotes here", key_of(text), shlex.quote(unquoted))
+    inside = f"{key}={_BARE.sub(_quoted, value)}"
+    if value[:1] in ("[", "{") and _parsed(inside) is not None:
+        return None, Problem("a value in this needs quotes", key_of(text), shlex.quote(inside))
     quoted = assignment(key, value.strip("\"'"))
     if _parsed(shlex.split(quoted)[0]) is not None:
         return None, Problem("this value needs quotes", key_of(text), quoted)
     return None, Problem("is not key=value", text)
+
+
+# A word without quotes in a list or mapping, behind what comes before it.
+_BARE = re.compile(r"""([:\[,]\s*)([^\s"'\[\]{},:][^"'\[\]{},:]*?)(?=\s*[,}\]])""")
+
+
+def _quoted(bare: re.Match[str]) -> str:
+    """Quotes around the word where it needs some."""
+    return bare[0] if _parsed(f"x={bare[2]}") is not None else f'{bare[1]}"{bare[2]}"'
 
 
 def _parsed(text: str) -> Override | None:
