@@ -13,7 +13,7 @@ from conftest import write
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tflite_recipes import composition
+from tflite_recipes import api, composition
 from tflite_recipes.errors import RequestError
 
 STEPS = ["source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
