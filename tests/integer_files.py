@@ -24,13 +24,16 @@ class Silent:
 if __name__ == "__main__":
     import numpy as np
 
-    from tflite_recipes.backend.converter import Request
+    from tflite_recipes.backend.integer_conversion import resolved
     from tflite_recipes.backend.quantizer import quantize
+    from tflite_recipes.backend.request import Request
 
     place = Path(sys.argv[1])
     samples = {"x": np.load(place / "x.npy")}
     for name in sys.argv[2:]:
         for grain in ("per_channel", "per_tensor"):
             request = Request("full_integer", "float32", "float32", grain == "per_channel", samples)
-            data = quantize(place / f"{name}.tflite", "serving_default", request, Silent())
-            (place / f"{name}_{grain}.tflite").write_bytes(data)
+            path = place / f"{name}.tflite"
+            found = resolved(path, "serving_default", request)
+            made = quantize(path, "serving_default", request, *found, Silent())
+            (place / f"{name}_{grain}.tflite").write_bytes(made.data)

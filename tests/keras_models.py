@@ -37,6 +37,16 @@ def wide_dense(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(8, name="narrow")(h)).save(folder / "model.keras")
 
 
+def unnamed_dense(folder: Path) -> None:
+    """Layers with the names that Keras gives: dense and dense_1."""
+    import keras
+
+    i = keras.Input((64,), name="x")
+    h = keras.layers.Dense(16, activation="relu")(i)
+    h = keras.layers.Dense(8, activation="relu")(h)
+    keras.Model(i, keras.layers.Dense(4, activation="softmax", name="scores")(h)).save(folder / "model.keras")
+
+
 def two_inputs(folder: Path) -> None:
     """Swapping the inputs changes the outputs much; the outputs are of different lengths."""
     import keras

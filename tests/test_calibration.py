@@ -115,6 +115,24 @@ def test_the_manifest_says_how_ranges_are_set(here, ranges, said):
     assert manifest.get("ranges") == said
 
 
+@pytest.mark.parametrize(
+    ("ranges", "said"),
+    [
+        ({}, []),
+        ({"percentile": 99.0}, ["calibration.percentile is for calibration.method=percentile"]),
+        (
+            {"method": RangeMethod.mse, "smoothing": 0.5},
+            ["calibration.smoothing is for calibration.method=moving_average"],
+        ),
+        ({"method": RangeMethod.percentile, "percentile": 99.0}, []),
+        ({"method": RangeMethod.moving_average, "smoothing": 0.5}, []),
+    ],
+)
+def test_a_key_of_another_method_is_said_to_have_no_effect(here, ranges, said):
+    _, _, heard = calibrated(RandomCalibration(5, 0, 0.0, 1.0, **ranges), here / "w", IMAGE)
+    assert [text.partition(",")[0] for text in heard.warnings if "no effect" in text] == said
+
+
 def test_preprocessing_is_in_manifest_and_state_and_outliers_are_named_by_file(here):
     sample_files.images(here / "images", 12, (8, 8), ("a", "b"))
     for file in (here / "images").rglob("*.png"):

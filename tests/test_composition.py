@@ -13,7 +13,7 @@ from conftest import write
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tflite_recipes import api, composition
+from tflite_recipes import composition
 from tflite_recipes.errors import RequestError
 
 STEPS = ["source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation"]
@@ -192,6 +192,22 @@ def test_a_resolved_recipe_stays_open_to_values_and_options(here):
     direct = compose("digits_integer_only", "calibration=random", "optimization=int16x8")
     assert (again.digest, again.choices) == (direct.digest, direct.choices)
     assert compose(file, "pruning=constant", "pruning.data=digits").choices["pruning"] == "constant"
+
+
+def test_an_older_resolved_recipe_takes_the_keys_that_came_later(here):
+    lines = Path(shown("digits_integer_only")).read_text().splitlines()
+    later = ("equalize:", "method:", "relative_drop:", "rules:", "shuffle:")
+    kept = [line for line in lines if not line.strip().startswith(later)]
+    file = str(write(here / "old.yaml", "\n".join(kept)))
+    asked = ["optimization.equalize=true", "evaluation.relative_drop=true", "calibration.shuffle=true"]
+    section = compose(file, *asked).config["optimization"]
+    assert section["equalize"] is True
+    assert compose(file, "optimization.rules=[{op: SOFTMAX, scheme: full_integer}]").config["optimization"]["rules"]
+    prepared = composition.prepare(file, ["optimization.equalize=true,false"], sweep=True)
+    assert prepared.overrides == ("++optimization.equalize=true,false",)
+    (problem,) = wrong(file, "calibration.shuffel=true")
+    assert problem.fix == "'~calibration.shuffel' calibration.shuffle=true"
+    assert wrong(file, "~optimization.equalize")
 
 
 def test_a_resolved_recipe_with_a_group_of_the_users_own(here):
@@ -455,10 +471,33 @@ BAD = [
         },
     ),
     (
-        "a rule that is no list of rules",
+        "rules that are no list, and keys like others that do not take the value",
         "digits_integer_only",
-        ["optimization=full_integer", "optimization.rules={op: SOFTMAX, scheme: float}"],
-        {"optimization.rules": ("is a list", "'optimization.rules=[{op: SOFTMAX, scheme: float}]'")},
+        ["optimization.rules={op: SOFTMAX, scheme: full_integer}", "optimization.output_typ=int8",
+         "optimization.equalise=maybe"],
+        {
+            "optimization.rules": ("holds a list, and this is a mapping",
+                                   "'optimization.rules=[{op:SOFTMAX,scheme:full_integer}]'"),
+            "optimization.output_typ": ("unknown key", "'~optimization.output_typ' optimization.output_type=int8"),
+            "optimization.equalise": ("did you mean equalize", "'~optimization.equalise'"),
+        },
+    ),
+    (
+        "a pattern without quotes in a rule",
+        "digits_integer_only",
+        ["optimization.rules=[{name: ^a$, scheme: full_integer}]"],
+        {"optimization.rules": ("this value needs quotes",
+                                "'optimization.rules=[{name:\"^a$\",scheme:full_integer}]'")},
+    ),
+    (
+        "a key of one scheme asked of a search",
+        "digits_auto",
+        ["optimization.scheme=integer_only", "optimization.equalize=true"],
+        {
+            "optimization.scheme": ("did you mean schemes",
+                                    "'~optimization.scheme' 'optimization.schemes=[integer_only]'"),
+            "optimization.equalize": ("unknown key", "'~optimization.equalize'"),
+        },
     ),
     (
         "several values for one run",
@@ -574,12 +613,3 @@ def test_values_may_refer_to_others(here):
     assert recipe.config["calibration"]["seed"] == 9
     (problem,) = wrong("digits_integer_only", "calibration.seed=${source.nothing}")
     assert "source.nothing" in problem.what
-
-
-def test_a_word_in_a_list_that_needs_quotes_gets_them_there(here):
-    written = "optimization.rules=[{name: ^scores$, op: SOFTMAX, scheme: float},{op:CONV_2D,scheme:float}]"
-    (problem,) = api.check("digits_integer_only", ["optimization=full_integer", written])
-    assert problem.what == "a value in this needs quotes"
-    (fix,) = shlex.split(problem.fix)
-    rules = api.compose("digits_integer_only", ["optimization=full_integer", fix]).config["optimization"]["rules"]
-    assert [rule.get("name") for rule in rules] == ["^scores$", None]

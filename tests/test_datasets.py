@@ -106,6 +106,8 @@ def test_a_missing_label_array_is_fixed_by_the_one_that_is_there(here):
     (problem,) = datasets.npz_problems("data.npz", (IMAGE,), "evaluation.path", ("labels",))
     assert problem.what == "data.npz has no array 'labels'; it has image (3, 4) float64, classes (3) int64"
     assert problem.fix == "evaluation.labels=classes"
+    (problem,) = datasets.npz_problems("data.npz", (IMAGE,), WHERE, ("labels",))
+    assert problem.fix == "calibration.labels=classes"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", b"\x93NUMPY"])

@@ -102,6 +102,7 @@ def test_what_is_in_order(samples, step):
         (npz(labels="maps"), "evaluation.labels", "evaluation.metric=mean_absolute_error"),
         (ParityEvaluation(4, 0, Metric.accuracy), "evaluation.metric", "evaluation.metric=auto"),
         (ParityEvaluation(4, 0, Metric.function), "evaluation.metric", "evaluation.metric=auto"),
+        (ParityEvaluation(4, 0, output="y"), "evaluation.output", "evaluation.output=null"),
     ],
 )
 def test_what_contradicts_itself_is_said_with_its_fix(samples, step, where, fix):
@@ -123,8 +124,12 @@ def test_digits_are_ten_classes(here):
 
 def test_an_output_is_looked_for_where_the_source_tells_its_outputs(shared):
     source = TFLiteSource(str(shared / "models" / "no.tflite"))
-    assert list(ParityEvaluation(4, 0, output="y").problems({"source": source})) == []  # said by the source
-    assert list(ParityEvaluation(4, 0, output="y").problems({"source": Known()})) == []
+    assert (
+        list(ParityEvaluation(4, 0, max_drop=0.1, output="y").problems({"source": source})) == []
+    )  # said by the source
+    step = ParityEvaluation(4, 0, max_drop=0.1, output="y")
+    assert list(step.problems({"source": source})) == []  # said by the source
+    assert list(step.problems({"source": Known()})) == []
 
 
 # Scores and gates, of outputs that are made up
@@ -363,6 +368,7 @@ def test_no_number_fails_the_gate(here, monkeypatch):
         ("def score(outputs, labels):\n    return {}\n", "gave {} (dict), not a number"),
         ("def score(outputs, labels):\n    return outputs['three']\n", "raised KeyError: 'three'"),
         ("def score(outputs):\n    return 1.0\n", "raised TypeError"),
+        ("import sys\n\n\ndef score(outputs, labels):\n    sys.exit(3)\n", "raised SystemExit"),
         ("score = 3\n", "is int, not a function"),
         ("import nowhere_to_be_found\n", "cannot be imported"),
         ("1 / 0\n", "cannot be loaded: ZeroDivisionError"),

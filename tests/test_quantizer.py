@@ -85,6 +85,24 @@ def test_input_and_output_types(here, models, scheme, given, asked):
     assert result.metrics["parity.cosine"] > 0.999
 
 
+def test_blocks_that_fit_no_weights_are_said_to_have_no_effect(here, models):
+    samples = np.random.default_rng(0).random((40, 64), "float32")
+    asked = ((), ("optimization.block_size=256",))
+    made = [convert("weight_only_int4", models("wide_dense", x=samples), *more) for more in asked]
+    assert made[0].path.read_bytes() == made[1].path.read_bytes()
+    assert not [text for text in made[0].warnings if "block_size" in text]
+    (said,) = [text for text in made[1].warnings if "block_size" in text]
+    assert said.startswith("optimization.block_size=256 has no effect")
+
+
+def test_ranges_and_a_quantizer_that_nothing_takes_are_said_to_have_no_effect(here, models):
+    folder = models("cnn", picture=pictures())
+    ranges = convert("dynamic_range", folder, "calibration.method=mse")
+    assert [text for text in ranges.warnings if text.startswith("calibration.method=mse has no effect")]
+    nothing = convert("none", folder)
+    assert [text for text in nothing.warnings if text.startswith("optimization.quantizer=ai_edge_quantizer has no")]
+
+
 def test_per_tensor_weights_have_one_scale(here, models):
     result = convert("integer_only", models("cnn", picture=pictures()), "optimization.per_channel=false")
     assert result.metrics["parity.cosine"] > 0.99
@@ -171,6 +189,23 @@ def test_rules_leave_ops_float(here, models, quantizer):
     )
     assert nothing.status == ExitStatus.REQUEST
     assert "matches no op" in nothing.problems[0].what
+
+
+def test_rules_find_layers_by_the_names_of_the_source(here, models):
+    """Keras exports the layer `dense` in a scope `dense_1`, and an output under the signature's name."""
+    folder = models("unnamed_dense", x=np.random.default_rng(0).random((8, 64), "float32"))
+    written = (("dense_1", "full_integer"), ("scores", "float"), ("dense", "float"))
+    listed = ",".join(f'{{name: "^{name}$", scheme: {scheme}}}' for name, scheme in written)
+    result = convert("full_integer", folder, f"optimization.rules=[{listed}]")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert [result.metrics[f"rules.{position}.matched_ops"] for position in range(3)] == [1, 2, 1]
+    assert result.metrics["ops.float"] == 3
+    assert not [warning for warning in result.warnings if "stayed float" in warning]
+    rule = 'optimization.rules=[{name: "^dense$", scheme: float}]'
+    result = convert("full_integer", folder, rule, quantizer="tflite_converter")
+    (graph,) = tflite_file.read_tflite(result.path).subgraphs
+    floats = {t.shape for t in graph.tensors if t.is_constant and t.dtype == "float32" and len(t.shape) == 2}
+    assert floats == {(16, 64)}
 
 
 def test_rules_mix_schemes(here, models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -734,6 +735,7 @@ def failing():
     [
         (failing, "mine.py:f failed at sample 1: KeyError: 'gone'"),
         (lambda: 1 / 0, "mine.py:f failed when it was called: ZeroDivisionError: division by zero"),
+        (lambda: sys.exit(3), "mine.py:f failed when it was called: SystemExit: 3"),
         (lambda: 3, "mine.py:f gave int, nothing that yields samples one by one"),
         (lambda: {"x": [1]}, "mine.py:f gave dict, nothing that yields"),
         (lambda: [np.zeros(4)], "mine.py:f gave ndarray for sample 0; a dict of arrays by input name is needed"),

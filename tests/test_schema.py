@@ -37,6 +37,7 @@ class Section:
     flag: bool
     colour: Colour
     names: list[str]
+    tables: list[dict[str, str]]
     shapes: dict[str, list[int | None]]
     free: dict[str, Any]
     path: ExistingPath
@@ -51,6 +52,7 @@ GOOD = {
     "flag": False,
     "colour": "dark_green",
     "names": ["a"],
+    "tables": [{"a": "b"}],
     "shapes": {"x": [None, 3]},
     "free": {"deep": {"er": [1, "a", None]}},
     "path": ".",
@@ -72,7 +74,8 @@ def one(**changes):
 def test_a_good_section_becomes_a_frozen_instance():
     instance, problems = schema.build(Section, {"_target_": "module.Section", **GOOD}, "group")
     assert problems == []
-    assert instance == Section(3, 0.5, None, "words", None, False, Colour.dark_green, ["a"], {"x": [None, 3]},
+    assert instance == Section(3, 0.5, None, "words", None, False, Colour.dark_green, ["a"], [{"a": "b"}],
+                               {"x": [None, 3]},
                                {"deep": {"er": [1, "a", None]}}, ".")  # fmt: skip
 
 
@@ -98,7 +101,11 @@ def test_a_section_comes_back_from_its_instance():
         ("flag", "perhaps", "'perhaps' is not true or false", "group.flag=true"),
         ("colour", "blue", "'blue' is not one of red, dark_green", "group.colour=red"),
         ("colour", None, "None is not one of red, dark_green", "group.colour=red"),
-        ("names", "a", "'a' is not a list, each item text", "'group.names=[TEXT]'"),
+        ("names", "a", "'a' is not a list, each item text", "'group.names=[a]'"),
+        ("names", {"a": 1}, "{'a': 1} is not a list, each item text", "'group.names=[TEXT]'"),
+        ("tables", "a", "'a' is not a list, each item a mapping of names, each to text", "'group.tables=[]'"),
+        ("tables", {"a": "b"}, "{'a': 'b'} is not a list, each item a mapping of names, each to text",
+         "'group.tables=[{a:b}]'"),
         ("shapes", [1], "[1] is not a mapping of names, each to a list, each item a whole number or null",
          "'group.shapes={}'"),
         ("free", 1, "1 is not a mapping of names", "'group.free={}'"),
@@ -145,6 +152,9 @@ def test_values_at_the_edge_are_taken(key, value):
 
 def test_an_unknown_key_is_said_with_its_near_match_and_moved_there():
     assert one(whol=5) == ("unknown key; did you mean whole?", "group.whol", "'~group.whol' group.whole=5")
+    assert one(nams="a") == ("unknown key; did you mean names?", "group.nams", "'~group.nams' 'group.names=[a]'")
+    assert one(TEXT="a")[2] == "'~group.TEXT' group.text=a"
+    assert one(whol="much")[2] == "'~group.whol'"  # the key that is most alike does not take it
     assert one(txt="a b") == ("unknown key; did you mean text?", "group.txt", "'~group.txt' 'group.text=\"a b\"'")
 
 

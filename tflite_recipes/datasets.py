@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.errors import Problem, RequestError, gist
+from tflite_recipes.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.state import TensorSpec
 
 Arrays = Mapping[str, Any]  # numpy arrays by input name; numpy is imported where it is needed, as it takes 0.1 s
@@ -80,7 +80,8 @@ def npz_problems(
         if name not in found:
             key = where.rsplit(".", 1)[0]
             others = [other for other in found if other not in {spec.name for spec in inputs or ()}]
-            fix = f"{key}.labels={others[0]}" if others and key == "evaluation" else ""
+            told = others and key in ("evaluation", "calibration")
+            fix = assignment(f"{key}.labels", others[0]) if told else ""
             listed = ", ".join(map(str, found.values())) or "none"
             yield Problem(f"{path} has no array {name!r}; it has {listed}", where, fix or _other(where))
     if inputs is None:

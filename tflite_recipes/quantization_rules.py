@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.schema import near
 from tflite_recipes.schemes import RuleScheme
-from tflite_recipes.shapes import ends, layer_of, op_layers
-
-if TYPE_CHECKING:
-    from tflite_recipes.tflite_file import TFLiteFile
 
 _KEYS = ("name", "op", "scheme")
 _KEY = "optimization.rules"
@@ -24,9 +20,8 @@ _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 @dataclass(frozen=True)
 class QuantizationRule:
-    """`name`: a regular expression that is searched for in the names of an op's outputs, in those that the signature
-    has for them, and in its layer's. `op`: its type as LiteRT calls it, or `*`. `scheme`: what becomes of the ops that
-    match both."""
+    """`name`: a regular expression that is searched for in the names of an op's outputs and of its layer. `op`: its
+    type as LiteRT calls it, or `*`. `scheme`: what becomes of the ops that match both."""
 
     scheme: RuleScheme
     name: str = ".*"
@@ -51,10 +46,6 @@ class OpPlace:
     layer: str = ""
     ends: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """For people: without the names of all that is folded into it."""
-        return f"{self.op} {(*self.ends, *self.outputs)[0].partition(';')[0]}"
-
 
 @dataclass(frozen=True)
 class Resolved:
@@ -75,10 +66,11 @@ def read(rules: Sequence[Mapping[str, Any]]) -> list[QuantizationRule]:
 
 def problems(rules: Sequence[Any]) -> Iterable[Problem]:
     """What is wrong with the rules as they are written, each with the whole list as it should be."""
-    mended = [_mended(rule) for rule in rules]
-    for position, (_, said) in enumerate(mended):
+    looked_at = [_mended(rule) for rule in rules]
+    fix = assignment(_KEY, [better for better, _ in looked_at])
+    for position, (_, said) in enumerate(looked_at):
         if said:
-            yield Problem("; ".join(said), f"{_KEY}[{position}]", assignment(_KEY, [better for better, _ in mended]))
+            yield Problem("; ".join(said), f"{_KEY}[{position}]", fix)
 
 
 def _mended(rule: Any) -> tuple[dict[str, Any], list[str]]:
@@ -106,24 +98,12 @@ def _mended(rule: Any) -> tuple[dict[str, Any], list[str]]:
     return better, said
 
 
-def places(file: TFLiteFile, signature: str, layers: Sequence[str]) -> list[OpPlace]:
-    """The ops of a file's main graph, in its order."""
-    graph = file.subgraphs[0]
-    named, known = ends(file, signature), op_layers(file, graph, signature, layers)
-    found = []
-    for op in graph.operators:
-        outputs = tuple(graph.tensors[index].name for index in op.outputs)
-        layer = known[op.index] or (layer_of(outputs[0].partition(";")[0], layers) if outputs else "")
-        found.append(OpPlace(op.label, outputs, layer, tuple(named[i] for i in op.outputs if i in named)))
-    return found
-
-
 def resolve(rules: Sequence[QuantizationRule], ops: Sequence[OpPlace]) -> Resolved:
     """Which rule decides on which op. Errors: RequestError for a rule that matches nothing."""
     matched = [tuple(p for p in ops if p.op not in _CONVERSIONS and rule.matches(p)) for rule in rules]
-    wrong = [_unmatched(position, rules, ops) for position, found in enumerate(matched) if not found]
-    if wrong:
-        raise RequestError(wrong)
+    if wrong := [position for position, found in enumerate(matched) if not found]:
+        fix = assignment(_KEY, _without(rules, wrong, ops))
+        raise RequestError([_unmatched(position, rules[position], ops, fix) for position in wrong])
     return Resolved(tuple(_last(rules, place) for place in ops), tuple(matched))
 
 
@@ -134,20 +114,26 @@ def _last(rules: Sequence[QuantizationRule], place: OpPlace) -> RuleScheme | Non
     return found[-1] if found else None
 
 
-def _unmatched(position: int, rules: Sequence[QuantizationRule], ops: Sequence[OpPlace]) -> Problem:
-    rule = rules[position]
-    there = sorted({place.op for place in ops} - _CONVERSIONS)
-    named = [str(place) for place in ops if place.outputs and rule.op in ("*", place.op)]
-    what = f"the rule {rule} matches no op; the file has {', '.join(there)}"
+def _unmatched(position: int, rule: QuantizationRule, ops: Sequence[OpPlace], fix: str) -> Problem:
+    about = [place for place in ops if place.outputs and rule.op in ("*", place.op)]
+    named = [f"{place.op} {place.outputs[0]}{f' (layer {place.layer})' if place.layer else ''}" for place in about]
+    what = f"the rule {rule} matches no op; the file has {', '.join(_types(ops))}"
     if named:
         more = f" and {len(named) - 8} more" if len(named) > 8 else ""
         what = f"the rule {rule} matches no op; there are {', '.join(named[:8])}{more}"
-    mended = [_written(other) for other in rules if other is not rule]
-    similar = near(rule.op, there)
-    if rule.op not in ("*", *there) and similar:
-        mended = [_written(other, op=similar[0] if other is rule else other.op) for other in rules]
-    return Problem(what, f"{_KEY}[{position}]", assignment(_KEY, mended))
+    return Problem(what, f"{_KEY}[{position}]", fix)
 
 
-def _written(rule: QuantizationRule, op: str = "") -> dict[str, str]:
-    return {"name": rule.name, "op": op or rule.op, "scheme": rule.scheme.name}
+def _types(ops: Sequence[OpPlace]) -> list[str]:
+    return sorted({place.op for place in ops} - _CONVERSIONS)
+
+
+def _without(rules: Sequence[QuantizationRule], wrong: Sequence[int], ops: Sequence[OpPlace]) -> list[dict[str, str]]:
+    """The rules without those that match nothing; one whose op is a slip of the pen stays, mended."""
+    there, mended = _types(ops), []
+    for position, rule in enumerate(rules):
+        similar = near(rule.op, there) if rule.op not in ("*", *there) else []
+        if position not in wrong or similar:
+            op = similar[0] if position in wrong else rule.op
+            mended.append({"name": rule.name, "op": op, "scheme": rule.scheme.name})
+    return mended

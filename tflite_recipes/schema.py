@@ -11,7 +11,7 @@ import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, make_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -48,7 +48,8 @@ ExistingPath = Annotated[str, Exists()]
 
 def near(name: str, known: Sequence[str]) -> list[str]:
     """The known names most like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return found or [other for other in known if other.lower() == name.lower()]
 
 
 def load_target(target: str) -> Any:
@@ -139,8 +140,8 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     """
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]
-    problems = [_unknown_key(where, key, known, value) for key, value in values.items() if key not in known]
     hints = get_type_hints(kind, include_extras=True)
+    problems = [_unknown_key(where, key, types_of(kind), value) for key, value in values.items() if key not in known]
     typed: dict[str, Any] = {}
     for f in fields(kind):
         key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
@@ -164,6 +165,14 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     return (None, problems) if problems else (kind(**typed), [])
 
 
+def types_of(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass with their types; none of anything else."""
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    return {f.name: _split(hints[f.name])[0] for f in fields(kind)}
+
+
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """A field's plain type, and the marks that `Annotated` gives it."""
     return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
@@ -177,13 +186,25 @@ def _must_exist(marks: tuple[Any, ...]) -> bool:
     return any(isinstance(mark, Exists) for mark in marks)
 
 
-def _unknown_key(where: str, key: str, known: list[str], value: Any) -> Problem:
-    similar = near(key, known)
+def _unknown_key(where: str, key: str, known: Mapping[str, Any], value: Any) -> Problem:
+    """`known`: the types of the keys that there are. The value goes to the one that is most alike and takes it."""
+    similar = near(key, list(known))
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"known: {', '.join(known) or 'none'}"
     fix = assignment(f"~{where}.{key}", ...)
-    if similar and not isinstance(value, Mapping):
-        fix += f" {assignment(f'{where}.{similar[0]}', value)}"
+    moved = ((name, closest(known[name], value)) for name in similar)
+    meant = next(((name, given) for name, given in moved if given is not None), None)
+    if meant is not None and not isinstance(value, Mapping):
+        fix += f" {assignment(f'{where}.{meant[0]}', meant[1])}"
     return Problem(f"unknown key; {hint}", f"{where}.{key}", fix)
+
+
+def closest(hint: Any, value: Any) -> Any:
+    """The value, or a list of it alone where a list is taken; None where the type takes neither."""
+    if get_origin(hint) is list and not isinstance(value, list):
+        if isinstance(value, Mapping) and get_origin(get_args(hint)[0]) is not dict:
+            return None  # OmegaConf would take it for text
+        value = [value]
+    return value if _coerce(hint, value)[1] else None
 
 
 def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any, list[Problem]]:
@@ -197,7 +218,8 @@ def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any
         found = [_better_items(key, hint, value, wrong)]
     elif not fits:
         what = f"{_shown(value)} is not {_words(hint)}"
-        found = [Problem(what, key, assignment(key, _example(hint, marks)))]
+        listed = closest(hint, value) if get_origin(hint) is list else None
+        found = [Problem(what, key, assignment(key, _example(hint, marks) if listed is None else listed))]
     else:
         found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
     return typed, found
@@ -272,7 +294,7 @@ def _example(hint: Any, marks: tuple[Any, ...]) -> Any:
     if type(None) in get_args(hint):
         return _example(inner[0], marks)
     if get_origin(hint) is list:
-        return [] if inner[0] is Any else [_example(inner[0], ())]
+        return [] if inner[0] is Any or get_origin(inner[0]) is dict else [_example(inner[0], ())]
     if get_origin(hint) is dict:
         return {}
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from tflite_recipes.errors import Problem
 from tflite_recipes.schema import near
 from tflite_recipes.state import TensorSpec
-
-if TYPE_CHECKING:
-    from tflite_recipes.tflite_file import Subgraph, TFLiteFile
 
 # By input name; None leaves a dimension dynamic, the first is the batch.
 Shapes = dict[str, list[int | None]]
@@ -79,36 +75,6 @@ def layer_finder(names: Iterable[str], layers: Iterable[str]) -> Callable[[str],
         return ""
 
     return find
-
-
-_PRODUCT = re.compile(r"/(MatMul|Conv\w*|convolution|depthwise|Einsum|Tensordot/MatMul)\w*$")
-
-
-def ends(file: TFLiteFile, signature: str) -> dict[int, str]:
-    """The signature's outputs: index of the tensor in its graph, and the name that users know it by."""
-    return {index: name for s in file.signatures if s.key == signature for name, index in s.outputs}
-
-
-def op_layers(file: TFLiteFile, graph: Subgraph, signature: str, layers: Iterable[str]) -> dict[int, str]:
-    """The layer of each op by its position, "" for none, by the names of its weights and outputs. The tensor at an
-    output is named after nothing in the model; there the signature's name of it is the layer, if it is one."""
-    from tflite_recipes.tflite_file import WEIGHT_OPS  # reads files, for which it brings numpy in
-
-    known = tuple(layers)
-    find = layer_finder((tensor.name for tensor in graph.tensors), known)
-    outputs = ends(file, signature)
-    found = {}
-    for op in graph.operators:
-        weights = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].is_constant]
-        weighty = [t.name for t in weights if len(t.shape) > 1] if op.name in WEIGHT_OPS else []
-        own = [graph.tensors[i].name for i in op.outputs]
-        parts = [part for name in (*weighty, *own) for part in name.split(";")]
-        if op.name in WEIGHT_OPS:  # the product itself first: what is folded into it has other layers' names
-            parts.sort(key=lambda part: not _PRODUCT.search(part))
-        layer = next((layer for part in parts if (layer := find(part))), "")
-        named = (outputs[i] for i in op.outputs if i in outputs)
-        found[op.index] = layer or next((name for name in named if name in known), "")
-    return found
 
 
 def _bare(part: str) -> str:

@@ -22,6 +22,7 @@ from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes import quantization_rules, tflite_file
 from tflite_recipes.backend import calibrating
+from tflite_recipes.backend.op_layers import places
 from tflite_recipes.backend.request import Request
 from tflite_recipes.events import Reporter
 from tflite_recipes.quantization_error import PASSING
@@ -72,7 +73,8 @@ def prepare(path: Path, signature: str, request: Request, reporter: Reporter) ->
 def resolved(path: Path, signature: str, request: Request) -> tuple[tuple[OpPlace, ...], Resolved]:
     """The ops of a float file's main graph, and what the rules make of them. Errors: RequestError."""
     file = tflite_file.read_tflite(path)
-    graph, ops = file.subgraphs[0], tuple(quantization_rules.places(file, signature, request.layers))
+    graph = file.subgraphs[0]
+    ops = tuple(places(file, graph, signature, request.layers))
     found = quantization_rules.resolve(request.rules, ops)
     return ops, replace(found, schemes=_with_what_passes_on(graph, found.schemes))
 

@@ -50,6 +50,9 @@ def quantize(
     """Quantize a float file whose ops are `ops`. `fix` is what to advise where this quantizer cannot. Errors:
     StepError."""
     blocks = _blockwise(model, request, ops, resolved)
+    if request.block_size is not None and not blocks:
+        what = f"optimization.block_size={request.block_size} has no effect: no rows of weights are whole blocks"
+        reporter.warn(f"{what}, so a row has one scale")
     made = plan(request, ops, resolved, frozenset(blocks))
     calibrated = made.need_calibration()
     _refuse(model, calibrated, fix)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tflite_recipes.backend.op_layers import layers_of_ops
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.quantization_error import INPUT
-from tflite_recipes.shapes import op_layers
 from tflite_recipes.tflite_file import QUANTIZE_OPS, Operator, Subgraph, Tensor, TFLiteFile
 
 
@@ -75,7 +75,7 @@ def pair_up(float_file: TFLiteFile, quantized_file: TFLiteFile, signature: str, 
         found = theirs.tensors[index]
         if other not in best or _rank(found, computed) > _rank(best[other], computed):
             best[other] = found
-    layer_by_op = op_layers(float_file, ours, signature, layers)
+    layer_by_op = layers_of_ops(float_file, ours, signature, layers)
     pairs = {}
     for index, found in best.items():
         op = makers.get(index)

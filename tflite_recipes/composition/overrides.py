@@ -8,18 +8,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes import catalog
-from tflite_recipes.errors import Problem, assignment, gist
+from tflite_recipes.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.resolved import AS_RESOLVED
-from tflite_recipes.schema import TARGET, near
+from tflite_recipes.schema import TARGET, closest, load_target, near, types_of
 
 
 def key_of(text: str) -> str:
@@ -80,13 +81,11 @@ def apply(override: Override, config: DictConfig, plain: dict[str, Any], free: s
     try:
         ConfigLoaderImpl._apply_overrides_to_config([accepted], config)
     except (HydraException, OmegaConfBaseException) as error:
+        key, value = override.key_or_group, override.value()
         fix = shlex.quote(line.lstrip("+")) if override.is_add() else ""
-        key, _, value = line.partition("=")
-        if isinstance(override.value(), dict) and isinstance(
-            OmegaConf.select(config, override.key_or_group), ListConfig
-        ):
-            return [Problem("is a list", override.key_or_group, shlex.quote(f"{key}=[{value}]"))]
-        return [Problem(gist(error), override.key_or_group, fix)]
+        if isinstance(value, dict) and isinstance(_held(key, plain), list):
+            return [Problem("holds a list, and this is a mapping", key, assignment(key, [value]))]
+        return [Problem(gist(error), key, fix)]
     return []
 
 
@@ -102,12 +101,27 @@ def parse_all(overrides: Sequence[str]) -> tuple[list[Override], list[Override],
 def several_values(override: Override, plain: Mapping[str, Any]) -> Problem:
     """Several values where one run is asked for: a sweep, or a list where the key holds one."""
     line = override.input_line or ""
-    node: Any = plain
-    for part in override.key_or_group.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
+    node = _held(override.key_or_group, plain)
     listed = shlex.quote(f"{line.partition('=')[0]}=[{line.partition('=')[2]}]")
     fix, ors = (listed, ("-m",)) if isinstance(node, list) else ("-m", ())
     return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
+
+
+def _collection(text: str) -> Any:
+    """The list or mapping that YAML, which asks for fewer quotes, reads in a value; None for anything else."""
+    try:
+        found = yaml.safe_load(text) if text.startswith(("[", "{")) else None
+    except yaml.YAMLError:
+        return None
+    return found if isinstance(found, (list, dict)) else None
+
+
+def _held(key: str, plain: Mapping[str, Any]) -> Any:
+    """What stands at a dotted key, None for nothing."""
+    node: Any = plain
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def _parse(text: str) -> tuple[Override | None, Problem | None]:
@@ -121,22 +135,10 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
     unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
     if _parsed(unquoted) is not None:
         return None, Problem("the keys of a mapping have no quotes here", key_of(text), shlex.quote(unquoted))
-    inside = f"{key}={_BARE.sub(_quoted, value)}"
-    if value[:1] in ("[", "{") and _parsed(inside) is not None:
-        return None, Problem("a value in this needs quotes", key_of(text), shlex.quote(inside))
-    quoted = assignment(key, value.strip("\"'"))
+    quoted = assignment(key, _collection(value) or value.strip("\"'"))
     if _parsed(shlex.split(quoted)[0]) is not None:
         return None, Problem("this value needs quotes", key_of(text), quoted)
     return None, Problem("is not key=value", text)
-
-
-# A word without quotes in a list or mapping, behind what comes before it.
-_BARE = re.compile(r"""([:\[,]\s*)([^\s"'\[\]{},:][^"'\[\]{},:]*?)(?=\s*[,}\]])""")
-
-
-def _quoted(bare: re.Match[str]) -> str:
-    """Quotes around the word where it needs some."""
-    return bare[0] if _parsed(f"x={bare[2]}") is not None else f'{bare[1]}"{bare[2]}"'
 
 
 def _parsed(text: str) -> Override | None:
@@ -220,6 +222,9 @@ def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple
         elif isinstance(node, dict) and depth >= 2 and TARGET not in node and parts[0] not in ("hydra", "worker"):
             free.add(key)  # input_shapes, arguments, tags
             return f"++{line}", None
+        elif not override.is_delete() and part in _fields_of(node):
+            free.add(key)  # of a recipe that was written down before there was this key
+            return f"++{line}", None
         else:
             return line, _unknown(override, parts, depth, node, plain)
     if isinstance(node, dict) and isinstance(override.value(), dict) and len(parts) > 1:
@@ -231,10 +236,21 @@ def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple
     return line, None
 
 
+def _fields_of(section: Any) -> Mapping[str, Any]:
+    """The keys, with their types, that a section of our own may have, whether or not they are in it."""
+    target = section.get(TARGET) if isinstance(section, dict) else None
+    if not isinstance(target, str) or not target.startswith("tflite_recipes."):
+        return {}
+    try:
+        return types_of(load_target(target))
+    except RequestError:
+        return {}  # said when it is built
+
+
 def _unknown(override: Override, parts: list[str], depth: int, node: Any, plain: dict[str, Any]) -> Problem:
     """An unknown key: what it may have been meant for. The fix takes the key back and says it right."""
-    line, key = override.input_line or "", override.key_or_group
-    known = [str(name) for name in node if name != TARGET] if isinstance(node, dict) else []
+    key = override.key_or_group
+    known = [str(name) for name in {**node, **_fields_of(node)} if name != TARGET] if isinstance(node, dict) else []
     section = ".".join(parts[:depth])
     if len(parts) > 1 and nothing_chosen(parts[0], plain):
         return _no_option(parts[0], parts[1], override)
@@ -247,11 +263,22 @@ def _unknown(override: Override, parts: list[str], depth: int, node: Any, plain:
     if override.is_delete():
         ors = tuple(assignment("~" + ".".join([*parts[:depth], name]), ...) for name in similar[:1])
         return Problem(f"unknown key; {hint}", key, "", ors)
-    fix = assignment(f"~{key}", ...)
-    if similar:
-        better = ".".join([*parts[:depth], similar[0], *parts[depth + 1 :]])
-        fix += " " + shlex.quote(f"{better}={_likely(better, line.partition('=')[2])}")
-    return Problem(f"unknown key; {hint}", key, fix)
+    fix = f"{assignment(f'~{key}', ...)} {_meant(override, similar, parts, depth, node)}"
+    return Problem(f"unknown key; {hint}", key, fix.rstrip())
+
+
+def _meant(override: Override, similar: list[str], parts: list[str], depth: int, node: Any) -> str:
+    """The same value for the key that is most alike and takes it; "" where none does."""
+    taken = _fields_of(node) if len(parts) == depth + 1 else {}
+    value = (override.input_line or "").partition("=")[2]
+    for name in similar:
+        better = ".".join([*parts[:depth], name, *parts[depth + 1 :]])
+        given = closest(taken[name], override.value()) if name in taken else override.value()
+        if given is not None and given != override.value():
+            return assignment(better, given)
+        if given is not None or override.value() is None:
+            return shlex.quote(f"{better}={_likely(better, value)}")
+    return ""
 
 
 def _elsewhere(name: str, plain: Mapping[str, Any]) -> list[str]:

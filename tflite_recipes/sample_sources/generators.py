@@ -47,7 +47,7 @@ def _told(
     row = 0
     try:
         made = function(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise refusal(f"failed when it was called: {type(error).__name__}: {gist(error)}") from error
     if isinstance(made, (Mapping, str, bytes)) or not hasattr(made, "__iter__"):
         raise refusal(f"gave {type(made).__name__}, nothing that yields samples one by one")
@@ -57,7 +57,7 @@ def _told(
             given = next(stream)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise refusal(f"failed at {numbered(row)}: {type(error).__name__}: {gist(error)}") from error
         yield given
         row += 1

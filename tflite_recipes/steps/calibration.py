@@ -145,7 +145,7 @@ class GeneratorCalibration(Ranges):
         user_code.record("calibration_function", [self.function], state, reporter)
         session.seed(self.seed)
         source = generated(function, self.arguments, self.function, self.samples, where)
-        done = finish(state, reporter, source, None, self.seed, self.ranges())
+        done = finish(state, reporter, source, None, self.seed, self)
         assert done.calibration is not None
         count = len(next(iter(datasets.open_arrays(done.calibration).values())))
         if self.samples is not None and count < self.samples:
@@ -173,7 +173,7 @@ class RandomCalibration(Ranges):
         arrays = datasets.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high)
         reporter.warn(f"calibrated on random data in {self.low:g}…{self.high:g}, as asked: expect poor accuracy")
         source = of_arrays(arrays, f"random {self.low:g}…{self.high:g}")
-        return finish(state, reporter, source, range(self.samples), self.seed, self.ranges())
+        return finish(state, reporter, source, range(self.samples), self.seed, self)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ class ParityEvaluation:
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from output_problems(self.output, steps)
+        if self.output is not None and self.max_drop is None and self.metric is Metric.auto:
+            what = "parity covers every output; one is chosen for a score, and none is asked for"
+            yield Problem(what, "evaluation.output", "evaluation.output=null", ("evaluation.max_drop=0.01",))
         if self.metric not in metrics.LABEL_FREE:
             what = f"{self.metric.name} needs more than the outputs of both: samples with labels"
             ors = (f"evaluation=npz evaluation.path=FILE.npz evaluation.metric={self.metric.name}",)

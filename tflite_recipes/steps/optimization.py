@@ -53,6 +53,8 @@ class Optimization:
             return self._as_full_integer()(state, reporter)
         if "ai_edge_quantizer" in state.intent.taken and self.quantizer is not Quantizer.ai_edge_quantizer:
             return replace(self, quantizer=Quantizer.ai_edge_quantizer)(state, reporter)
+        for said in self._unused(state.intent):
+            reporter.warn(said)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
         path = self._write(state, samples if self._needs_samples() else None, reporter)
         done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
@@ -69,6 +71,14 @@ class Optimization:
 
     def _needs_samples(self) -> bool:
         return needs_samples(self.scheme, [rule.scheme for rule in quantization_rules.read(self.rules)])
+
+    def _unused(self, intent: Intent) -> Iterable[str]:
+        """What was asked of ranges, or of a quantizer, where there is nothing that would take it."""
+        method = intent.ranges.get("method", "min_max")
+        if method != "min_max" and not self._needs_samples():
+            yield f"calibration.method={method} has no effect: {self.scheme.name} has no ranges from samples"
+        if self.scheme is Scheme.none and self.quantizer is not Quantizer.tflite_converter:
+            yield f"optimization.quantizer={self.quantizer.name} has no effect: nothing is quantized"
 
     def _as_full_integer(self) -> Optimization:
         """The same in this scheme; types of inputs and outputs that it has not become float32."""
@@ -179,10 +189,11 @@ class Optimization:
     def _stayed_float(self, file: TFLiteFile, state: State) -> str:
         """What to say of ops that are float though integer was asked, and no rule asked for float; "" for none."""
         from tflite_recipes import tflite_file
+        from tflite_recipes.backend.op_layers import places
 
         rules = quantization_rules.read(self.rules)
-        places = quantization_rules.places(file, state.signature, state.layers)
-        asked = {name for place in places if any(r.matches(place) for r in rules) for name in place.outputs}
+        ops = [place for graph in file.subgraphs for place in places(file, graph, state.signature, state.layers)]
+        asked = {name for place in ops if any(rule.matches(place) for rule in rules) for name in place.outputs}
         floats = [(op, tensor) for op, tensor in tflite_file.float_operators(file) if tensor not in asked]
         if not floats:
             return ""
@@ -252,15 +263,18 @@ def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, r
 FLOAT = "float.tflite"
 # Below this share of agreement the ranges are more the samples' than the model's.
 _STABLE = 0.7
+# Characters of the ops that a rule matches, on its line.
+_SHOWN = 80
 
 
 def _tell_rules(rules: Sequence[Mapping[str, str]], resolved: Resolved, reporter: Reporter) -> None:
     """Print and log how many ops each rule matches."""
     total = len(resolved.schemes)
     for position, (rule, found) in enumerate(zip(quantization_rules.read(rules), resolved.matched, strict=True)):
-        reporter.progress(f"rule {position}: {rule}", len(found), total)
-        reporter.measure({f"rules.{position}.matched_ops": len(found)})
         named = ", ".join(f"{place.op} {place.layer or place.outputs[0]}" for place in found)
+        shown = named if len(named) <= _SHOWN else f"{named[:_SHOWN]}…"  # with a detail no progress is passed over
+        reporter.progress(f"rule {position}: {rule}", len(found), total, shown)
+        reporter.measure({f"rules.{position}.matched_ops": len(found)})
         reporter.note({f"rules.{position}.matched": named[:500]})
 
 

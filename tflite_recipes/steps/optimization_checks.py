@@ -119,7 +119,8 @@ def _range_problems(asked: Optimization, calibration: Any) -> Iterable[Problem]:
 def _sample_problems(asked: Optimization, steps: Mapping[str, Any]) -> Iterable[Problem]:
     if "calibration" in steps or _carries_ranges(steps.get("source")):
         return
-    what = f"{asked.scheme.name} needs representative data to set its ranges, and there is none"
+    needy = asked.scheme.name if schemes.needs_samples(asked.scheme) else "a rule's scheme"
+    what = f"{needy} needs representative data to set its ranges, and there is none"
     fixes = ("calibration=npz calibration.path=FILE", ("calibration=random",))
     if type(steps.get("source")).__name__ == "DigitsSource":
         fixes = ("calibration=digits", ("calibration=npz calibration.path=FILE",))

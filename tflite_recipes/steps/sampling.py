@@ -37,7 +37,14 @@ class Ranges:
     percentile: Annotated[float, within(gt=50, le=100)] = 99.99
     smoothing: Annotated[float, within(gt=0, lt=1)] = 0.95
 
-    def ranges(self) -> dict[str, Any]:
+    def without_effect(self) -> Iterable[str]:
+        """What to say of keys that are for another method."""
+        for key in ("percentile", "smoothing"):
+            method = "moving_average" if key == "smoothing" else key
+            if getattr(self, key) != getattr(Ranges, key) and self.method.name != method:
+                yield f"calibration.{key} is for calibration.method={method}, and has no effect on {self.method.name}"
+
+    def recorded(self) -> dict[str, Any]:
         """For the manifest: nothing for the default."""
         if self.method is RangeMethod.min_max:
             return {}
@@ -88,7 +95,7 @@ class Drawn(Ranges, Choice):
         if self.samples is not None and self.samples > source.count:
             reporter.warn(f"calibration.samples={self.samples}, but {source.what} holds {source.count}: all are used")
         rows = samples.drawn(source.count, self.samples, self.seed, self.shuffle, source.labels, self.stratify)
-        return finish(state, reporter, source, rows, self.seed, self.ranges())
+        return finish(state, reporter, source, rows, self.seed, self)
 
 
 def _no_labels() -> Problem:
@@ -112,7 +119,7 @@ def finish(
     source: Samples,
     rows: Sequence[int] | None,
     seed: int | None,
-    extra: Mapping[str, Any],
+    ranges: Ranges,
 ) -> State:
     """Write the samples of these rows with their manifest, say what is suspicious, and hand their folder on."""
     total = len(rows) if rows is not None else 0
@@ -124,13 +131,13 @@ def finish(
         kept = source.labels if rows is None else [source.labels[row] for row in rows]
         manifest["labels"] = samples.label_counts(kept)
     manifest |= {"preprocessing": dict(source.preprocessing)} if source.preprocessing else {}
-    manifest |= extra
+    manifest |= ranges.recorded()
     path = state.workdir / "calibration.json"
     path.write_text(json.dumps(manifest, indent=2))
     reporter.keep(str(path))
     reporter.tag({"tflite_recipes.calibration_sha256": manifest["sha256"]})
     reporter.used("calibration", "calibration", manifest["sha256"], source.what, manifest["samples"])
-    for text in (*source.notes, *_suspicions(state, arrays, source, rows)):
+    for text in (*ranges.without_effect(), *source.notes, *_suspicions(state, arrays, source, rows)):
         reporter.warn(text)
     reporter.progress("calibration samples read", manifest["samples"], manifest["samples"])
     return replace(

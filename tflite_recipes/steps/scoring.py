@@ -93,7 +93,7 @@ def own_function(target: str) -> Callable[..., Any]:
         function = schema.load_target(target)
     except RequestError as error:
         raise RequestError([replace(problem, where=_WHERE) for problem in error.problems]) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(
             Problem(f"{target} cannot be loaded: {type(error).__name__}: {gist(error)}", _WHERE)
         ) from error
@@ -108,7 +108,7 @@ def called(function: Callable[..., Any], target: str, outputs: Outputs, labels: 
     them. Errors: RequestError for anything else, and for whatever it raises."""
     try:
         result = function(dict(outputs), labels)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(Problem(f"{target} raised {type(error).__name__}: {gist(error)}", _WHERE)) from error
     named = result if isinstance(result, Mapping) else {"score": result}
     try:
