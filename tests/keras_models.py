@@ -132,6 +132,17 @@ def keras2(folder: Path) -> None:
     tf_keras.Model(i, tf_keras.layers.Dense(4, name="out")(h)).save(folder / "model.h5")
 
 
+def keras2_saved_model(folder: Path) -> None:
+    import tf_keras
+
+    i = tf_keras.Input((8, 8, 3), name="image")
+    h = tf_keras.layers.Conv2D(4, 3, bias_initializer="normal", name="conv")(i)
+    h = tf_keras.layers.BatchNormalization(beta_initializer="normal", moving_mean_initializer="normal")(h)
+    h = tf_keras.layers.ReLU()(h)
+    h = tf_keras.layers.Dense(2, name="scores")(tf_keras.layers.Flatten()(h))
+    tf_keras.Model(i, h).save(folder / "saved_model")
+
+
 def keras2_lstm(folder: Path) -> None:
     import tf_keras
 

@@ -157,7 +157,16 @@ def test_a_search_is_the_parent_of_its_candidates(digits):
     assert parent.data.params["optimization"] == "auto"
     assert parent.data.params["optimization.max_runs"] == "30"
     found = {item.path for item in runs.list_artifacts(parent.info.run_id)}
-    assert found >= {"recipe.yaml", "search.yaml", "search.csv", "pareto.svg", "report.html", "model", "ops.json"}
+    assert found >= {
+        "recipe.yaml",
+        "search.yaml",
+        "search.csv",
+        "schemes.csv",
+        "pareto.svg",
+        "report.html",
+        "model",
+        "ops.json",
+    }
     assert [item.path for item in runs.list_artifacts(parent.info.run_id, "model")] == ["model/model.tflite"]
     assert {used.dataset.name for used in parent.inputs.dataset_inputs} >= {"calibration", "evaluation"}
 
@@ -187,6 +196,10 @@ def test_where_none_passes_the_nearest_is_kept_and_marked(here):
     assert result.path.stat().st_size > 0
     assert result.tags["tflite_recipes.verdict"] == "gate failed"
     assert {row["status"] for row in table(here / "out")} == {"missed"}
+    (nearest,) = (text for text in result.warnings if "no candidate passes" in text)
+    each = list(csv.DictReader((here / "out" / "schemes.csv").read_text(encoding="utf-8").splitlines()))
+    assert {row["scheme"] for row in each} == {row["scheme"] for row in table(here / "out")}
+    assert all(f"{row['candidate']} missed, drop " in nearest for row in each)
     assert client(here).get_run(result.run_id).info.status == "FINISHED"
 
 

@@ -202,6 +202,26 @@ def test_a_class_that_loses_little_or_is_small_or_was_given_up_is_no_warning(her
     assert told(here, monkeypatch, {"y": one_hot(labels)}, {"y": one_hot(guessed)}, question).warnings == []
 
 
+@pytest.mark.parametrize(("samples", "limit", "relative"), [(299, 0.01, False), (10, 0.2, True), (100, 0.0, False)])
+def test_few_samples_do_not_tell_a_small_drop(here, monkeypatch, samples, limit, relative):
+    labels = np.arange(samples) % 3
+    outputs = {"y": one_hot(labels)}
+    question = Question("t", labels, Metric.auto, max_drop=limit, relative_drop=relative)
+    found = told(here, monkeypatch, outputs, outputs, question).warnings
+    if not limit:  # whose limit is no drop at all knows what is counted
+        assert found == []
+        return
+    assert found == [
+        f"{samples} samples are few for a drop of {limit:g}: though none of them were lost, "
+        f"{3 / samples:.0%} of others might be; {round(3 / limit)} would tell"
+    ]
+    enough = np.arange(round(3 / limit)) % 3
+    outputs = {"y": one_hot(enough)}
+    assert told(here, monkeypatch, outputs, outputs, replace(question, labels=enough)).warnings == []
+    values = replace(question, metric=Metric.range_fidelity)
+    assert told(here, monkeypatch, {"y": one_hot(labels)}, {"y": one_hot(labels)}, values).warnings == []
+
+
 def test_top5_stands_beside_the_accuracy_of_many_classes(here, monkeypatch):
     labels = np.arange(12)
     outputs = {"y": one_hot(labels, 12)}

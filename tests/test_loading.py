@@ -9,6 +9,7 @@ import sys
 import zipfile
 
 import h5py
+import keras_models
 import pytest
 from conftest import write
 
@@ -326,3 +327,16 @@ def test_hdf5_is_described_as_before(here):
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"name": "s", "layers": []}})
         file.attrs["keras_version"] = "2.15.0"
     assert json.loads(model_files.config_of(here / "m.h5"))["class_name"] == "Sequential"
+
+
+@pytest.mark.slow
+def test_names_in_the_file_do_not_tell_what_the_process_did_before(here):
+    """TensorFlow names what a loaded SavedModel captures by a count that goes on and on."""
+    keras_models.write("keras2_saved_model", here)
+    asked = ["source=saved_model", "source.path=saved_model", "tracking=none"]
+    results = [api.run("convert", asked, output_dir=f"out{number}", progress=False) for number in range(2)]
+    first, second = (result.path.read_bytes() for result in results)
+    assert first == second
+    (graph,) = tflite_file.read_tflite(results[0].path).subgraphs
+    parts = {part for tensor in graph.tensors for part in tensor.name.split(";")}
+    assert any(part.startswith("captured_") for part in parts), parts

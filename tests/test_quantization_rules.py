@@ -94,3 +94,9 @@ def test_a_rule_for_all_overrules_those_before_it(schemes):
     resolved = rules.resolve([QuantizationRule(RuleScheme[name]) for name in schemes], OPS)
     assert {scheme for scheme in resolved.schemes if scheme} == {RuleScheme[schemes[-1]]}
     assert resolved.schemes[0] is None  # a conversion between types has no scheme
+
+
+def test_an_output_is_found_by_the_name_that_the_signature_has_for_it():
+    ops = [*OPS[:-1], OpPlace("SOFTMAX", ("StatefulPartitionedCall:0",), "", ("probabilities",))]
+    resolved = rules.resolve(rules.read([{"name": "^prob", "scheme": "float"}]), ops)
+    assert resolved.matched == ((ops[-1],),)

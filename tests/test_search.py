@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tflite_recipes.runner import RunResult
 from tflite_recipes.schemes import Scheme
 from tflite_recipes.search import asked_of, clues, delivery, rehearsed
 from tflite_recipes.search.candidates import Candidate, Rule, folder_name, others, recipe_of
-from tflite_recipes.search.outcome import DROP_GATE, Head, Outcome
+from tflite_recipes.search.outcome import DROP_GATE, Head, Outcome, best_of_each
 from tflite_recipes.search.page import render
 from tflite_recipes.search.plot import pareto
 from tflite_recipes.search.searching import outcome_of, space_of
@@ -215,6 +216,19 @@ def test_the_table_has_every_candidate():
     assert rows[0]["gates"] == "evaluation.max_drop 0.2 of 0.01: FAILED"
 
 
+def test_the_best_of_each_scheme_is_told_whatever_became_of_it():
+    ruled = Candidate("integer_only", "tflite_converter", (), (Rule.of_tensor("a.b/c;d", "float"),))
+    rescued = replace(made(6, "integer_only", 1010, 0.05), candidate=ruled)
+    outcomes = [*OUTCOMES, rescued]
+    each = best_of_each(["integer_only", "int16x8", "weight_only_int4", "none"], outcomes, "size")
+    rows = list(csv.DictReader(io.StringIO(delivery.table(each, OUTCOMES[3]))))
+    assert [row["scheme"] for row in rows] == ["integer_only", "int16x8", "weight_only_int4", "none"]
+    assert [row["status"] for row in rows] == ["missed", "failed", "not tried", "passed"]
+    assert [row["number"] for row in rows] == ["6", "3", "", "4"]
+    assert (rows[0]["drop"], rows[0]["ruled_ops"]) == ("0.05", "a.b/c")
+    assert [row["chosen"] for row in rows] == ["", "", "", "yes"]
+
+
 def test_the_plot_shows_who_has_a_file_the_front_the_gate_and_the_choice():
     plot = ElementTree.fromstring(pareto(OUTCOMES, OUTCOMES[1], "size"))
     dots = [one for one in plot.iter(f"{SVG}circle") if one.get("r") == "5"]
@@ -261,13 +275,15 @@ def test_the_page_is_whole_and_safe(here):
     assert "rect" in VOID
     found = "name: <found>"
     plot = pareto(OUTCOMES, OUTCOMES[1], "size")
-    page = Page(render(recipe, OUTCOMES, OUTCOMES[1], plot, found, {"size.tflite_bytes": 1100.0}, ["a <warning>"]))
+    page = Page(
+        render(recipe, OUTCOMES, OUTCOMES[:1], OUTCOMES[1], plot, found, {"size.tflite_bytes": 1100.0}, ["a <warning>"])
+    )
     text = " ".join(page.text)
     for part in ("passed", "2 dynamic_range", "<no> kernel", "1,100 B", "name: <found>", "AutoOptimization"):
         assert part in text
-    nearest = Page(render(recipe, OUTCOMES, OUTCOMES[0], "", found, {}, []))
+    nearest = Page(render(recipe, OUTCOMES, [], OUTCOMES[0], "", found, {}, []))
     assert "no candidate passes" in " ".join(nearest.text)
-    assert "no candidate gave a file" in " ".join(Page(render(recipe, [], None, "", "", {}, [])).text)
+    assert "no candidate gave a file" in " ".join(Page(render(recipe, [], [], None, "", "", {}, [])).text)
 
 
 def test_a_result_is_an_outcome(tmp_path):

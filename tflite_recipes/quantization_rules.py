@@ -30,7 +30,7 @@ class QuantizationRule:
     def matches(self, place: OpPlace) -> bool:
         if self.op not in ("*", place.op):
             return False
-        return any(re.search(self.name, name) for name in (*place.outputs, place.layer))
+        return any(re.search(self.name, name) for name in (*place.outputs, *place.ends, place.layer))
 
     def __str__(self) -> str:
         return f"{self.op} {self.name} → {self.scheme.name}"
@@ -38,11 +38,13 @@ class QuantizationRule:
 
 @dataclass(frozen=True)
 class OpPlace:
-    """An op of the float file: its type, the names of its outputs, and the layer that it belongs to."""
+    """An op of a file: its type, the names of its outputs, the layer that it belongs to, and of the signature's outputs
+    those that it gives."""
 
     op: str
     outputs: tuple[str, ...]
     layer: str = ""
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def layers_of_ops(file: TFLiteFile, graph: Subgraph, signature: str, layers: tup
     """The layer of each op by its position, by the names of its weights and outputs; an output's own name is the
     signature's."""
     find = layer_finder((tensor.name for tensor in graph.tensors), layers)
-    outputs = {index: name for s in file.signatures if s.key == signature for name, index in s.outputs}
+    outputs = _ends(file, signature)
     found = {}
     for op in graph.operators:
         weights = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].is_constant]
@@ -32,10 +32,16 @@ def layers_of_ops(file: TFLiteFile, graph: Subgraph, signature: str, layers: tup
 
 def places(file: TFLiteFile, graph: Subgraph, signature: str, layers: tuple[str, ...]) -> list[OpPlace]:
     """The ops of a graph as rules see them; in a model without layers their scope stands for the layer."""
-    owners = layers_of_ops(file, graph, signature, layers)
+    owners, ends = layers_of_ops(file, graph, signature, layers), _ends(file, signature)
     found = []
     for op in graph.operators:
         outputs = tuple(graph.tensors[index].name for index in op.outputs)
         scope = layer_of(outputs[0].partition(";")[0], ()) if outputs and not layers else ""
-        found.append(OpPlace(op.label, outputs, owners[op.index] or scope))
+        named = tuple(ends[index] for index in op.outputs if index in ends)
+        found.append(OpPlace(op.label, outputs, owners[op.index] or scope, named))
     return found
+
+
+def _ends(file: TFLiteFile, signature: str) -> dict[int, str]:
+    """Outputs by tensor, as the signature calls them."""
+    return {index: name for s in file.signatures if s.key == signature for name, index in s.outputs}

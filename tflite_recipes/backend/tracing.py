@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.framework import convert_to_constants
 
 from tflite_recipes.diagnosis import open_sizes, sizes_given
 from tflite_recipes.errors import Problem, StepError, gist
@@ -95,11 +95,32 @@ def _untraceable(error: Exception, inputs: tuple[TensorSpec, ...], sizes: Mappin
 
 
 def frozen(traced: Traced) -> Traced:
-    """The function with its variables as constants. Errors: StepError."""
+    """The function with its variables as constants: TensorFlow's `convert_variables_to_constants_v2`, but for the
+    names of what it captured. Errors: StepError."""
     try:
         # Control flow stays functional, so that the converter still sees loops as loops.
-        concrete = convert_variables_to_constants_v2(traced.concrete, lower_control_flow=False)
+        data = convert_to_constants._FunctionConverterDataInEager(
+            func=traced.concrete, lower_control_flow=False, aggressive_inlining=False
+        )
+        graph, given = convert_to_constants._replace_variables_by_constants(converter_data=data)
+        _name_captures(graph)
+        concrete = convert_to_constants._construct_concrete_function(traced.concrete, graph, given)
     except Exception as error:
         what = f"the variables cannot be frozen: {gist(error)}"
         raise StepError(Problem(what, "freeze", "freeze.variables=keep")) from error
     return Traced(concrete, traced.inputs, traced.outputs)
+
+
+def _name_captures(graph: Any) -> None:
+    """Number what a function captured in the order of capture, in place. TensorFlow names it by a count of all that the
+    process made so far, and such a name goes on into the file, which would differ from process to process."""
+    captured = (node.name for node in graph.node if node.op == "Const" and node.name.isdecimal())
+    counted = sorted(captured, key=int)
+    named = {old: f"captured_{number}" for number, old in enumerate(counted)}
+    for node in graph.node:
+        node.name = named.get(node.name, node.name)
+        for position, given in enumerate(node.input):
+            mark = given[: given.startswith("^")]
+            name, colon, port = given[len(mark) :].partition(":")
+            if name in named:
+                node.input[position] = f"{mark}{named[name]}{colon}{port}"

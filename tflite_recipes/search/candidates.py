@@ -28,6 +28,11 @@ class Rule:
         """The rule for the op that gives this very tensor."""
         return cls(f"^{re.escape(tensor)}$", "*", scheme)
 
+    @property
+    def tensor(self) -> str:
+        """The name of that tensor, without those of what is folded into its op."""
+        return re.sub(r"\\(.)", r"\1", self.name.removeprefix("^").removesuffix("$")).partition(";")[0]
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -11,16 +11,17 @@ from pathlib import Path
 from tflite_recipes import events
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.runner import Spool
-from tflite_recipes.search.outcome import Outcome
+from tflite_recipes.search.outcome import Outcome, best_of_each
 from tflite_recipes.search.page import render
 from tflite_recipes.search.plot import pareto
+from tflite_recipes.search.strategy import Space
 
 RECIPE, SEARCH_RECIPE = "recipe.yaml", "search.yaml"
-TABLE, PLOT, REPORT = "search.csv", "pareto.svg", "report.html"
+TABLE, SCHEMES, PLOT, REPORT = "search.csv", "schemes.csv", "pareto.svg", "report.html"
 # Of the winner's files those that the search has of its own.
 _NOT_TAKEN = (REPORT, "overrides.txt")
 _COLUMNS = (
-    *("number", "candidate", "scheme", "quantizer", "equalize", "rules", "size_bytes", "latency_ms"),
+    *("number", "candidate", "scheme", "quantizer", "equalize", "rules", "ruled_ops", "size_bytes", "latency_ms"),
     *("metric_source", "metric_tflite", "drop", "gates", "status", "reason", "run_id", "chosen"),
 )
 
@@ -48,19 +49,21 @@ def deliver(chosen: Outcome, told: Sequence[events.Event], spool: Spool) -> None
 
 
 def keep_tables(
-    folder: Path, recipe: Recipe, outcomes: Sequence[Outcome], chosen: Outcome | None, objective: str, spool: Spool
+    folder: Path, recipe: Recipe, outcomes: Sequence[Outcome], chosen: Outcome | None, space: Space, spool: Spool
 ) -> None:
-    """Write and keep the table, the plot and the page."""
+    """Write and keep the tables, the plot and the page."""
+    objective, each = space.objective, best_of_each(space.schemes, outcomes, space.objective)
     plot = pareto(outcomes, chosen, objective)
     found = (folder / RECIPE).read_text(encoding="utf-8") if chosen is not None else ""
-    page = render(recipe, outcomes, chosen, plot, found, spool.metrics, spool.warnings)
-    for name, text in ((TABLE, table(outcomes, chosen)), (PLOT, plot), (REPORT, page)):
+    page = render(recipe, outcomes, each, chosen, plot, found, spool.metrics, spool.warnings)
+    tables = ((TABLE, table(outcomes, chosen)), (SCHEMES, table(each, chosen)))
+    for name, text in (*tables, (PLOT, plot), (REPORT, page)):
         (folder / name).write_text(text, encoding="utf-8")
         spool.tell(events.ArtifactKept(str(folder / name)))
 
 
 def table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:
-    """All candidates as CSV, one a line, in the order of trying."""
+    """Candidates as CSV, one a line; of the ops that rules lift, the names of what they give."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -68,12 +71,13 @@ def table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:
         candidate = outcome.candidate
         writer.writerow(
             (
-                outcome.number,
+                outcome.number or "",
                 str(candidate),
                 candidate.scheme,
                 candidate.quantizer,
                 str(dict(candidate.values).get("equalize", False)).lower(),
                 len(candidate.rules),
+                " ".join(rule.tensor for rule in candidate.rules),
                 "" if outcome.size is None else int(outcome.size),
                 *("" if v is None else f"{v:.9g}" for v in (outcome.latency, outcome.source_score)),
                 *("" if v is None else f"{v:.9g}" for v in (outcome.score, outcome.drop)),

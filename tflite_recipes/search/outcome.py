@@ -10,7 +10,7 @@ from tflite_recipes.search.candidates import Candidate
 from tflite_recipes.state import Gate
 
 DROP_GATE = "evaluation.max_drop"
-PASSED, MISSED, REFUSED, FAILED = "passed", "missed", "refused", "failed"
+PASSED, MISSED, REFUSED, FAILED, UNTRIED = "passed", "missed", "refused", "failed", "not tried"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Head:
 @dataclass(frozen=True)
 class Outcome:
     """number: from 1, in the order of trying. outcome: passed; missed (a gate said no); refused (cannot be had);
-    failed (a step failed).
+    failed (a step failed); not tried, with number 0.
 
     ran: False where the recipe alone showed that it cannot be had. size: bytes; latency: ms, None where nothing
     measures it. score, drop: the metric of the file, and what the gate on its drop measured. ops: names of tensors
@@ -75,6 +75,16 @@ def best(outcomes: Sequence[Outcome], objective: str) -> Outcome | None:
         return min(passed, key=lambda one: (one.value(objective), _drop(one), one.number))
     files = [outcome for outcome in outcomes if outcome.has_file]
     return min(files, key=lambda one: (_drop(one), one.value(objective), one.number), default=None)
+
+
+def best_of_each(schemes: Sequence[str], outcomes: Sequence[Outcome], objective: str) -> list[Outcome]:
+    """For every scheme its best, in the order given; of one without a file the last that was tried."""
+    found = []
+    for scheme in schemes:
+        own = [outcome for outcome in outcomes if outcome.candidate.scheme == scheme]
+        untried = Outcome(0, Candidate(scheme, ""), UNTRIED, ran=False)
+        found.append(best(own, objective) or (own[-1] if own else untried))
+    return found
 
 
 def _drop(outcome: Outcome) -> float:

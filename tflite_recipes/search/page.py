@@ -16,16 +16,19 @@ _AGAIN = "<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run rec
 def render(
     recipe: Recipe,
     outcomes: Sequence[Outcome],
+    each: Sequence[Outcome],
     chosen: Outcome | None,
     plot: str,
     found: str,
     metrics: Mapping[str, float],
     warnings: Sequence[str],
 ) -> str:
-    """The page. `found`: the chosen candidate's resolved recipe, "" where nothing was chosen."""
+    """The page. `each`: the best of each scheme. `found`: the chosen candidate's resolved recipe, "" where nothing was
+    chosen."""
     parts = [
         f"<h1>{escape(recipe.name)}</h1><p class='muted'>search, recipe digest {recipe.digest}</p>",
         _verdict(chosen),
+        f"<h2>The best of each scheme</h2>{_table(each, chosen)}" if outcomes else "",
         f"<h2>Candidates</h2>{_table(outcomes, chosen)}",
         f"<h2>Pareto plot</h2>{plot}",
         f"<h2>Warnings</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in warnings)}</ul>" if warnings else "",
@@ -59,7 +62,7 @@ def _table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:
         )
         mark = "<b>chosen</b> " if chosen is not None and one.number == chosen.number else ""
         kind = "passed" if one.passed else "failed"
-        cells = [f"<td class='n'>{one.number}</td><td>{mark}{_named(one)}</td>"]
+        cells = [f"<td class='n'>{one.number or ''}</td><td>{mark}{_named(one)}</td>"]
         cells += [f"<td class='n'>{text}</td>" for text in numbers]
         cells += [f"<td class='{kind}'>{one.outcome}</td><td>{escape(one.reason)}</td>"]
         cells += [f"<td class='muted long'>{escape(one.run_id or '')}</td>"]

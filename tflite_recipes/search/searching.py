@@ -14,7 +14,7 @@ from tflite_recipes.recipe import Recipe
 from tflite_recipes.runner import RunResult, Spool
 from tflite_recipes.search import clues, delivery, strategy
 from tflite_recipes.search.candidates import Candidate, folder_name, recipe_of
-from tflite_recipes.search.outcome import DROP_GATE, FAILED, MISSED, PASSED, REFUSED, Outcome, best
+from tflite_recipes.search.outcome import DROP_GATE, FAILED, MISSED, PASSED, REFUSED, Outcome, best, best_of_each
 from tflite_recipes.steps.auto import AutoOptimization, option
 from tflite_recipes.worker import WorkerPool
 
@@ -159,13 +159,15 @@ class _Search:
     def _conclude(self) -> RunResult:
         chosen = best(self._outcomes, self._space.objective)
         if chosen is None:
-            delivery.keep_tables(self._folder, self._recipe, self._outcomes, None, self._space.objective, self._spool)
+            delivery.keep_tables(self._folder, self._recipe, self._outcomes, None, self._space, self._spool)
             return self._end("failed", ExitStatus.FAILED, (_nothing_to_try(self._outcomes),))
         delivery.deliver(chosen, self._trials[chosen.number].told, self._spool)
         ran = sum(outcome.ran for outcome in self._outcomes)
         counts = {"search.runs": ran, "search.passed": sum(outcome.passed for outcome in self._outcomes)}
         self._spool.tell(events.Measured({**counts, "time.total_s": time.monotonic() - self._started}))
-        delivery.keep_tables(self._folder, self._recipe, self._outcomes, chosen, self._space.objective, self._spool)
+        if not chosen.passed:
+            self._spool.tell(events.Warned(_nearest(self._space, self._outcomes)))
+        delivery.keep_tables(self._folder, self._recipe, self._outcomes, chosen, self._space, self._spool)
         if chosen.passed:
             return self._end("done", ExitStatus.DONE)
         return self._end("gate", ExitStatus.GATE)
@@ -238,6 +240,15 @@ def _tried(outcome: Outcome) -> events.Tried:
     }
     metrics = {name: value for name, value in named.items() if value is not None}
     return events.Tried(outcome.number, str(outcome.candidate), outcome.outcome, metrics, outcome.reason)
+
+
+def _nearest(space: strategy.Space, outcomes: Sequence[Outcome]) -> str:
+    """What every scheme came to at best, where none passes."""
+    said = [
+        f"{one.candidate} {one.outcome}" + ("" if one.drop is None else f", drop {one.drop:.4g}")
+        for one in best_of_each(space.schemes, outcomes, space.objective)
+    ]
+    return f"no candidate passes; the nearest of each scheme: {'; '.join(said)}"
 
 
 def _nothing_to_try(outcomes: Sequence[Outcome]) -> Problem:

@@ -23,6 +23,7 @@ from tflite_recipes.steps.source import SavedModelSource, TFLiteSource, code_pro
 _FEWEST_OF_CLASS = 10
 _FAR_MORE = 0.1
 _TIMES_THE_LIMIT = 3.0
+_RULE_OF_THREE = 3.0
 
 
 @dataclass(frozen=True)
@@ -269,6 +270,7 @@ def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter
     if metric in metrics.CLASSES:
         _tell_classes(state, outputs.source[scored], outputs.tflite[scored], question, reporter)
     _judge(scores, question, reporter)
+    _tell_few(len(outputs.source[scored]), scores, question, reporter)
 
 
 def _tell_unscored(source: Mapping[str, Any], reporter: Reporter) -> None:
@@ -289,6 +291,19 @@ def _judge(scores: Scores, question: Question, reporter: Reporter) -> None:
     if question.max_drop is not None:
         passed = metrics.within_limit(drop, question.max_drop)
         reporter.judge(Gate("evaluation.max_drop", drop, question.max_drop, passed))
+
+
+def _tell_few(samples: int, scores: Scores, question: Question, reporter: Reporter) -> None:
+    """Samples that are too few for the gate to have passed for certain. Where none of n is lost, a share of 3/n still
+    may be among others, with 95 % confidence (the rule of three: Hanley and Lippman-Hand, JAMA 249, 1983)."""
+    if question.metric not in (*metrics.CLASSES, Metric.top1_agreement) or not question.max_drop:
+        return
+    limit = question.max_drop * (abs(scores.source) if question.relative_drop else 1.0)
+    drop = scores.relative_drop if question.relative_drop else scores.drop
+    if limit > 0.0 and samples * limit < _RULE_OF_THREE and metrics.within_limit(drop, question.max_drop):
+        what = f"{samples} samples are few for a drop of {limit:.3g}: though none of them were lost"
+        enough = math.ceil(_RULE_OF_THREE / limit)
+        reporter.warn(f"{what}, {min(1.0, _RULE_OF_THREE / samples):.0%} of others might be; {enough} would tell")
 
 
 def _tell_classes(state: State, source: Any, tflite: Any, question: Question, reporter: Reporter) -> None:
