@@ -12,9 +12,11 @@ from conftest import write
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tflite_recipes.ranges import Ranges
 from tflite_recipes.schemes import CALIBRATED, IOType, Quantizer, Scheme, takes
 from tflite_recipes.shapes import shape_problems
 from tflite_recipes.state import Gate, State, TensorSpec
+from tflite_recipes.steps import optimization as optimization_step
 from tflite_recipes.steps import source as sources
 from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, RandomCalibration
 from tflite_recipes.steps.evaluation import DigitsEvaluation, Metric, NpzEvaluation
@@ -158,6 +160,17 @@ def test_the_converter_takes_ranges_as_they_are(method):
         for quantizer in Quantizer
     ]
     assert fixes == [["optimization.quantizer=ai_edge_quantizer"], []]
+
+
+@pytest.mark.parametrize(("greatest", "warned"), [([1.0, 1.1] * 8, False), ([1.0, 4.0] * 8, True)])
+def test_ranges_that_two_halves_do_not_agree_on_are_told(greatest, warned):
+    measured, warnings = {}, []
+    reporter = SimpleNamespace(measure=measured.update, warn=warnings.append)
+    steady = Ranges({"relu": np.zeros(16)}, {"relu": np.array(greatest)})
+    optimization_step._tell_stability(steady, reporter)
+    assert measured["calibration.stability"] == pytest.approx(greatest[0] / greatest[1])
+    assert [warning for warning in warnings if "least in relu (25%)" in warning] == (warnings if warned else [])
+    assert bool(warnings) == warned
 
 
 @pytest.mark.parametrize("scheme", Scheme)
