@@ -63,9 +63,11 @@ def test_images_are_scored_as_the_same_arrays_are(here):
             images.append(pixels)
             labels.append(number)
     np.savez("test.npz", picture=np.stack(images) / np.float32(255), labels=np.array(labels))
-    base = ["source=keras", "source.path=model.keras", "tracking=none"]
+    base = ["source=keras", "source.path=model.keras"]
     scale = f"evaluation.scale={1 / 255}"
     folder = api.run("convert", [*base, "evaluation=images", "evaluation.path=pets", scale], progress=False)
+    assert folder.run_id  # the order of the classes is no parameter that the recipe has already
+    base.append("tracking=none")
     arrays = api.run("convert", [*base, "evaluation=npz", "evaluation.path=test.npz"], progress=False)
     turned = "evaluation.classes=[eel,dog,cat,bee,ant]"
     other = api.run("convert", [*base, "evaluation=images", "evaluation.path=pets", scale, turned], progress=False)
