@@ -6,6 +6,7 @@ import shlex
 import keras_models
 import numpy as np
 import pytest
+import sample_files
 from conftest import REPOSITORY, write
 
 from tflite_recipes import api, catalog
@@ -43,6 +44,7 @@ def test_its_requests_compose(here):
     arrays = {"x": np.zeros((4, 8), "float32")}
     np.savez("cal.npz", **arrays)
     np.savez("test.npz", **arrays, labels=np.zeros(4, "int64"))
+    sample_files.images(here / "photos", 2, (9, 9, 3))
     text = README
     for refused in blocks("console"):
         text = text.replace(refused, "")

@@ -124,3 +124,15 @@ def _name_captures(graph: Any) -> None:
             name, colon, port = given[len(mark) :].partition(":")
             if name in named:
                 node.input[position] = f"{mark}{named[name]}{colon}{port}"
+        _rename_neighbours(node, named)
+
+
+_NEIGHBOUR = "loc:@"  # how a node names one that it is to be placed beside
+
+
+def _rename_neighbours(node: Any, named: Mapping[str, str]) -> None:
+    beside = node.attr["_class"].list.s if "_class" in node.attr else []
+    for position, text in enumerate(beside):
+        name = text.decode().removeprefix(_NEIGHBOUR)
+        if name in named:
+            beside[position] = f"{_NEIGHBOUR}{named[name]}".encode()
