@@ -44,6 +44,9 @@ def test_its_requests_compose(here):
     arrays = {"x": np.zeros((4, 8), "float32")}
     np.savez("cal.npz", **arrays)
     np.savez("test.npz", **arrays, labels=np.zeros(4, "int64"))
+    (here / "pictures").mkdir()
+    keras_models.write("cnn", here / "pictures")
+    (here / "pictures" / "model.keras").rename(here / "classifier.keras")
     sample_files.images(here / "photos", 2, (9, 9, 3))
     text = README
     for refused in blocks("console"):
