@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_tflite_file import operator, operator_code, tensor
@@ -50,7 +50,9 @@ def scaled(blocks, links, scales):
 @given(chains())
 def test_both_sides_of_each_channel_come_to_the_same_range(chain):
     blocks, links = chain
-    after = scaled(blocks, links, factors.factors(blocks, links))
+    scales = factors.factors(blocks, links)
+    assume(all(((scale > 1.01 / factors.LIMIT) & (scale < 0.99 * factors.LIMIT)).all() for scale in scales))
+    after = scaled(blocks, links, scales)
     for first, second, channels in links:
         made, read = factors.output_ranges(after[first]), factors.input_ranges(after[second], channels)
         np.testing.assert_allclose(made, read, rtol=1e-2)
