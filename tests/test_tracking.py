@@ -140,7 +140,8 @@ def test_two_first_runs_at_once_are_both_tracked(here):
     command = [sys.executable, "-m", "tflite_recipes.cli", "run", "convert", "source=factory"]
     both = [subprocess.Popen([*command, "source.function=make.py:build"], stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    runs = mlflow.MlflowClient("sqlite:///mlflow.db").search_runs(["1"])
+    # By its whole path: MLflow keeps a store for each URI, and this process may have one of another folder's file.
+    runs = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}").search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
 
 
