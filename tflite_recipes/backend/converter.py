@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from tflite_recipes.backend.calibrating import batches
 from tflite_recipes.backend.integer_conversion import Between, stand_in
+from tflite_recipes.backend.last_few import once
 from tflite_recipes.backend.request import Request, plain
 from tflite_recipes.diagnosis import Case, diagnose
 from tflite_recipes.errors import RecipeError, StepError
 from tflite_recipes.events import Reporter
-from tflite_recipes.quantization_rules import OpPlace, Resolved
+from tflite_recipes.quantization_rules import Resolved
 from tflite_recipes.state import CALIBRATED
 
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -28,11 +29,10 @@ _OPS = {
 
 @dataclass(frozen=True)
 class Converted:
-    """The file's bytes. Where it was quantized behind a float file, which then lies at the path that was given: its
-    ops, and what the rules made of them."""
+    """The file's bytes. Where it was quantized behind a float file, which then lies at the path that was given: what
+    the rules made of its ops."""
 
     data: bytes
-    ops: tuple[OpPlace, ...] = ()
     resolved: Resolved | None = None
 
 
@@ -51,11 +51,10 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         else:
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
-    return Converted(data, between.ops, between.resolved)
+    return Converted(data, between.resolved)
 
 
 # The last few float files by what they were made from; a search converts one model into many schemes.
-_KEPT = 3
 _converted: dict[str, bytes] = {}
 
 
@@ -64,12 +63,8 @@ def float_file(saved_model: Path, signature: str, request: Request, reporter: Re
     made_from = (saved_model / "saved_model.pb").stat()
     asked = plain(request)
     key = repr((str(saved_model), made_from.st_mtime_ns, made_from.st_ino, signature, asked))
-    if key not in _converted:
-        data = convert(saved_model, signature, asked, reporter, path).data
-        while len(_converted) >= _KEPT:
-            del _converted[next(iter(_converted))]
-        _converted[key] = data
-    path.write_bytes(_converted[key])
+    data = once(_converted, key, lambda: convert(saved_model, signature, asked, reporter, path).data)
+    path.write_bytes(data)
     return path
 
 

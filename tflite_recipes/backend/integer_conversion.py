@@ -22,6 +22,7 @@ from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes import quantization_rules, tflite_file
 from tflite_recipes.backend import calibrating
+from tflite_recipes.backend.last_few import once
 from tflite_recipes.backend.op_layers import places
 from tflite_recipes.backend.request import Request
 from tflite_recipes.events import Reporter
@@ -30,8 +31,7 @@ from tflite_recipes.quantization_rules import OpPlace, Resolved
 from tflite_recipes.schemes import RuleScheme
 from tflite_recipes.tflite_file import Subgraph
 
-# Files of the last few float files and data sets; a search goes back and forth between two at most.
-_KEPT = 3
+# Of the last few float files and data sets.
 _calibrated: dict[str, bytes] = {}
 
 
@@ -150,10 +150,10 @@ def _left_float(between: Between) -> set[str]:
 
 
 def _once_calibrated(ready: bytes, samples: Any, calibration_sha256: str) -> bytes:
-    key = f"{hashlib.sha256(ready).hexdigest()} {calibration_sha256}"
-    if not calibration_sha256 or key not in _calibrated:
+    def calibrated() -> bytes:
         made: bytes = calibrator.Calibrator(ready, [], []).calibrate(samples)
-        while len(_calibrated) >= _KEPT:
-            del _calibrated[next(iter(_calibrated))]
-        _calibrated[key] = made
-    return _calibrated[key]
+        return made
+
+    if not calibration_sha256:
+        return calibrated()
+    return once(_calibrated, f"{hashlib.sha256(ready).hexdigest()} {calibration_sha256}", calibrated)

@@ -17,6 +17,7 @@ from ai_edge_quantizer.recipe_manager import RecipeManager
 from tflite_recipes import tflite_file
 from tflite_recipes.backend import block_weights, calibrating
 from tflite_recipes.backend.file_edits import without_dequantized_shapes
+from tflite_recipes.backend.last_few import once
 from tflite_recipes.backend.quantization_plan import plan
 from tflite_recipes.backend.request import Request
 from tflite_recipes.diagnosis import open_sizes, sizes_given
@@ -116,21 +117,16 @@ def _unread(graph: Subgraph) -> Iterator[tuple[Operator, int]]:
             yield from ((op, index) for index in op.outputs if index not in read)
 
 
-# Of the last few float files with their samples: what was measured, and the ranges by how they were chosen.
-_KEPT = 3
+# Of the last few float files with their samples: what was measured.
 _measured: dict[str, Ranges] = {}
 
 
 def _measure(model: Path, signature: str, request: Request, reporter: Reporter) -> Ranges:
     """Each activation's least and greatest value, once for a float file and its samples."""
-    assert request.samples is not None
+    samples = request.samples
+    assert samples is not None
     key = calibrating.key(model, request.calibration_sha256)
-    if key not in _measured:
-        measured = calibrating.measure(model, signature, request.samples, request.batch, _told(reporter))
-        while len(_measured) >= _KEPT:
-            del _measured[next(iter(_measured))]
-        _measured[key] = measured
-    return _measured[key]
+    return once(_measured, key, lambda: calibrating.measure(model, signature, samples, request.batch, _told(reporter)))
 
 
 def _limits(
