@@ -52,7 +52,7 @@ def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
     assert [line.split() for line in lines[:3]] == [
         ["size.tflite_bytes", "28,416", "B"],
         ["time.total_s", "4.0", "s"],
-        ["gate", "target.flash_kb", "27.75", "of", "16:", "FAILED"],
+        ["gate", "target.flash_kb", "27.75", "of", "16,", "11.75", "over:", "FAILED"],
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,18 +113,6 @@ def test_missing_weights_are_noticed():
 def test_every_problem_is_said_at_once():
     state = State(Path(), parameters=10_000, inputs=(X,), outputs=(Y,))
     assert len(problems(file(), "integer_only", "int8", "int8", state)) == 5
-
-
-def test_sizes(tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(bytes(1000))
-    found = scheme_check.size_metrics(path, 500)
-    assert found["size.tflite_bytes"] == 1000
-    assert found["size.float_bytes"] == 2000
-    assert found["size.ratio"] == 0.5
-    assert found["size.gzip_bytes"] == len(gzip.compress(bytes(1000), 9, mtime=0))
-    assert found == scheme_check.size_metrics(path, 500)
-    assert "size.ratio" not in scheme_check.size_metrics(path, 0)
 
 
 def test_the_contract_of_inputs_and_outputs_has_both_sides():

@@ -213,7 +213,7 @@ def test_the_table_has_every_candidate():
     assert [row["chosen"] for row in rows] == ["", "yes", "", "", ""]
     assert (rows[1]["size_bytes"], rows[1]["drop"], rows[1]["run_id"]) == ("1100", "0.005", "abc")
     assert (rows[2]["status"], rows[2]["reason"], rows[2]["size_bytes"]) == ("failed", "<no> kernel & no way, 'x'", "")
-    assert rows[0]["gates"] == "evaluation.max_drop 0.2 of 0.01: FAILED"
+    assert rows[0]["gates"] == "evaluation.max_drop 0.2 of 0.01, 0.19 over: FAILED"
 
 
 def test_the_best_of_each_scheme_is_told_whatever_became_of_it():

@@ -60,3 +60,9 @@ def test_state_cannot_be_changed(value):
 def test_a_tensor_says_what_it_is():
     assert str(TensorSpec("image", (None, 8, 8, 1), "float32")) == "image (?, 8, 8, 1) float32"
     assert str(TensorSpec("scalar", (), "int32")) == "scalar () int32"
+
+
+def test_a_gate_says_what_is_left():
+    assert str(Gate("a", 24.0, 32.0, True, "KiB")) == "24 of 32 KiB, 8 left: passed"
+    assert str(Gate("a", 40.5, 32.0, False, "KiB", True)) == "estimated 40.5 of 32 KiB, 8.5 over: FAILED"
+    assert str(Gate("a", 0.0, 0.0, True)) == "0 of 0, 0 left: passed"

@@ -400,4 +400,4 @@ def test_the_size_of_the_file_is_a_gate_where_there_is_a_limit(tmp_path, limit, 
     (tmp_path / "model.tflite").write_bytes(bytes(2048))
     state, judge = State(tmp_path, tflite=tmp_path / "model.tflite"), Judge()
     assert GenericTarget(limit, True, [])(state, judge) == state
-    assert judge.gates == ([] if limit is None else [Gate("target.flash_kb", 2.0, limit, passed)])
+    assert judge.gates == ([] if limit is None else [Gate("target.flash_kb", 2.0, limit, passed, "KiB")])

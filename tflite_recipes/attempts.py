@@ -73,7 +73,7 @@ class Attempt:
         Our own steps ask of the scheme whether integers are to come, and which; all others are alike to them.
         """
         steps = [spec for job in jobs for spec in job]
-        intent = asdict(self._state.intent)
+        intent = asdict(replace(self._state.intent, recipe_digest=""))  # which only the finished file states
         if self._state.intent.scheme not in CALIBRATED and all(spec.instance is not None for spec in steps):
             intent["scheme"] = "none"
         return key_of([[(spec.name, spec.target, dict(spec.values)) for spec in steps], intent])

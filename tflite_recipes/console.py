@@ -70,6 +70,8 @@ class Console:
             case events.Judged(gate=gate):
                 self._end_progress()
                 self.say(f"  gate {gate.name}: {gate}", "green" if gate.passed else "red")
+                if gate.fix:
+                    self.say(f"  fix: {gate.fix}", "bold")
             case events.Tried():
                 self._last = None  # the line of the candidate itself says more
                 self._end_progress()

@@ -73,6 +73,9 @@ class Recipe:
             contract=self.io_contract.declared(),
             sizes=_sample_sizes(beside.get("calibration"), beside.get("evaluation")),
             ranges=_ranges(beside.get("calibration")),
+            pruned=beside.get("pruning") is not None,
+            recipe_digest=self.digest,
+            model_name=_model_name(beside.get("source"), self.choices.get("source", "")),
         )
 
     @property
@@ -90,6 +93,13 @@ class Recipe:
         head = f"# @package _global_\n# {self.name}, resolved; recipe digest {self.digest}\n"
         text = yaml.safe_dump({"defaults": defaults}, sort_keys=False) + "\n"
         return head + text + yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+
+
+def _model_name(source: Any, option: str) -> str:
+    """What the source is called: its file, its name, its function, or else the option that it is."""
+    if path := getattr(source, "path", None):
+        return Path(path).resolve().stem
+    return str(getattr(source, "name", None) or getattr(source, "function", "").rpartition(":")[2] or option)
 
 
 def _ranges(calibration: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflite_recipes import events, report
+from tflite_recipes import events, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
 from tflite_recipes.memo import Memo
@@ -23,6 +23,8 @@ from tflite_recipes.worker import WorkerDied, WorkerPool
 SPOOL = "events.jsonl"
 LOG = "converter.log"
 MODEL = "model.tflite"
+# The artifact folder whose files lie in the output folder itself.
+_EASY_TO_FIND = "model"
 _TAIL_LINES = 20
 _TAIL_WIDTH = 300
 
@@ -68,7 +70,7 @@ class Spool:
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.ArtifactKept):
-            event = replace(event, path=str(self._take(Path(event.path))))
+            event = replace(event, path=str(self._take(Path(event.path), event.folder)))
         match event:
             case events.Measured(metrics=metrics):
                 self.metrics.update(metrics)
@@ -91,10 +93,11 @@ class Spool:
             except Exception:  # a closed terminal, say; the events are on disk
                 self._listeners.remove(listener)
 
-    def _take(self, path: Path) -> Path:
+    def _take(self, path: Path, folder: str) -> Path:
         """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
-        kept = self.output_dir / path.name
+        kept = self.output_dir / ("" if folder == _EASY_TO_FIND else folder) / path.name
         if path.resolve() != kept.resolve():
+            kept.parent.mkdir(exist_ok=True)
             os.replace(path, kept)
         return kept
 
@@ -237,8 +240,9 @@ def _run_steps(
 
 
 def _deliver(state: State, spool: Spool) -> None:
-    """The file appears under its final name only when every step has run."""
+    """The file appears under its final name only when every step has run; what it weighs is known only now."""
     assert state.tflite is not None
+    spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
     digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
     final = state.tflite.with_name(MODEL)
     if state.tflite != final:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
-
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.shapes import layer_of
 from tflite_recipes.state import State, TensorSpec
@@ -96,16 +93,3 @@ def _io_problems(file: TFLiteFile, inputs: tuple[TensorSpec, ...], input_type: s
                 what = f"output {name!r} came out {dtype}, {output_type} was asked"
                 problems.append(Problem(what, "optimization.output_type"))
     return problems
-
-
-def size_metrics(path: Path, parameters: int) -> dict[str, float]:
-    """File size, 4 bytes × the source's parameters, size when gzipped (level 6), and file size over float size."""
-    data = path.read_bytes()
-    metrics = {
-        "size.tflite_bytes": float(len(data)),
-        "size.gzip_bytes": float(len(gzip.compress(data, 6, mtime=0))),
-        "size.float_bytes": 4.0 * parameters,
-    }
-    if parameters:
-        metrics["size.ratio"] = len(data) / (4 * parameters)
-    return metrics

@@ -32,15 +32,31 @@ def specs_from_json(data: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
 
 @dataclass(frozen=True)
 class Gate:
-    """A limit, what was measured against it, and the answer. A gate that fails ends the run with exit status 1."""
+    """A limit, what was measured against it, and the answer. A gate that fails ends the run with exit status 1.
+
+    unit: of both numbers, "" for none. estimated: what stands for the measured number is an estimate. fix: the
+    overrides that would come nearest and fit, where they are known.
+    """
 
     name: str
     measured: float
     limit: float
     passed: bool
+    unit: str = ""
+    estimated: bool = False
+    fix: str = ""
+
+    @property
+    def margin(self) -> float:
+        """What is left of the limit; negative where it is passed over."""
+        return self.limit - self.measured
 
     def __str__(self) -> str:
-        return f"{self.measured:g} of {self.limit:g}: {'passed' if self.passed else 'FAILED'}"
+        unit = f" {self.unit}" if self.unit else ""
+        about = "estimated " if self.estimated else ""
+        margin = f"{abs(self.margin):.4g} {'over' if self.margin < 0 else 'left'}"
+        answer = "passed" if self.passed else "FAILED"
+        return f"{about}{self.measured:g} of {self.limit:g}{unit}, {margin}: {answer}"
 
 
 # The schemes, by name, that set ranges of activations from samples.
@@ -57,7 +73,8 @@ class Intent:
     open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
     to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
     the recipe names, by input. ranges: how ranges follow from samples, the fields of
-    `ranges.RangeChoice`.
+    `ranges.RangeChoice`. pruned: whether weights are pruned. recipe_digest, model_name: what the metadata of a file
+    says of where it comes from.
     """
 
     scheme: str = "none"
@@ -72,6 +89,9 @@ class Intent:
     contract: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, list[int]] = field(default_factory=dict)
     ranges: Mapping[str, Any] = field(default_factory=dict)
+    pruned: bool = False
+    recipe_digest: str = ""
+    model_name: str = ""
 
     def allows(self, ops: str) -> bool:
         """Whether `select_tf_ops` or `allow_custom_ops` was asked for, or taken as a remedy."""

@@ -74,7 +74,11 @@ class AutoOptimization:
             yield Problem(what, "evaluation", "evaluation=npz evaluation.path=FILE evaluation.max_drop=0.01")
 
     def _target_problems(self, target: Any) -> Iterable[Problem]:
-        if self.objective is Objective.latency and target is not None and not hasattr(target, "max_latency_ms"):
+        if (
+            self.objective is Objective.latency
+            and target is not None
+            and not getattr(target, "measures_latency", False)
+        ):
             what = "the fastest file is looked for, and this target measures no latency"
             yield Problem(what, "target", "target=cpu", ("optimization.objective=size",))
 

@@ -173,10 +173,8 @@ class Optimization:
         error_analysis.report_errors(state, path, samples, reporter)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
-        from tflite_recipes import scheme_check, tflite_file
+        from tflite_recipes import tflite_file
 
-        assert state.tflite is not None
-        reporter.measure(scheme_check.size_metrics(state.tflite, state.parameters))
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
         for said in _without_effect(state.intent, file):

@@ -1,63 +1,46 @@
-"""`.tflite` → fits or not: limits are gates."""
+"""`.tflite` → fits or not, for what LiteRT runs: limits are gates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum, unique
+from dataclasses import dataclass
 from typing import Annotated
 
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
+from tflite_recipes.steps.hardware import Hardware, OpSet, limit
 
-
-@unique
-class OpSet(Enum):
-    """Kinds of ops that a target's runtime may take."""
-
-    builtin = "LiteRT's own"
-    select_tf = "TensorFlow's, through the Flex delegate"
-    custom = "those that the application registers"
-
-
-def _limit(name: str, measured: float, limit: float | None) -> Iterator[Gate]:
-    if limit is not None:
-        yield Gate(name, measured, limit, measured <= limit)
-
-
-def _flash_gate(state: State, limit: float | None) -> Iterator[Gate]:
-    assert state.tflite is not None
-    yield from _limit("target.flash_kb", state.tflite.stat().st_size / 1024, limit)
+__all__ = ["CpuTarget", "GenericTarget", "OpSet"]
 
 
 @dataclass(frozen=True)
-class GenericTarget:
-    """Any LiteRT runtime. `flash_kb` limits the file's size in KiB (1024 bytes)."""
-
-    flash_kb: Annotated[float | None, within(gt=0)]
-    dynamic_batch: bool = True
-    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
+class GenericTarget(Hardware):
+    """Any LiteRT runtime: nothing is measured, and `flash_kb` limits the file's size."""
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        for gate in _flash_gate(state, self.flash_kb):
+        for gate in self._flash(state):
             reporter.judge(gate)
         return state
 
+    def _flash(self, state: State) -> Iterator[Gate]:
+        assert state.tflite is not None
+        yield from limit("flash_kb", state.tflite.stat().st_size / 1024, self.flash_kb, "KiB")
+
 
 @dataclass(frozen=True)
-class CpuTarget:
+class CpuTarget(GenericTarget):
     """LiteRT on the CPU of this machine: latency of single invokes, in ms, after `warmup` invokes."""
 
-    threads: Annotated[int, within(ge=1, le=256)]
-    xnnpack: bool
-    warmup: Annotated[int, within(ge=0)]
-    runs: Annotated[int, within(ge=1)]
-    flash_kb: Annotated[float | None, within(gt=0)]
-    max_latency_ms: Annotated[float | None, within(gt=0)]
-    dynamic_batch: bool = True
-    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
+    threads: Annotated[int, within(ge=1, le=256)] = 1
+    xnnpack: bool = True
+    warmup: Annotated[int, within(ge=0)] = 10
+    runs: Annotated[int, within(ge=1)] = 100
+
+    @property
+    def measures_latency(self) -> bool:
+        return True
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import latency
@@ -68,10 +51,6 @@ class CpuTarget:
             raise StepError(Problem(what, "target", "target=generic"))
         measured = latency.measure(state, self.threads, self.xnnpack, self.warmup, self.runs, reporter)
         reporter.measure({"latency.p50_ms": measured.p50_ms, "latency.p90_ms": measured.p90_ms})
-        gates = [
-            *_flash_gate(state, self.flash_kb),
-            *_limit("target.max_latency_ms", measured.p50_ms, self.max_latency_ms),
-        ]
-        for gate in gates:
+        for gate in (*self._flash(state), *limit("max_latency_ms", measured.p50_ms, self.max_latency_ms, "ms")):
             reporter.judge(gate)
         return state

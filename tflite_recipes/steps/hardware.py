@@ -1,0 +1,82 @@
+"""What every target states of its hardware, and how a limit becomes a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, unique
+from typing import Annotated, Any
+
+from tflite_recipes.errors import Problem, assignment
+from tflite_recipes.schema import ExistingPath, within
+from tflite_recipes.schemes import IOType
+from tflite_recipes.state import Gate
+
+
+@unique
+class OpSet(Enum):
+    """Kinds of ops that a target's runtime may take."""
+
+    builtin = "LiteRT's own"
+    select_tf = "TensorFlow's, through the Flex delegate"
+    custom = "those that the application registers"
+
+
+Limit = Annotated[float | None, within(gt=0)]
+_SIDES = ("input_type", "output_type")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a target has, and what may be used of it.
+
+    `flash_kb` and `ram_kb` are in KiB (1024 bytes), `max_latency_ms` in milliseconds for one inference; each is a gate,
+    null is no limit. `clock_mhz` is the processor's. `op_sets` are the kinds of ops, `io_types` the types of inputs and
+    outputs that its runtime takes. `deploy` writes what its developer needs; `metadata` writes name, labels (a text
+    file, one label a line) and preprocessing into the file.
+    """
+
+    flash_kb: Limit = None
+    dynamic_batch: bool = True
+    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
+    io_types: list[IOType] = field(default_factory=lambda: list(IOType))
+    ram_kb: Limit = None
+    max_latency_ms: Limit = None
+    clock_mhz: Limit = None
+    deploy: bool = True
+    metadata: bool = True
+    labels: ExistingPath | None = None
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether a run has the metric `latency.p50_ms`."""
+        return False
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        """Inputs and outputs of another type than the runtime takes."""
+        optimization = steps.get("optimization")
+        for side in _SIDES:
+            asked = getattr(optimization, side, None)
+            if asked is not None and asked not in self.io_types:
+                taken = ", ".join(kind.name for kind in self.io_types)
+                what = f"the target takes inputs and outputs of {taken}, and {asked.name} is asked for"
+                other = assignment("target.io_types", [*(kind.name for kind in self.io_types), asked.name])
+                yield Problem(what, f"optimization.{side}", *self._typed(optimization, side, other))
+
+    def _typed(self, optimization: Any, side: str, other: str) -> tuple[str, tuple[str, ...]]:
+        """The override that gives a type which both take, and the other way."""
+        from tflite_recipes.schemes import IO_TYPES
+
+        both = [kind for kind in IO_TYPES.get(optimization.scheme, ()) if kind in self.io_types]
+        if both:
+            return assignment(f"optimization.{side}", both[0].name), (other,)
+        return "optimization=integer_only calibration=npz calibration.path=cal.npz", (other,)
+
+
+def limit(
+    name: str, measured: float, bound: float | None, unit: str = "", *, fix: str = "", estimated: bool = False
+) -> Iterator[Gate]:
+    """The gate of a limit that is set: `measured` may be as large as `bound`."""
+    if bound is not None:
+        passed = measured <= bound
+        yield Gate(f"target.{name}", measured, bound, passed, unit, estimated, "" if passed else fix)
