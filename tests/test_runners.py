@@ -7,7 +7,6 @@ from conftest import write
 
 from tflite_recipes.steps.runners import RemoteRunner
 
-
 BOTH = ["ssh", "adb"]
 
 
