@@ -2,7 +2,7 @@
 
 `by_profiler` and `by_prefixes` give {"method", "xnnpack", "runs", "total_ms", "ops": [{"index", "name", "ms",
 "share"}, …]} for the ops of the signature's graph as they stand in the file, run by the runtime's own kernels without
-delegates, in milliseconds of one invoke; an op with a body (WHILE) has it in its time. `share` is of `total_ms`, the sum.
+delegates, in milliseconds of one invoke; an op with a body (WHILE) has it in its time. `share` is that of `total_ms`.
 
 - `c_profiler`, the runtime's own, reached through its C library: means over `runs` invokes without their slowest tenth
   (its stamps are whole microseconds, so that a median would be, too). `delegated` gives the same with XNNPACK: its own
@@ -10,8 +10,9 @@ delegates, in milliseconds of one invoke; an op with a body (WHILE) has it in it
 - `prefix`: the file is cut after each op, and an op's time is the median with it less the median of what ends before
   it, at least 0: rough where an op is quick.
 
-Structures and numbers are those of LiteRT's public headers (litert/c, as of 2.1 to 2.3). A runtime with others gives
-ops that are not the file's, which is refused, or dies, which is why this has a process of its own.
+Structures and numbers are those of LiteRT's public headers (litert/c, as of 2.3; 2.1 has another way to open a model).
+A runtime with others says so, gives ops that are not the file's, which is refused, or dies, which is why this has a
+process of its own.
 """
 
 # ruff: noqa: B905 (`strict` of `zip` is not there in Python 3.9)
@@ -84,7 +85,7 @@ def table(names, times_ms):
     return {"total_ms": total, "ops": rows}
 
 
-# By the runtime's own profiler. Structures are those of LiteRT's public headers (litert/c, 2.1 to 2.3).
+# By the runtime's own profiler.
 
 
 class _Memory(ctypes.Structure):
