@@ -6,14 +6,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.schema import ExistingPath, within
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.devices.channel import Device, Request
+    from tflite_recipes.backend.devices.channel import Device
 
 # [user@]host, host an alias, a name, an address, or one of IPv6 with its zone. It ends up as an argument of ssh, and in
 # commands that the user's configuration makes of it (ProxyCommand, Match exec), so nothing that a shell or ssh would
@@ -61,12 +60,6 @@ class RemoteRunner:
             return AdbDevice(self.serial)
         assert self.host is not None
         return SshDevice(self.host, self.port, self.identity_file, self.known_hosts)
-
-    def request(self, folder: Path, script: str, results: tuple[str, ...]) -> Request:
-        """What the device is asked: `script` of `folder` is run, and leaves `results`."""
-        from tflite_recipes.backend.devices.channel import Request
-
-        return Request(folder, script, results, self.python, self.remote_dir, self.timeout_s)
 
     def _unread(self, runner: str) -> Iterator[Problem]:
         """Keys that are set and mean nothing to this runner."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit
+from tflite_recipes.steps.runners import RemoteRunner
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.latency import Settings
@@ -39,6 +40,8 @@ class Runner(Enum):
 
     none = "nowhere: nothing is known of its speed"
     local = "on this machine"
+    ssh = "on a device, over ssh"
+    adb = "on a device, over adb"
 
 
 @unique
@@ -58,13 +61,13 @@ _MACHINES = {
 
 
 @dataclass(frozen=True)
-class CpuTarget(GenericTarget):
+class CpuTarget(GenericTarget, RemoteRunner):
     """LiteRT on a CPU: latency of single invokes, in ms, after `warmup` of them, and memory.
 
     `runs` invokes are measured, and more until 0.3 s have gone by. `max_latency_ms` limits their median, `ram_kb` the
     peak memory of a process that loads and runs the file, beyond the runtime's own. `profile` times each op. `sweep`
-    lists numbers of threads, each measured with and without XNNPACK. `runner` says where it is measured;
-    `architecture` what the target's processor is.
+    lists numbers of threads, each measured with and without XNNPACK. `runner` says where it is measured, and
+    `RemoteRunner` how another device is reached; `architecture` what the target's processor is.
     """
 
     threads: Annotated[int, within(ge=1, le=_MOST_THREADS)] = 1
@@ -83,6 +86,7 @@ class CpuTarget(GenericTarget):
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """Those of every target; threads that there cannot be; and limits to what nobody measures."""
         yield from super().problems(steps)
+        yield from self.remote_problems(self.runner.name)
         good = [threads for threads in self.sweep if 1 <= threads <= _MOST_THREADS]
         if bad := [threads for threads in self.sweep if threads not in good]:
             what = f"{bad[0]} is no number of threads: 1 to {_MOST_THREADS}"
@@ -110,14 +114,23 @@ class CpuTarget(GenericTarget):
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
-        settings = self._settings(runtime.cores(), reporter)
-        result = latency.measure(state, settings, reporter)
+        if self.runner is Runner.local:
+            result = latency.measure(state, self._settings(runtime.cores(), reporter), reporter)
+        else:
+            result = self._measured_there(state, reporter)
         if said := foreign(self.architecture, result["machine"]):
             reporter.warn(said)
         yield from limit(
             "max_latency_ms", result["p50_ms"], self.max_latency_ms, "ms", fix=faster(result, self.max_latency_ms)
         )
         yield from limit("ram_kb", result["peak_memory_bytes"] / 1024, self.ram_kb, "KiB")
+
+    def _measured_there(self, state: State, reporter: Reporter) -> dict[str, Any]:
+        from tflite_recipes.backend.devices import measured
+
+        settings = replace(self._settings(_MOST_THREADS, reporter), seconds=self.timeout_s)
+        device = self.device(self.runner.name)
+        return measured.measure(state, settings, device, reporter, self.python, self.remote_dir)
 
     def _settings(self, cores: int, reporter: Reporter) -> Settings:
         """What is asked for, as far as the machine has processors."""
