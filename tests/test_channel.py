@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,21 +99,14 @@ def test_a_disk_that_is_full_is_told(tmp_path, place):
     assert place.is_clean()
 
 
-HELLO = {
-    "said": "hello",
-    "missing": "",
-    "versions": {},
-    "device": "x",
-    "machine": "x",
-    "python": "3",
-    "free_bytes": 9**9,
-}
+HELLO = {"said": "hello", "missing": "", "versions": {}, "device": "x", "system": "Linux", "machine": "x86_64"}
+HELLO |= {"python": "3.11.7", "free_bytes": 1 << 30}
 
 
 @pytest.mark.parametrize(
     ("messages", "what"),
     [
-        ([{"said": "hello"}], "sent what is no answer: KeyError: 'missing'"),
+        ([{"said": "hello"}], "sent what is no answer: KeyError"),
         ([{**HELLO, "free_bytes": "many"}], "sent what is no answer: ValueError"),
         ([HELLO, {"said": "file", "name": "../result.json", "bytes": 1}], "sent '../result.json' of 1 bytes"),
         ([HELLO, {"said": "file", "name": "result.json", "bytes": -1}], "of -1 bytes, which is no result"),
@@ -148,3 +142,44 @@ def test_a_program_that_is_not_there(tmp_path, place, monkeypatch):
     monkeypatch.setattr(Shell, "command", lambda self, line: ["/no/such/ssh"])
     with pytest.raises(StepError, match="/no/such/ssh cannot be started"):
         channel.run(Shell(), request(tmp_path, place), place.tell)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "told"),
+    [("Linux", "aarch64", ""), ("Linux", "armv7l", "Linux on armv7l"), ("Android", "aarch64", "Android on aarch64")],
+)
+def test_a_device_that_no_litert_is_made_for_is_not_told_to_install_it(tmp_path, place, system, machine, told):
+    message = {**HELLO, "missing": "No module named 'ai_edge_litert'", "system": system, "machine": machine}
+    with pytest.raises(StepError) as caught:
+        channel.run(Answering(json.dumps(message).encode() + b"\n"), request(tmp_path, place), place.tell)
+    (problem,) = caught.value.problems
+    assert problem.what.endswith(f"there is no ai-edge-litert for {told}") == bool(told)
+    assert any("pip install ai-edge-litert" in other for other in problem.alternatives) == (not told)
+
+
+def test_a_message_of_a_device_is_plain_text(tmp_path, place):
+    message = {"said": "refused", "error": "\x1b]0;title\x07no\nroom" + "x" * 10_000}
+    with pytest.raises(StepError) as caught:
+        channel.run(Answering(json.dumps(message).encode() + b"\n"), request(tmp_path, place), place.tell)
+    what = caught.value.problems[0].what
+    assert what.isprintable()
+    assert len(what) < 400
+
+
+@pytest.mark.slow
+def test_a_connection_that_takes_nothing_any_more_is_left(tmp_path, place):
+    """As where a cable is cut: the device hears no end, and what it writes is never read."""
+    script = "import sys, pathlib\n(pathlib.Path(sys.argv[1]) / 'result.json').write_text('x' * 1_000_000)\n"
+    program = channel.SUPERVISOR.read_text(encoding="utf-8").replace("LAST_RESORT_S = 30", "LAST_RESORT_S = 1")
+    asked = {"directory": str(place.folder), "usual": None, "seconds": 1, "imports": [], "distributions": []}
+    files = [{"name": "script.py", "bytes": len(script)}]
+    job = {"files": files, "script": "script.py", "results": ["result.json"]}
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(f"{json.dumps(asked)}\n".encode())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["said"] == "hello"
+        process.stdin.write(f"{json.dumps(job)}\n{script}".encode())
+        process.stdin.flush()
+        assert devices.in_time(lambda: bool(list(place.folder.glob("*/result.json"))))
+        assert process.wait(10) == 1
+        assert place.is_clean()

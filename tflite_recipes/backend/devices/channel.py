@@ -22,6 +22,8 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _IMPORTS = ("numpy", "ai_edge_litert.interpreter")
 _DISTRIBUTIONS = ("ai-edge-litert", "numpy")
 _LITERT = "ai-edge-litert"
+# What ai-edge-litert 2.3 has wheels for, as platform.system() and .machine() name it; Windows is none of ours.
+_WHEELS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 # The device ends a measurement itself, and cleans up. This end gives up only where it does not answer.
 _GRACE_S = 20.0
 _CHUNK = 1 << 20
@@ -29,6 +31,7 @@ _LONGEST_LINE = 1 << 20
 _LARGEST_RESULTS = 1 << 30
 _KEPT_ERRORS = 1 << 16
 _TOLD_LINES = 20
+_LONGEST_TOLD = 300
 
 
 class Device(Protocol):
@@ -175,14 +178,17 @@ class _Session:
 
     def _accepted(self, message: dict[str, Any]) -> Found:
         """What was found there, if it is enough. Errors: StepError."""
+        system, machine = _shown(message["system"]), _shown(message["machine"])
         if message["missing"]:
             python, name = self._request.python, self._device.name
-            what = f"{python} on {name} cannot measure: {message['missing']}"
+            what = f"{python} on {name} cannot measure: {_shown(message['missing'])}"
+            if (system, machine) not in _WHEELS:
+                raise StepError(Problem(f"{what}; there is no {_LITERT} for {system} on {machine}", "target.host"))
             install = f"on {name}: {python} -m pip install ai-edge-litert numpy"
             example = assignment("target.python", "~/venv/bin/python")
             raise StepError(Problem(what, "target.python", "", (install, example)))
-        versions = {str(name): str(version) for name, version in message["versions"].items()}
-        device, machine, python = (str(message[key]) for key in ("device", "machine", "python"))
+        versions = {_shown(name): _shown(version) for name, version in message["versions"].items()}
+        device, python = _shown(message["device"]), _shown(message["python"])
         warnings = tuple(_other_version(versions.get(_LITERT, ""), self._device.name))
         return Found(device, machine, python, versions, int(message["free_bytes"]), warnings)
 
@@ -225,7 +231,7 @@ class _Session:
             elif said == "done":
                 status = int(message["status"])
             elif said == "ended" and status is not None:
-                self._left = str(message["left"])
+                self._left = _shown(message["left"])
                 break
             else:
                 self._check(said, message)
@@ -260,12 +266,12 @@ class _Session:
     def _check(self, said: str, message: dict[str, Any]) -> None:
         """Errors: StepError, for what the supervisor could not or would not do."""
         if said == "refused":
-            what = f"{self._device.name} cannot take the files: {message['error']}"
+            what = f"{self._device.name} cannot take the files: {_shown(message['error'])}"
             raise StepError(Problem(what, "target.remote_dir", assignment("target.remote_dir", "/tmp")))
         if said == "ended" and message["why"] == "time":
             raise StepError(self._over())
         if said == "ended":
-            why = message["why"] or "no reason given"
+            why = _shown(message["why"]) or "no reason given"
             raise StepError(Problem(f"{self._device.name} ended the measurement: {why}", "target"))
 
     def _over(self) -> Problem:
@@ -277,7 +283,7 @@ class _Session:
         """The error that the script printed last, or else what it left on standard error."""
         for line in reversed(self._last_lines):
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                return str(json.loads(line)["error"])
+                return _shown(json.loads(line)["error"])
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return f"it ended with {how}: {_telling(self._text())}".removesuffix(": ")
 
@@ -336,7 +342,12 @@ def _quoted(python: str) -> str:
 
 def _telling(errors: str) -> str:
     """The last line that says something."""
-    return next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "it said nothing")
+    return next((_shown(line.strip()) for line in reversed(errors.splitlines()) if line.strip()), "it said nothing")
+
+
+def _shown(text: Any) -> str:
+    """What a device says as it may stand in a message on a terminal."""
+    return "".join(letter for letter in str(text) if letter.isprintable())[:_LONGEST_TOLD]
 
 
 def _other_version(there: str, name: str) -> Iterator[str]:

@@ -170,6 +170,7 @@ class Supervisor:
             "versions": versions,
             "python": platform.python_version(),
             "machine": platform.machine(),
+            "system": "Android" if hasattr(sys, "getandroidapilevel") else platform.system(),
             "device": device_name(),
             "free_bytes": shutil.disk_usage(self.folder).free,
         }
