@@ -148,13 +148,13 @@ def test_no_such_host(tmp_path, place, device):
     assert problem.where == "target.host"
 
 
-def test_a_host_is_never_an_option(tmp_path, place, device):
-    trap = tmp_path / "trap"
-    problem = failure(
-        replace(device, host=f"-oProxyCommand=touch {trap}"), request(tmp_path, place, devices.WORKS), place
-    )
+@pytest.mark.parametrize("host", ["-V", "-oProxyCommand=touch trap", "-Etrap"])
+def test_a_host_is_never_an_option(tmp_path, place, device, monkeypatch, host):
+    """-V alone would print a version and succeed."""
+    monkeypatch.chdir(tmp_path)
+    problem = failure(replace(device, host=host), request(tmp_path, place, devices.WORKS), place)
     assert problem.where == "target.host"
-    assert not trap.exists()
+    assert not (tmp_path / "trap").exists()
 
 
 def test_there_is_no_such_python(device, tmp_path, place):
