@@ -7,6 +7,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 OPS = ["FULLY_CONNECTED", "TANH", "FULLY_CONNECTED", "SOFTMAX"]
+LAYERS = ["first", "squash", "second", "chances"]
+OUTPUTS = ["net/first/MatMul", "net/squash/Tanh", "net/second/MatMul", "net/chances/Softmax"]
 WIDTHS = (64, 512, 512)
 
 
@@ -41,8 +43,9 @@ def reference(path: Path, x: np.ndarray) -> np.ndarray:
 def _graph(name: str):
     graph = schema.SubGraphT()
     graph.name = name
-    shapes = [("x", 0, (1, 64)), ("kernel_0", 1, (512, 64)), ("a", 0, (1, 512)), ("b", 0, (1, 512))]
-    shapes += [("kernel_1", 2, (512, 512)), ("c", 0, (1, 512)), ("y", 0, (1, 512))]
+    shapes = [("x", 0, (1, 64)), ("net/first/kernel", 1, (512, 64)), (OUTPUTS[0], 0, (1, 512))]
+    shapes += [(OUTPUTS[1], 0, (1, 512)), ("net/second/kernel", 2, (512, 512))]
+    shapes += [(name, 0, (1, 512)) for name in OUTPUTS[2:]]
     graph.tensors = [_tensor(*about) for about in shapes]
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0

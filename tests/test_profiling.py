@@ -95,7 +95,7 @@ def test_a_file_is_cut_in_place_after_each_op(file):
         made.invoke()
         (output,) = made.get_output_details()
         given.append((output["name"], made.get_tensor(output["index"])))
-    assert [name for name, _ in given] == ["a", "b", "c", "y"]
+    assert [name for name, _ in given] == runnable_files.OUTPUTS
     assert given[1][1] == pytest.approx(np.tanh(given[0][1]), abs=1e-5)
     assert given[-1][1] == pytest.approx(outputs(file)["scores"], abs=1e-5)
     assert bytes(graph.data) == file.read_bytes()
