@@ -141,6 +141,7 @@ def test_every_limit_is_a_gate(measured):
     assert [name for name, gate in gates.items() if not gate.passed] == ["target.max_latency_ms"]
     assert gates["target.max_latency_ms"].fix == "target.threads=2 target.xnnpack=true"
     assert gates["target.max_latency_ms"].unit == "ms"
+    assert not any(gate.estimated for gate in gates.values())
     assert warned == []
 
 
@@ -149,7 +150,8 @@ def test_without_limits_there_is_no_gate(measured):
 
 
 def test_an_arm_target_measured_on_an_x86_warns(measured):
-    _, warned = judged(CpuTarget(architecture=Architecture.arm64), measured)
+    gates, warned = judged(CpuTarget(architecture=Architecture.arm64, ram_kb=1.0, max_latency_ms=9.0), measured)
+    assert [gate.estimated for gate in gates.values()] == [True, True]
     assert warned == ["latency was measured on x86_64, which says nothing of the target's arm64"]
 
 

@@ -27,7 +27,7 @@ _NOT_ARM = (
     "are others. Measure on the device itself."
 )
 _METHODS = {
-    "c_profiler": "By the runtime's own profiler",
+    "c_profiler": "By the runtime's own profiler, in whole microseconds an invoke",
     "prefix": "By differences of the file cut after each op: rough where an op is quick",
 }
 _TOP = 10

@@ -114,10 +114,9 @@ class CpuTarget(GenericTarget):
         result = latency.measure(state, settings, reporter)
         if said := foreign(self.architecture, result["machine"]):
             reporter.warn(said)
-        yield from limit(
-            "max_latency_ms", result["p50_ms"], self.max_latency_ms, "ms", fix=faster(result, self.max_latency_ms)
-        )
-        yield from limit("ram_kb", result["peak_memory_bytes"] / 1024, self.ram_kb, "KiB")
+        other, fix = bool(said), faster(result, self.max_latency_ms)
+        yield from limit("max_latency_ms", result["p50_ms"], self.max_latency_ms, "ms", fix=fix, estimated=other)
+        yield from limit("ram_kb", result["peak_memory_bytes"] / 1024, self.ram_kb, "KiB", estimated=other)
 
     def _settings(self, cores: int, reporter: Reporter) -> Settings:
         """What is asked for, as far as the machine has processors."""
