@@ -27,7 +27,7 @@ _NOT_ARM = (
     "are others. Measure on the device itself."
 )
 _METHODS = {
-    "c_profiler": "By the runtime's own profiler",
+    "c_profiler": "By the runtime's own profiler, in whole microseconds an invoke",
     "prefix": "By differences of the file cut after each op: rough where an op is quick",
 }
 _TOP = 10
@@ -119,7 +119,7 @@ def longest(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 # The plot
 
 _PLOTTED = 20
-_LABEL, _BAR, _LINE, _HEAD, _KEY = 330, 400, 22, 46, 150
+_LABEL, _BAR, _LINE = 330, 400, 22
 _OTHER = "#9aa5af"
 _COLOURS = ("#2f7fb8", "#c9662b", "#4b9a5f", "#8a63b0", "#b8a02f", "#c2527a")
 
@@ -130,19 +130,27 @@ def plot(rows: Iterable[Mapping[str, Any]], count: int = _PLOTTED) -> str:
     colours = _colours(shown)
     named = [*colours.items(), *([("other", _OTHER)] if len({row["name"] for row in shown}) > len(colours) else [])]
     most = max((row["ms"] for row in shown), default=0.0) or 1.0
-    width = max(_LABEL + _BAR + 130, _KEY * len(named))
-    height = _HEAD + _LINE * len(shown) + 6
-    keys = "".join(
-        f"<rect x='{_KEY * place}' y='6' width='12' height='12' fill='{colour}'/>"
-        f"<text x='{_KEY * place + 18}' y='17'>{escape(_short(kind, 17))}</text>"
-        for place, (kind, colour) in enumerate(named)
-    )
+    keys, head = _legend(named)
+    width, height = _LABEL + _BAR + 130, head + _LINE * len(shown) + 6
     bars = "".join(
-        _bar(row, _HEAD + place * _LINE, most, colours.get(row["name"], _OTHER)) for place, row in enumerate(shown)
+        _bar(row, head + place * _LINE, most, colours.get(row["name"], _OTHER)) for place, row in enumerate(shown)
     )
-    head = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
+    tag = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
     style = "style='font: 13px system-ui, sans-serif' fill='#1c2733'"
-    return f"{head} viewBox='0 0 {width} {height}' {style}>{keys}{bars}</svg>"
+    return f"{tag} viewBox='0 0 {width} {height}' {style}>{keys}{bars}</svg>"
+
+
+def _legend(named: Iterable[tuple[str, str]]) -> tuple[str, int]:
+    """The kinds beside their colours, on as many lines as they take, and where the bars begin."""
+    parts, left, top = [], 0, 6
+    for kind, colour in named:
+        width = 34 + 9 * len(kind)
+        if left and left + width > _LABEL + _BAR + 130:
+            left, top = 0, top + _LINE
+        parts.append(f"<rect x='{left}' y='{top}' width='12' height='12' fill='{colour}'/>")
+        parts.append(f"<text x='{left + 18}' y='{top + 11}'>{escape(kind)}</text>")
+        left += width
+    return "".join(parts), top + 34
 
 
 def _colours(shown: Iterable[Mapping[str, Any]]) -> dict[str, str]:

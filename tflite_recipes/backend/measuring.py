@@ -213,7 +213,7 @@ class _Parts:
     """Runs parts of this script in processes of their own, one after the other, and tells how far they are."""
 
     def __init__(self, folder, scratch, seconds, total):
-        self._folder, self._scratch, self._total, self._done = folder, scratch, total, 0
+        self._folder, self._scratch, self._total, self._done, self._told = folder, scratch, total, 0, 0
         self._deadline = time.monotonic() + seconds
         say(progress=[0, 100 * total])
 
@@ -244,7 +244,13 @@ class _Parts:
     def next(self):
         """On to the next part."""
         self._done += 1
-        say(progress=[100 * self._done, 100 * self._total])
+        self._say(100 * self._done)
+
+    def _say(self, done):
+        """How far all is. Where a method is tried after another it stands still: it never goes back."""
+        if done > self._told:
+            self._told = done
+            say(progress=[done, 100 * self._total])
 
     def _follow(self, child):
         """Pass progress on until the child closes its output; the error that it told, if any."""
@@ -256,7 +262,7 @@ class _Parts:
                 continue
             if "progress" in said:
                 done, total = said["progress"]
-                say(progress=[round(100 * (self._done + done / total)), 100 * self._total])
+                self._say(round(100 * (self._done + done / total)))
             error = said.get("error", error)
         return error
 
@@ -277,8 +283,8 @@ def run(folder):
         if job["profile"]:
             parts.next()
             result.update(_profile(parts, job["xnnpack"]))
-    write(folder / "result.json", result)
-    say(progress=[100 * total, 100 * total])
+        write(folder / "result.json", result)
+        parts.next()
 
 
 def _setting(parts, number, setting, whole):
