@@ -44,9 +44,10 @@ def measure(
             if not (folder / name).is_file():
                 raise StepError(Problem(f"the measurement on {device.name} left no {name}", "target"))
         try:
+            _make_plain(folder / latency.RESULT)
             result = latency.tell(state, folder, drawn, reporter)
             there = _arrays(folder / latency.OUTPUTS)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             what = f"{device.name} sent what is no result: {type(error).__name__}: {error}"
             raise StepError(Problem(what, "target")) from error
         _note(found, result, settings, device.name, reporter)
@@ -54,6 +55,19 @@ def measure(
         return result
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_plain(path: Path) -> None:
+    """Its texts end up on a terminal: control characters of a device are taken out. Errors: ValueError."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str):
+            return "".join(letter for letter in value if letter.isprintable())
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return {plain(key): plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    path.write_text(json.dumps(plain(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
 
 
 class _Progress:
