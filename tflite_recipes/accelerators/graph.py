@@ -92,7 +92,8 @@ def main_graph(file: TFLiteFile) -> tuple[Op, ...]:
 
 
 def _is_small(tensor: Tensor) -> bool:
-    return tensor.is_constant and tensor.dtype in ("int32", "int64") and tensor.buffer_bytes <= 8 * _MOST_VALUES
+    whole = tensor.is_constant and not tensor.is_sparse
+    return whole and tensor.dtype in ("int32", "int64") and tensor.buffer_bytes <= 8 * _MOST_VALUES
 
 
 def _values(file: TFLiteFile, tensor: Tensor) -> tuple[int, ...]:
