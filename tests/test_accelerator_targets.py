@@ -15,6 +15,7 @@ import pytest
 from accelerator_files import write
 from test_edge_tpu_log import FAILED, LOG
 
+from tflite_recipes.accelerators.section import section
 from tflite_recipes.errors import StepError
 from tflite_recipes.schemes import Scheme
 from tflite_recipes.state import State
@@ -266,6 +267,18 @@ def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     assert time.monotonic() - started < 20
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_report_has_a_section(tmp_path, compiled):
+    assert section(tmp_path) == ""
+    program = stand_in(tmp_path / "bin", LOG) if compiled else None
+    heard = asked(EdgeTpuTarget(compiler=program, **PLAIN), tmp_path, "RELU", "HARD_SWISH")
+    (tmp_path / "edge_tpu.json").write_bytes(heard.kept["edge_tpu.json"])
+    page = section(tmp_path)
+    assert "1 of 2 ops on the Edge TPU" in page
+    assert "<td>HARD_SWISH</td><td>layer_2</td>" in page
+    assert ("Compiler 16.0.384591198" in page) == compiled
 
 
 @pytest.mark.slow
