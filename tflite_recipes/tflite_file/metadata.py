@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
-import shutil
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -36,8 +35,10 @@ MIN_RUNTIME_VERSION = "min_runtime_version"
 # A flatbuffer's offsets are signed where they are read.
 _LARGEST = (1 << 31) - 1
 _ALIGNMENT = 16
+_CHUNK = 1 << 20
 # Fields of the table Model in LiteRT's schema.fbs, version 3.
 _VERSION, _BUFFERS, _METADATA, _FIELDS = 0, 4, 6, 16
+_OPS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 # The earliest time that a zip archive can state, and the system on which permissions are stored as here.
 _NO_TIME, _UNIX, _PERMISSIONS = (1980, 1, 1, 0, 0, 0), 3, 0o644
 
@@ -79,6 +80,15 @@ def read_metadata(path: Path) -> Stated:
     return Stated(None, files, entries)
 
 
+def op_versions(path: Path) -> frozenset[tuple[str, int]]:
+    """The builtin ops of a sound file, each with its version; custom ones are left out."""
+    with _mapped(path) as data:
+        model = schema.Model.GetRootAs(data, 0)
+        codes = (model.OperatorCodes(number) for number in range(model.OperatorCodesLength()))
+        found = {(max(code.DeprecatedBuiltinCode(), code.BuiltinCode()), code.Version()) for code in codes}
+    return frozenset((_OPS[code], version) for code, version in found if _OPS.get(code, "CUSTOM") != "CUSTOM")
+
+
 def write_metadata(
     source: Path, path: Path, metadata: ModelMetadata, digest: str, files: Mapping[str, bytes] | None = None
 ) -> None:
@@ -96,7 +106,10 @@ def write_metadata(
         raise _unsuited(f"a file of {end} bytes leaves no room for metadata below 2 GiB")
     with source.open("rb") as old, path.open("wb") as new:
         new.write(head)
-        shutil.copyfileobj(_Limited(old, end), new, 1 << 20)
+        left = end
+        while left and (read := old.read(min(left, _CHUNK))):
+            new.write(read)
+            left -= len(read)
         new.write(_archive(files or {}, len(head) + end))
 
 
@@ -201,7 +214,8 @@ def _archive_start(data: Any) -> int | None:
     first = data.find(b"PK\x01\x02", at - directory, at) if directory <= at else -1
     if at + _END_BYTES + comment != len(data) or first != at - directory or where != first:
         return None
-    offsets, place = [], first
+    offsets: list[int] = []
+    place = first
     while place < at:
         names = struct.unpack_from("<HHH", data, place + 28)
         offsets.append(struct.unpack_from("<I", data, place + 42)[0])
@@ -242,18 +256,6 @@ class _Displaced(io.BytesIO):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return super().seek(offset - (self._start if whence == 0 else 0), whence) + self._start
-
-
-class _Limited:
-    """The first bytes of a stream."""
-
-    def __init__(self, stream: Any, size: int) -> None:
-        self._stream, self._left = stream, size
-
-    def read(self, size: int) -> bytes:
-        read = self._stream.read(min(size, self._left))
-        self._left -= len(read)
-        return bytes(read)
 
 
 def _unsuited(what: str) -> StepError:
