@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError
 
@@ -31,16 +30,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def labelled_outputs(outputs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Names of the outputs whose last axis has as many places as there are labels, `outputs` as in an I/O contract.
+def labelled_outputs(shapes: Mapping[str, Sequence[int | None]], labels: Sequence[str]) -> list[str]:
+    """Names of the outputs whose last axis has as many places as there are labels, of shapes by name.
 
     Errors: RequestError where there is none.
     """
-    places = {entry["name"]: (entry["tflite"]["shape"] or [1])[-1] for entry in outputs}
+    places = {name: shape[-1] if len(shape) else 1 for name, shape in shapes.items()}
     fitting = [name for name, count in places.items() if count == len(labels)]
     if not fitting:
-        has = ", ".join(f"{name!r} {'an open number' if n is None else n}" for name, n in places.items())
-        raise _problem(f"{len(labels)} labels, and places in the last axis of output {has}")
+        has = ", ".join(f"{'an open number' if n is None else n} of {name!r}" for name, n in places.items())
+        raise _problem(f"{len(labels)} labels, and places in the last axis of the outputs: {has}")
     return fitting
 
 

@@ -12,12 +12,12 @@ from typing import Any
 PLAIN = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 # Words that no language takes as a name, and names that the templates use.
 _TAKEN = frozenset(
-    """as associatedtype auto bool break byte bytes case catch char check class companion const continue defer deinit do
-    double else enum extension false feed fileprivate final float for fun func guard if import in init inout int
-    interface internal interpreter is labels let long model namespace nil null object open operator out override
-    package private protocol public real repeat resize rethrows return self short static stored string struct
-    subscript super switch template this throw throws true try typealias typeof union using val var void when where
-    while zero""".split()  # noqa: SIM905
+    """as associatedtype auto bool boolean break byte bytes case catch char check class companion const continue defer
+    deinit do double else enum extension false feed fileprivate final float for fun func guard high if import in
+    index init inout int interface internal interpreter is labels let long low max min model namespace nil null
+    object open operator options out override package private protocol public real repeat resize rethrows return
+    self short size static status stored string struct subscript super switch template this threads throw throws
+    true try typealias typeof union using val value values var void when where while zero""".split()  # noqa: SIM905
 )
 
 
@@ -72,10 +72,15 @@ def identifiers(names: Sequence[str]) -> list[str]:
         if not word or word[0].isdigit() or keyword.iskeyword(word) or word.lower() in _TAKEN:
             word = f"tensor{joined}"
         number, free = 2, word
-        while free.lower() in (other.lower() for other in found):
+        while _names(free) & {name for other in found for name in _names(other)}:
             free, number = f"{word}{number}", number + 1
         found.append(free)
     return found
+
+
+def _names(identifier: str) -> set[str]:
+    """An identifier, and those that the snippets make of it, in small letters."""
+    return {f"{identifier}{ending}".lower() for ending in ("", "Bytes", "Shape", "Stored")}
 
 
 def other_types(sides: Iterable[Port]) -> list[str]:

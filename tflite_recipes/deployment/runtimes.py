@@ -50,17 +50,22 @@ def op_runtimes() -> Mapping[tuple[str, int], str]:
 def minimum_runtime(stated: str, versions: Iterable[tuple[str, int]]) -> dict[str, Any]:
     """The oldest TensorFlow Lite release that can run a file, None where it is not known, and where this is from.
 
-    stated: what the file says itself, "" where it does not. versions: its builtin ops with their versions.
+    stated: what the file says itself, "" where it does not. versions: its builtin ops with their versions. The newer of
+    both counts: what quantizes a converted file raises the versions of its ops, and leaves the statement as it was.
     """
+    table = op_runtimes()
+    known, unknown = [], []
+    for op in set(versions):
+        (known if op in table else unknown).append(op)
+    of_ops = max((table[op] for op in known), key=_parts, default="")
+    if of_ops and (older(stated, of_ops) if stated else not unknown):
+        beside = f"; its own entry min_runtime_version says {stated}" if stated else ""
+        return {"version": of_ops, "from": f"the versions of its ops{beside}"}
     if stated:
         return {"version": stated, "from": "the file's own entry min_runtime_version"}
-    ops = set(versions)
-    unknown = sorted(f"{op} {version}" for op, version in ops if (op, version) not in op_runtimes())
-    if unknown or not ops:
-        why = f"not stated by the file, and not known of {', '.join(unknown)}" if unknown else "not stated by the file"
-        return {"version": None, "from": why}
-    found = max((op_runtimes()[op] for op in ops), key=_parts)
-    return {"version": found, "from": "the versions of its ops"}
+    names = ", ".join(f"{op} of version {version}" for op, version in sorted(unknown))
+    why = f", and not known of {names}" if unknown else ""
+    return {"version": None, "from": f"not stated by the file{why}"}
 
 
 def older(release: str, than: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tflite_recipes.deployment import label_list
 from tflite_recipes.events import Reporter
@@ -23,7 +24,7 @@ def with_metadata(state: State, reporter: Reporter, name: str, description: str,
     file = read_tflite(state.tflite)
     contract = io_contract(file, state)
     named = label_list.read_labels(labels) if labels is not None else ()
-    labelled = _labelled(contract["outputs"], named, reporter) if named else ""
+    labelled = _labelled(contract, named, reporter) if named else ""
     said = describe(file, contract, _name(state, name), description, state.intent.recipe_digest, labelled)
     before = metadata.read_metadata(state.tflite)
     if before.model is not None:
@@ -52,7 +53,7 @@ def deploy(state: State, reporter: Reporter, name: str, description: str, labels
         min_runtime=metadata.read_metadata(state.tflite).min_runtime_version,
         op_versions=metadata.op_versions(state.tflite),
         labels=named,
-        labelled=label_list.labelled_outputs(contract["outputs"], named)[0] if named else "",
+        labelled=label_list.labelled_outputs(_shapes(contract), named)[0] if named else "",
         runtime=f"ai-edge-litert {version('ai-edge-litert')}" if state.runnable else "",
     )
     folder = state.workdir / "deploy"
@@ -66,8 +67,12 @@ def _name(state: State, name: str) -> str:
     return name or state.intent.model_name or "model"
 
 
-def _labelled(outputs: list[dict[str, object]], labels: tuple[str, ...], reporter: Reporter) -> str:
-    fitting = label_list.labelled_outputs(outputs, labels)
+def _shapes(contract: dict[str, Any]) -> dict[str, list[int | None]]:
+    return {entry["name"]: entry["tflite"]["shape"] for entry in contract["outputs"]}
+
+
+def _labelled(contract: dict[str, Any], labels: tuple[str, ...], reporter: Reporter) -> str:
+    fitting = label_list.labelled_outputs(_shapes(contract), labels)
     if len(fitting) > 1:
         reporter.warn(f"the labels are those of output {fitting[0]}; {', '.join(fitting[1:])} would fit them too")
     return fitting[0]

@@ -13,6 +13,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit
+from tflite_recipes.steps.source import Source
 
 __all__ = ["CpuTarget", "GenericTarget", "OpSet"]
 
@@ -29,11 +30,8 @@ class GenericTarget(Hardware):
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
-        if self.labels is not None and (self.metadata or self.deploy):
-            try:
-                label_list.read_labels(Path(self.labels))
-            except RequestError as error:
-                yield from error.problems
+        if self.labels is not None:
+            yield from _label_problems(Path(self.labels), steps.get("source"))
         yield from self._without_effect()
 
     def _without_effect(self) -> Iterator[Problem]:
@@ -60,6 +58,25 @@ class GenericTarget(Hardware):
         """Measure what there is to measure, and give the gates of it."""
         assert state.tflite is not None
         yield from limit("flash_kb", state.tflite.stat().st_size / 1024, self.flash_kb, "KiB")
+
+
+def _label_problems(path: Path, source: Any) -> Iterable[Problem]:
+    """What is wrong with the labels themselves, and beside the outputs of a source that tells them."""
+    try:
+        labels = label_list.read_labels(path)
+    except RequestError as error:
+        yield from error.problems
+        return
+    try:
+        outputs = source.outputs() if isinstance(source, Source) else None
+    except RequestError:
+        return  # said by the source
+    shapes = {spec.name: spec.shape for spec in outputs or ()}
+    if shapes and all(shape and shape[-1] is not None for shape in shapes.values()):
+        try:
+            label_list.labelled_outputs(shapes, labels)
+        except RequestError as error:
+            yield from error.problems
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,8 @@ def _bytes_of(buffer: Any) -> bytes:
 
 # Signature and size of a zip archive's last record, which a comment of at most 65535 bytes may follow.
 _END, _END_BYTES = b"PK\x05\x06", 22
+# Signature and least size of what its directory says of a file.
+_ENTRY, _ENTRY_BYTES = b"PK\x01\x02", 46
 
 
 def _archive_start(data: Any) -> int | None:
@@ -211,15 +213,17 @@ def _archive_start(data: Any) -> int | None:
     if at < 0 or at + _END_BYTES > len(data):
         return None
     directory, where, comment = struct.unpack_from("<IIH", data, at + 12)
-    first = data.find(b"PK\x01\x02", at - directory, at) if directory <= at else -1
+    first = data.find(_ENTRY, at - directory, at) if directory <= at else -1
     if at + _END_BYTES + comment != len(data) or first != at - directory or where != first:
         return None
     offsets: list[int] = []
     place = first
     while place < at:
+        if place + _ENTRY_BYTES > at or data[place : place + 4] != _ENTRY:
+            return None
         names = struct.unpack_from("<HHH", data, place + 28)
         offsets.append(struct.unpack_from("<I", data, place + 42)[0])
-        place += 46 + sum(names)
+        place += _ENTRY_BYTES + sum(names)
     return min(offsets)
 
 
