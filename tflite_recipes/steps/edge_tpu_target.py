@@ -44,20 +44,18 @@ class EdgeTpuTarget(AcceleratorTarget):
             what = f"the Edge TPU computes in 8-bit integers only, and {scheme.name} does not"
             yield Problem(what, "optimization", f"optimization=integer_only{calibration}", ("target=generic",))
 
-    def __call__(self, state: State, reporter: Reporter) -> State:
+    def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import placing
 
-        state = super().__call__(state, reporter)
+        yield from super()._measured(state, reporter)
         placement = placing.on_edge_tpu(state)
         program = shutil.which(self.compiler) if self.compiler else None
         if program is None:
-            self._by_rules(placement, state, reporter)
-            keep(placement.to_json(), "edge_tpu.json", state, reporter)
+            yield self._by_rules(placement, state, reporter)
         else:
-            self._compile(program, placement, state, reporter)
-        return state
+            yield self._compiled(program, placement, state, reporter)
 
-    def _by_rules(self, placement: Placement, state: State, reporter: Reporter) -> None:
+    def _by_rules(self, placement: Placement, state: State, reporter: Reporter) -> Gate:
         from tflite_recipes.accelerators.edge_tpu import PARAMETER_CACHE_BYTES
         from tflite_recipes.backend import placing
 
@@ -71,9 +69,10 @@ class EdgeTpuTarget(AcceleratorTarget):
             reporter.warn(f"{what}: the rest is fetched at each invoke, which takes longer")
         reporter.measure({"target.edge_tpu_op_percent": placement.percent})
         reporter.tag({_TAG: "documentation's rules only, not compiled"})
-        reporter.judge(gate(placement, self.min_edge_tpu_op_percent, _fix(state)))
+        keep(placement.to_json(), "edge_tpu.json", state, reporter)
+        return gate(placement, self.min_edge_tpu_op_percent, _fix(state))
 
-    def _compile(self, program: str, placement: Placement, state: State, reporter: Reporter) -> None:
+    def _compiled(self, program: str, placement: Placement, state: State, reporter: Reporter) -> Gate:
         from tflite_recipes.backend import edge_tpu_compiler
 
         assert state.tflite is not None
@@ -87,10 +86,10 @@ class EdgeTpuTarget(AcceleratorTarget):
             reporter.warn(f"{what}: they are fetched at each invoke, which takes longer")
         reporter.measure({name: value for name, value in _metrics(report).items() if value is not None})
         reporter.tag({_TAG: f"compiled by Edge TPU Compiler {report.version}"})
-        reporter.judge(self._compiled_gate(report, _fix(state)))
         keep({"compiler": _as_json(report), **placement.to_json()}, "edge_tpu.json", state, reporter)
         for path in (made.model, made.log):
             reporter.keep(str(path), "deploy")
+        return self._compiled_gate(report, _fix(state))
 
     def _compiled_gate(self, report: CompilerLog, fix: str) -> Gate:
         needed = (

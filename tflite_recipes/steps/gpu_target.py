@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
-from tflite_recipes.state import State
+from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.accelerator import AcceleratorTarget, gate, keep
 
 if TYPE_CHECKING:
@@ -36,17 +36,16 @@ class GpuTarget(AcceleratorTarget):
         if scheme is not None and scheme.name in _INT16:
             yield Problem("the GPU delegate takes no int16", "optimization", "optimization=float16")
 
-    def __call__(self, state: State, reporter: Reporter) -> State:
+    def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import placing
 
-        state = super().__call__(state, reporter)
+        yield from super()._measured(state, reporter)
         placement = placing.on_gpu(state, self.max_delegated_partitions)
         for text in (*placement.warnings(), *placement.notes):
             reporter.warn(text)
         reporter.measure({"target.gpu_op_percent": placement.percent, "target.gpu_partitions": placement.parts})
-        reporter.judge(gate(placement, self.min_gpu_op_percent, self._fix(state, placement)))
         keep(placement.to_json(), "gpu.json", state, reporter)
-        return state
+        yield gate(placement, self.min_gpu_op_percent, self._fix(state, placement))
 
     def _fix(self, state: State, placement: Placement) -> str:
         """More groups, where the delegate could take them; else weights that it reads in every version of an op."""
