@@ -26,8 +26,13 @@ def chain(*names):
     return tuple(op(name, value(at), output=value(at + 1), index=at) for at, name in enumerate(names))
 
 
-def write(path: Path, names: tuple[str, ...], dtype: str = "INT8", versions: dict[str, int] | None = None) -> Path:
-    """A file whose ops feed one another on a 1 x 4 x 4 x 4 picture, with a constant that nothing reads."""
+def write(
+    path: Path, names: tuple[str, ...], dtype: str = "INT8", versions: dict[str, int] | None = None, graphs: int = 1
+) -> Path:
+    """A file whose ops feed one another on a 1 x 4 x 4 x 4 picture, with a constant that nothing reads.
+
+    graphs: how many times the graph stands in it; those behind the first are as control flow would run them.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     graph = schema.SubGraphT()
@@ -47,6 +52,6 @@ def write(path: Path, names: tuple[str, ...], dtype: str = "INT8", versions: dic
     for code, name in zip(model.operatorCodes, kinds, strict=True):
         code.version = (versions or {}).get(name, 1)
     model.buffers = [buffer(), buffer(np.array([1, 2, 3], np.int32))]
-    model.subgraphs, model.signatureDefs = [graph], [signature]
+    model.subgraphs, model.signatureDefs = [graph] * graphs, [signature]
     path.write_bytes(pack(model))
     return path

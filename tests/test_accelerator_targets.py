@@ -113,6 +113,15 @@ def test_gpu_names_op_layer_and_reason(tmp_path):
     assert "f67457790c9c" in found["rules"]
 
 
+def test_ops_that_control_flow_runs_are_not_counted_as_accelerated(tmp_path):
+    heard = asked(GpuTarget(**PLAIN), tmp_path, "RELU", dtype="FLOAT32", graphs=2)
+    assert heard.warnings == [
+        "RELU of layer_1 stays on the CPU: it stands in a graph that control flow runs, which is not judged"
+    ]
+    assert heard.metrics["target.gpu_op_percent"] == 50.0
+    assert [place["subgraph"] for place in json.loads(heard.kept["gpu.json"])["places"]] == [0, 1]
+
+
 def test_gpu_takes_all_of_a_float_file_in_silence(tmp_path):
     heard = asked(
         GpuTarget(min_gpu_op_percent=100.0, **PLAIN),

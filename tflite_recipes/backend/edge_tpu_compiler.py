@@ -55,7 +55,7 @@ def compiled(model: Path, folder: Path, program: str, timeout_s: float) -> Compi
         what = telling_line(text) if status else f"made no file: {telling_line(text)}"
         raise StepError(Problem(what, program, assignment("target.compiler", None)))
     report = parse(text)
-    if not report.statuses:
+    if not report.total:
         raise StepError(Problem("its log lists no ops, so what it mapped is not known", program))
     return Compiled(made, log, report)
 
