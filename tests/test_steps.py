@@ -399,5 +399,6 @@ class Judge:
 def test_the_size_of_the_file_is_a_gate_where_there_is_a_limit(tmp_path, limit, passed):
     (tmp_path / "model.tflite").write_bytes(bytes(2048))
     state, judge = State(tmp_path, tflite=tmp_path / "model.tflite"), Judge()
-    assert GenericTarget(limit, True, [])(state, judge) == state
+    target = GenericTarget(limit, True, [], metadata=False, deploy=False)
+    assert target(state, judge) == state
     assert judge.gates == ([] if limit is None else [Gate("target.flash_kb", 2.0, limit, passed, "KiB")])

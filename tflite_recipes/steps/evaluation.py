@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits, metrics, model_files, sample_checks, user_code
+from tflite_recipes import datasets, digits, metrics, sample_checks, user_code
 from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.metrics import Metric, Scores
@@ -17,7 +17,7 @@ from tflite_recipes.schema import ExistingPath, near, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.calibration import digits_problems
 from tflite_recipes.steps.scoring import Question, own_function
-from tflite_recipes.steps.source import SavedModelSource, TFLiteSource, code_problems
+from tflite_recipes.steps.source import Source, code_problems
 
 # A class loses far more than the whole: so many samples must say so, and this share of them at least.
 _FEWEST_OF_CLASS = 10
@@ -208,15 +208,10 @@ def output_problems(output: str | None, steps: Mapping[str, Any]) -> Iterable[Pr
     """An output that the source has not, where it says which ones it has."""
     source = steps.get("source")
     try:
-        if isinstance(source, SavedModelSource):
-            known = [spec.name for spec in source.chosen().outputs]
-        elif isinstance(source, TFLiteSource):
-            known = [spec.name for spec in model_files.read_float_tflite(Path(source.path)).outputs]
-        else:
-            return
+        known = [spec.name for spec in (source.outputs() if isinstance(source, Source) else None) or ()]
     except RequestError:
         return  # said by the source
-    if output is not None and output not in known:
+    if known and output is not None and output not in known:
         yield _no_output(output, known)
 
 

@@ -29,6 +29,10 @@ class Source:
         """The inputs that the source declares, or None where only TensorFlow can tell."""
         return None
 
+    def outputs(self) -> tuple[TensorSpec, ...] | None:
+        """The outputs that the source declares, or None where only TensorFlow can tell."""
+        return None
+
     def carries_ranges(self) -> bool:
         """Whether the model was trained quantization-aware, so that integer schemes need no calibration."""
         return False
@@ -163,6 +167,9 @@ class SavedModelSource(Source):
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return self.chosen().inputs
 
+    def outputs(self) -> tuple[TensorSpec, ...] | None:
+        return self.chosen().outputs
+
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
         path = Path(self.path)
@@ -198,6 +205,9 @@ class TFLiteSource(Source):
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         return model_files.read_float_tflite(Path(self.path)).inputs
+
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return model_files.read_float_tflite(Path(self.path)).outputs
 
     def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
         try:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, unique
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import Problem, StepError, assignment
+from tflite_recipes.deployment import label_list
+from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit
 from tflite_recipes.steps.runners import RemoteRunner
+from tflite_recipes.steps.source import Source
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.latency import Settings
@@ -22,16 +25,63 @@ __all__ = ["Architecture", "CpuTarget", "GenericTarget", "OpSet", "Runner"]
 
 @dataclass(frozen=True)
 class GenericTarget(Hardware):
-    """Any LiteRT runtime: nothing is measured, and `flash_kb` limits the file's size."""
+    """Any LiteRT runtime: nothing is measured, and `flash_kb` limits the file's size.
+
+    model_name: what the file's metadata calls it; empty: what the source is called. description: what it says of it.
+    """
+
+    model_name: str = ""
+    description: str = ""
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        yield from super().problems(steps)
+        if self.labels is not None:
+            yield from _label_problems(Path(self.labels), steps.get("source"))
+        yield from self._without_effect()
+
+    def _without_effect(self) -> Iterator[Problem]:
+        """What is said of a file that nothing would say."""
+        for key in ("labels", "model_name", "description"):
+            if getattr(self, key) and not (self.metadata or self.deploy):
+                what = "has no effect: neither metadata nor files for deployment are written"
+                unset = assignment(f"target.{key}", None if key == "labels" else "")
+                yield Problem(what, f"target.{key}", "target.metadata=true", (unset,))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        for gate in self._flash(state):
+        from tflite_recipes.steps import finishing
+
+        said = (self.model_name, self.description, None if self.labels is None else Path(self.labels))
+        if self.metadata:
+            state = finishing.with_metadata(state, reporter, *said)
+        for gate in self._measured(state, reporter):
             reporter.judge(gate)
+        if self.deploy:
+            finishing.deploy(state, reporter, *said)
         return state
 
-    def _flash(self, state: State) -> Iterator[Gate]:
+    def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
+        """Measure what there is to measure, and give the gates of it."""
         assert state.tflite is not None
         yield from limit("flash_kb", state.tflite.stat().st_size / 1024, self.flash_kb, "KiB")
+
+
+def _label_problems(path: Path, source: Any) -> Iterable[Problem]:
+    """What is wrong with the labels themselves, and beside the outputs of a source that tells them."""
+    try:
+        labels = label_list.read_labels(path)
+    except RequestError as error:
+        yield from error.problems
+        return
+    try:
+        outputs = source.outputs() if isinstance(source, Source) else None
+    except RequestError:
+        return  # said by the source
+    shapes = {spec.name: spec.shape for spec in outputs or ()}
+    if shapes and all(shape and shape[-1] is not None for shape in shapes.values()):
+        try:
+            label_list.labelled_outputs(shapes, labels)
+        except RequestError as error:
+            yield from error.problems
 
 
 @unique
@@ -99,18 +149,12 @@ class CpuTarget(GenericTarget, RemoteRunner):
                     said = f"{what} has a limit, and with target.runner=none it is not measured"
                     yield Problem(said, key, "target.runner=ssh target.host=HOST", ors)
 
-    def __call__(self, state: State, reporter: Reporter) -> State:
-        assert state.tflite is not None
-        gates = list(self._flash(state))
-        if self.runner is not Runner.none:
-            gates += self._measured(state, reporter)
-        for gate in gates:
-            reporter.judge(gate)
-        return state
-
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import latency, runtime
 
+        yield from super()._measured(state, reporter)
+        if self.runner is Runner.none:
+            return
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
