@@ -27,6 +27,8 @@ from tflite_recipes.tflite_file import Operator, Subgraph, Tensor, TFLiteFile
 _MORE_THAN_ENOUGH = 64 << 20
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 _REFUSED = re.compile(r"Node (\w+) \(number (\d+)\) failed to (?:prepare|invoke)")
+# An arena that is too small, which is no op's fault.
+_MEMORY = re.compile(r"Failed to (?:allocate|resize)")
 _TOTAL = re.compile(r"\] Arena allocation total (\d+) bytes")
 # Lines that only say that something went wrong before them.
 _SAYS_LITTLE = re.compile(r"^(Failed |Node |$)")
@@ -86,7 +88,8 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
     Errors: StepError where the interpreter fails otherwise than by an op that it does not run, dies, or is too slow.
     """
     ports = _ports(file, state)
-    fed, data = _fed(ports.inputs, state, samples)
+    arrays, data = _samples(state, samples)
+    fed = _fed(ports.inputs, arrays)
     job = _Job(state.workdir, file.path, len(file.subgraphs[0].outputs), state.stateful)
     answer, log = job.run(fed, _enough(file), timeout_s)
     reporter.keep(str(job.log))
@@ -98,7 +101,7 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
         arena_bytes=answer["arena_bytes"],
         recorded_bytes=int(total[-1]) if total else 0,
         differences=tuple(_compared(_litert(file.path, fed, state.stateful), job.outputs(), ports.outputs, file)),
-        samples=samples,
+        samples=len(next(iter(arrays.values()))),
         data=data,
     )
 
@@ -125,8 +128,15 @@ def _ports(file: TFLiteFile, state: State) -> _Ports:
     return _Ports(*sides)
 
 
-def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tuple[dict[str, Any], str]:
-    """What each invoke is fed by position of the input, (invokes, batch, …) as stored, and where it comes from.
+def _samples(state: State, count: int) -> tuple[dict[str, Any], str]:
+    """Real-valued samples by input name, and where they come from."""
+    if state.calibration is not None:
+        return datasets.choose(datasets.open_arrays(state.calibration), count, 0), "calibration samples"
+    return datasets.random_arrays(state.inputs, count, 0, 0.0, 1.0), "seeded random inputs"
+
+
+def _fed(inputs: tuple[tuple[str, Tensor], ...], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What each invoke is fed by position of the input: (invokes, batch, …) as stored.
 
     Errors: StepError where a size besides the batch is open.
     """
@@ -135,10 +145,6 @@ def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tu
             fix = assignment(f"+source.input_shapes.{name}", [1, *(size or 32 for size in tensor.shape[1:])])
             what = f"TensorFlow Lite Micro takes no open sizes, and {name} has {list(tensor.shape)}"
             raise StepError(Problem(what, "target", fix))
-    if state.calibration is not None:
-        arrays, data = datasets.choose(datasets.open_arrays(state.calibration), count, 0), "calibration samples"
-    else:
-        arrays, data = datasets.random_arrays(state.inputs, count, 0, 0.0, 1.0), "seeded random inputs"
     fed = {}
     for position, (name, tensor) in enumerate(inputs):
         scale = (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (0.0, 0)
@@ -147,7 +153,7 @@ def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tu
         batch = shape[0] if shape else 1
         stored = runtime.padded(stored, -(-len(stored) // batch) * batch) if len(stored) % batch else stored
         fed[str(position)] = np.ascontiguousarray(stored).reshape(-1, *shape)
-    return fed, data
+    return fed
 
 
 def _litert(path: Path, fed: Mapping[str, Any], stateful: bool) -> list[Any]:
@@ -234,7 +240,7 @@ def _unsupported(file: TFLiteFile, state: State, answer: Mapping[str, Any], said
     if missing := _MISSING.findall(said):
         named = {*missing, *(entry.op for entry in without_kernel(file, state))}
         found = [(graph, op, "") for graph, op in graphs if op.label in named]
-    elif refused := _REFUSED.search(said):
+    elif (refused := _REFUSED.search(said)) and not _MEMORY.search(said):
         name, index = refused[1], int(refused[2])
         found = [(graph, op, telling(said)) for graph, op in graphs if (op.index, op.label) == (index, name)][:1]
     else:
