@@ -30,6 +30,8 @@ _REFUSED = re.compile(r"Node (\w+) \(number (\d+)\) failed to (?:prepare|invoke)
 # An arena that is too small, which is no op's fault.
 _MEMORY = re.compile(r"Failed to (?:allocate|resize)")
 _TOTAL = re.compile(r"\] Arena allocation total (\d+) bytes")
+# A range of so little, in all 256 steps, is that of a value that does not change.
+_TINY_SCALE = 1e-7
 # Lines that only say that something went wrong before them.
 _SAYS_LITTLE = re.compile(r"^(Failed |Node |$)")
 
@@ -90,7 +92,7 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
     ports = _ports(file, state)
     arrays, data = _samples(state, samples)
     fed = _fed(ports.inputs, arrays)
-    job = _Job(state.workdir, file.path, len(file.subgraphs[0].outputs), state.stateful)
+    job = _Job(state.workdir, file, state.stateful)
     answer, log = job.run(fed, _enough(file), timeout_s)
     reporter.keep(str(job.log))
     if "error" in answer:
@@ -190,12 +192,14 @@ def _enough(file: TFLiteFile) -> int:
 class _Job:
     """The files of one run of the interpreter, and the process."""
 
-    def __init__(self, workdir: Path, model: Path, output_count: int, stateful: bool) -> None:
+    def __init__(self, workdir: Path, file: TFLiteFile, stateful: bool) -> None:
+        self._file = file
         self.log = workdir / "tflite_micro.log"
         self._place = workdir / "micro"
         self._place.mkdir(exist_ok=True)
         self._outputs, self._answer = self._place / "outputs.npz", self._place / "answer.json"
-        self._job = {"model": str(model), "output_count": output_count, "reset": not stateful}
+        outputs = len(file.subgraphs[0].outputs)
+        self._job = {"model": str(file.path), "output_count": outputs, "reset": not stateful}
 
     def run(self, fed: Mapping[str, Any], arena_bytes: int, timeout_s: float) -> tuple[dict[str, Any], str]:
         """The answer and what was printed. Errors: StepError where the process dies or takes too long."""
@@ -218,7 +222,7 @@ class _Job:
         said = self.log.read_text(encoding="utf-8", errors="replace")
         if not self._answer.is_file():
             how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit status {done.returncode}"
-            what = f"the tflite-micro interpreter died ({how}): {telling(said)}"
+            what = f"the tflite-micro interpreter died ({how}): {telling(said)}{_tiny_scale(self._file)}"
             raise StepError(Problem(what, "target", "target.interpreter=false"))
         return json.loads(self._answer.read_text(encoding="utf-8")), said
 
@@ -226,6 +230,17 @@ class _Job:
         """By position: (invokes, …) as stored."""
         with np.load(self._outputs) as stored:
             return [stored[str(position)] for position in range(self._job["output_count"])]
+
+
+def _tiny_scale(file: TFLiteFile) -> str:
+    """A clue for an interpreter that dies without a word: kernels abort where a scale leads beyond what they take."""
+    tensors = (
+        tensor for graph in file.subgraphs for tensor in graph.tensors if tensor.scales and not tensor.is_constant
+    )
+    least = min(tensors, key=lambda tensor: tensor.scales[0], default=None)
+    if least is None or least.scales[0] > _TINY_SCALE:
+        return ""
+    return f"; {least.name.partition(';')[0]} has a scale of {least.scales[0]:.1g}: it is all but constant"
 
 
 def telling(said: str) -> str:
