@@ -36,13 +36,13 @@ class Checked(HTMLParser):
         self.text.append(data)
 
 
-def page(folder, gates=(), warnings=(), verdict="passed", name="image"):
+def page(folder, gates=(), warnings=(), verdict="passed", name="image", metrics=None):
     recipe = composition.compose("digits_integer_only")
     tensor = {"shape": [None, 8], "dtype": "int8", "scale": 0.5, "zero_point": 3}
     contract = {"inputs": [{"name": name, "source": tensor, "tflite": tensor}], "outputs": []}
     (folder / "io_contract.json").write_text(json.dumps(contract))
     (folder / "ops.json").write_text(json.dumps({"op_counts": {"CONV_2D": 2}, "tensor_dtypes": {"int8": 12}}))
-    metrics = {"size.tflite_bytes": 28416.0, "parity.sqnr_db": 42.36, "time.source_s": 5.4}
+    metrics = metrics or {"size.tflite_bytes": 28416.0, "parity.sqnr_db": 42.36, "time.source_s": 5.4}
     return report.render(recipe, metrics, gates, warnings, {"tflite_recipes.verdict": verdict}, folder)
 
 
@@ -60,6 +60,21 @@ def test_it_holds_results_gates_warnings_contract_and_recipe(here):
     ):
         assert part in text
     assert "_target_: tflite_recipes.steps.source.DigitsSource" in text
+
+
+def test_a_gate_says_what_is_left_what_is_estimated_and_what_would_fit(here):
+    fails = Gate("target.ram_kb", 96.5, 64.0, False, "KiB", True, "optimization=integer_only")
+    text = " ".join(Checked(page(here, [fails, Gate("target.flash_kb", 24.0, 32.0, True, "KiB", True)])).text)
+    assert "≈ 96.5 KiB 64 KiB -32.5 KiB failed optimization=integer_only" in text
+    assert "≈ 24 KiB 32 KiB 8 KiB passed an estimate" in text
+
+
+def test_what_compression_gave_stands_together(here):
+    metrics = {"size.tflite_bytes": 1000.0, "size.gzip_bytes": 400.0, "sparsity.overall": 0.5, "latency.p50_ms": 1.25}
+    text = " ".join(Checked(page(here, metrics=metrics)).text)
+    part = text[text.index("Size, sparsity, speed") : text.index("Inputs and outputs")]
+    for said in ("1,000 B", "400 B", "sparsity.overall 0.5", "latency.p50_ms 1.250 ms"):
+        assert said in part
 
 
 def test_it_shows_the_worst_tensors_and_their_plot(here):

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes import latency_page
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
@@ -27,7 +28,15 @@ svg text { font: 13px system-ui; }
 _AGAIN = "<p>Save as <code>recipe.yaml</code>, then <code>tflite-recipes run recipe.yaml</code></p>"
 _RULES = f"<p>All tensors: <code>{TABLE}</code>; <code>tflite-recipes rules {TABLE}</code> makes rules of it.</p>"
 _WORST = 10
-_SIZES = ("size.float_bytes", "size.tflite_bytes", "size.gzip_bytes")
+_SIZES = (
+    "size.float_bytes",
+    "size.tflite_bytes",
+    "size.gzip_bytes",
+    "target.weight_bytes",
+    "target.encoded_weight_bytes",
+)
+# What smaller weights are for: beside the sizes, so that neither is taken for the other.
+_GAINED = ("sparsity.overall", "latency.p50_ms", "target.inference_ms")
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
 
 
@@ -46,12 +55,13 @@ def render(
         _verdict(gates, tags),
         _section("Warnings", _list(warnings)) if warnings else "",
         _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
-        _section("Size", bars({name: metrics[name] for name in _SIZES if name in metrics}, "B")),
+        _section("Size, sparsity, speed", _compression(metrics)),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _quantization(output_dir / TABLE),
+        latency_page.section(output_dir),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),
@@ -80,15 +90,26 @@ def _section(title: str, body: str) -> str:
 
 def _verdict(gates: Sequence[Gate], tags: Mapping[str, str]) -> str:
     verdict = tags.get("tflite_recipes.verdict", "")
-    rows = []
-    for gate in gates:
-        kind = "passed" if gate.passed else "failed"
-        cells = f"<td>{escape(gate.name)}</td><td class='n'>{gate.measured:g}</td><td class='n'>{gate.limit:g}</td>"
-        rows.append(f"<tr>{cells}<td class='{kind}'>{kind}</td></tr>")
-    head = "<tr><th>gate</th><th>measured</th><th>limit</th><th></th></tr>"
-    table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p class='muted'>no gate was set</p>"
+    head = "<tr><th>gate</th><th>measured</th><th>limit</th><th>left</th><th></th><th></th></tr>"
+    table = f"<table>{head}{''.join(map(_gate, gates))}</table>" if gates else "<p class='muted'>no gate was set</p>"
     kind = "passed" if verdict == "passed" else "failed"
     return f"<p class='{kind}'><b>{escape(verdict)}</b></p>{table}"
+
+
+def _compression(metrics: Mapping[str, float]) -> str:
+    """Sizes as bars; the share of zeros and the speed that was measured beside them."""
+    sizes = {name: metrics[name] for name in _SIZES if name in metrics}
+    return bars(sizes, "B") + _table((name, figure(name, metrics[name])) for name in _GAINED if name in metrics)
+
+
+def _gate(gate: Gate) -> str:
+    """A row: measured, limit, what is left, the answer, and the overrides that would fit."""
+    kind = "passed" if gate.passed else "failed"
+    numbers = (f"{'≈ ' if gate.estimated else ''}{gate.measured:g}", f"{gate.limit:g}", f"{gate.margin:.4g}")
+    cells = "".join(f"<td class='n'>{number} {escape(gate.unit)}</td>" for number in numbers)
+    said = "an estimate" if gate.estimated else ""
+    fix = f"<code>{escape(gate.fix)}</code>" if gate.fix else said
+    return f"<tr><td>{escape(gate.name)}</td>{cells}<td class='{kind}'>{kind}</td><td>{fix}</td></tr>"
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

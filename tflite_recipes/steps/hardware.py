@@ -8,9 +8,10 @@ from enum import Enum, unique
 from typing import Annotated, Any
 
 from tflite_recipes.errors import Problem, assignment
+from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, within
-from tflite_recipes.schemes import IOType
-from tflite_recipes.state import Gate
+from tflite_recipes.schemes import IO_TYPES, IOType
+from tflite_recipes.state import Gate, State
 
 
 @unique
@@ -61,16 +62,21 @@ class Hardware:
                 taken = ", ".join(kind.name for kind in self.io_types)
                 what = f"the target takes inputs and outputs of {taken}, and {asked.name} is asked for"
                 other = assignment("target.io_types", [*(kind.name for kind in self.io_types), asked.name])
-                yield Problem(what, f"optimization.{side}", *self._typed(optimization, side, other))
+                yield Problem(what, f"optimization.{side}", *self._typed(steps, side, other))
 
-    def _typed(self, optimization: Any, side: str, other: str) -> tuple[str, tuple[str, ...]]:
+    def _typed(self, steps: Mapping[str, Any], side: str, other: str) -> tuple[str, tuple[str, ...]]:
         """The override that gives a type which both take, and the other way."""
-        from tflite_recipes.schemes import IO_TYPES
-
-        both = [kind for kind in IO_TYPES.get(optimization.scheme, ()) if kind in self.io_types]
+        scheme = steps["optimization"].scheme
+        both = [kind for kind in IO_TYPES.get(scheme, ()) if kind in self.io_types]
         if both:
             return assignment(f"optimization.{side}", both[0].name), (other,)
-        return "optimization=integer_only calibration=npz calibration.path=cal.npz", (other,)
+        return integer_only(steps), (other,)
+
+
+def integer_only(steps: Mapping[str, Any]) -> str:
+    """The overrides for int8 throughout, with samples where the recipe has none."""
+    samples = "" if steps.get("calibration") else " calibration=npz calibration.path=FILE"
+    return f"optimization=integer_only{samples}"
 
 
 def limit(
@@ -80,3 +86,19 @@ def limit(
     if bound is not None:
         passed = measured <= bound
         yield Gate(f"target.{name}", measured, bound, passed, unit, estimated, "" if passed else fix)
+
+
+def tell_pruning(state: State, reporter: Reporter) -> None:
+    """A warning where weights were pruned for a target that stores and computes zeros like all else."""
+    from tflite_recipes import sizes, tflite_file
+
+    assert state.tflite is not None
+    if not state.intent.pruned:
+        return
+    share = tflite_file.sparsity(tflite_file.read_tflite(state.tflite))
+    weighs = sizes.size_metrics(state.tflite, state.parameters)
+    reporter.warn(
+        f"pruning made {share:.0%} of the weights zero, which gives this target nothing: it stores and computes zeros "
+        f"like all else; what gains is the gzipped file, {weighs['size.gzip_bytes']:,.0f} B of "
+        f"{weighs['size.tflite_bytes']:,.0f} B"
+    )

@@ -1,0 +1,44 @@
+"""What every target states: types of inputs and outputs, limits, and what pruning gives it."""
+
+import pytest
+
+from tflite_recipes import composition
+from tflite_recipes.errors import RequestError
+from tflite_recipes.state import Gate, Intent, State
+from tflite_recipes.steps.hardware import limit, tell_pruning
+
+
+def problems(*overrides):
+    try:
+        composition.prepare("digits_integer_only", overrides)
+    except RequestError as error:
+        return {found.where: found for found in error.problems}
+    return {}
+
+
+def test_a_limit_that_is_not_set_is_no_gate():
+    assert list(limit("ram_kb", 5.0, None, "KiB", fix="a=b")) == []
+
+
+@pytest.mark.parametrize(("bound", "passed", "fix"), [(5.0, True, ""), (4.9, False, "a=b")])
+def test_a_limit_may_be_reached_and_says_what_fits_where_it_is_passed_over(bound, passed, fix):
+    (gate,) = limit("ram_kb", 5.0, bound, "KiB", fix="a=b", estimated=True)
+    assert gate == Gate("target.ram_kb", 5.0, bound, passed, "KiB", True, fix)
+
+
+def test_types_that_the_runtime_does_not_take_are_refused_with_one_that_both_have(here):
+    found = problems("target.io_types=[uint8]")
+    assert set(found) == {"optimization.input_type", "optimization.output_type"}
+    assert found["optimization.input_type"].fix == "optimization.input_type=uint8"
+    assert found["optimization.input_type"].alternatives == ("'target.io_types=[uint8,int8]'",)
+    assert problems("target.io_types=[uint8]", "optimization.input_type=uint8", "optimization.output_type=uint8") == {}
+
+
+def test_where_the_scheme_has_no_type_that_the_runtime_takes_another_scheme_is_named(here):
+    found = problems("optimization=none", "target.io_types=[int8]")
+    assert found["optimization.input_type"].fix.startswith("optimization=integer_only")
+
+
+def test_of_pruning_nothing_is_said_where_nothing_was_pruned(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"no file")
+    tell_pruning(State(tmp_path, Intent(pruned=False), tflite=tmp_path / "model.tflite"), reporter=None)

@@ -1,0 +1,45 @@
+"""What targets have in common whose accelerator is judged on the file, and not run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tflite_recipes.errors import Problem, assignment
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import Gate, State
+from tflite_recipes.steps.target import GenericTarget
+
+if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
+    from tflite_recipes.accelerators.placement import Placement
+
+_UNSHOWN = {"max_latency_ms": "how long it takes", "ram_kb": "how much RAM it takes"}
+
+
+@dataclass(frozen=True)
+class AcceleratorTarget(GenericTarget):
+    """LiteRT with an accelerator: what it takes of a file is judged, nothing is run."""
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        """Limits of what only the device itself shows."""
+        yield from super().problems(steps)
+        for key, words in _UNSHOWN.items():
+            if getattr(self, key) is not None:
+                what = f"nothing here runs on the accelerator, so {words} cannot be shown"
+                yield Problem(what, f"target.{key}", assignment(f"target.{key}", None))
+
+
+def gate(placement: Placement, percent: float | None, fix: str) -> Gate:
+    """As many ops on the CPU as the accelerator's least share leaves: an estimate, for no accelerator was asked."""
+    measured, most = len(placement.on_cpu), placement.most_on_cpu(percent)
+    passed = measured <= most
+    return Gate("target.cpu_ops", measured, most, passed, "ops", True, "" if passed else fix)
+
+
+def keep(data: Mapping[str, Any], name: str, state: State, reporter: Reporter) -> None:
+    """Keep what was found as an artifact."""
+    path = state.workdir / name
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    reporter.keep(str(path))
