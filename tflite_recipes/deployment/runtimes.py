@@ -54,7 +54,8 @@ def minimum_runtime(stated: str, versions: Iterable[tuple[str, int]]) -> dict[st
     both counts: what quantizes a converted file raises the versions of its ops, and leaves the statement as it was.
     """
     table = op_runtimes()
-    known, unknown = [], []
+    known: list[tuple[str, int]] = []
+    unknown: list[tuple[str, int]] = []
     for op in set(versions):
         (known if op in table else unknown).append(op)
     of_ops = max((table[op] for op in known), key=_parts, default="")
