@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes import vela_page
+from tflite_recipes.bar_plot import bars
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
@@ -36,7 +38,6 @@ _SIZES = (
 )
 # What smaller weights are for: beside the sizes, so that neither is taken for the other.
 _GAINED = ("sparsity.overall", "latency.p50_ms", "target.inference_ms")
-_BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
 
 
 def render(
@@ -60,6 +61,7 @@ def render(
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _quantization(output_dir / TABLE),
+        vela_page.section(output_dir),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),
@@ -153,21 +155,3 @@ def _quantization(path: Path) -> str:
         figures = "".join(f"<td class='n'>{text}</td>" for text in numbers)
         cells.append(f"<tr>{texts}{figures}</tr>")
     return _section("Quantization error", f"{_RULES}{plot(rows)}<table>{''.join(cells)}</table>")
-
-
-def bars(values: Mapping[str, float], unit: str) -> str:
-    """A bar plot as SVG: one row a value, the longest bar for the largest."""
-    if not values:
-        return "<p class='muted'>nothing to show</p>"
-    most = max(values.values()) or 1.0
-    rows = []
-    for position, (name, value) in enumerate(values.items()):
-        top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
-        label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
-        rows.append(
-            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
-            f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
-            f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
-        )
-    width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
-    return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"
