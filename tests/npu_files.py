@@ -73,12 +73,16 @@ class _Graph:
         return self.op(op, [tensor], output)
 
 
-def write(path, *layers, dtype="int8", filters=8, zeros=0.0):
-    """`zeros`: share of weights that are zero. Inputs and outputs are float where a layer converts them."""
+def write(path, *layers, dtype="int8", filters=8, zeros=0.0, open_axes=()):
+    """`zeros`: share of weights that are zero; `open_axes`: of the input, sizes that are open. Inputs and outputs are
+    float where a layer converts them."""
     graph, rng = _Graph(dtype), np.random.default_rng(0)
     first = "float32" if "to_integer" in layers else dtype
     tensor = graph.tensor("x", [1, 8, 8, 4], first)
     graph.graph.inputs = [tensor]
+    if open_axes:
+        made = graph.graph.tensors[tensor]
+        made.shapeSignature = [-1 if axis in open_axes else size for axis, size in enumerate(made.shape)]
     for layer in layers:
         if layer == "shuffle":
             tensor = graph.shuffle(tensor)

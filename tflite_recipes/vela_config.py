@@ -12,15 +12,20 @@ from tflite_recipes.errors import Problem, RequestError
 
 _SYSTEM, _MODE = "System_Config.", "Memory_Mode."
 _READ_ONLY = ("OnChipFlash", "OffChipFlash")
+_KINDS = ("Sram", "Dram", *_READ_ONLY)
 
 
 @dataclass(frozen=True)
 class System:
-    """A system: the NPU's clock in MHz, and the kind of memory (Sram, Dram, OnChipFlash, OffChipFlash) by AXI port."""
+    """A system: the NPU's clock in MHz, and the kind of memory (Sram, Dram, OnChipFlash, OffChipFlash) by AXI port.
+
+    described: the kinds of which speed or latency is said; Vela takes a memory of which nothing is said for absent.
+    """
 
     name: str
     clock_mhz: float
     ports: Mapping[str, str]
+    described: tuple[str, ...] = _KINDS
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def unfit(system: System, mode: MemoryMode, accelerator: str) -> str:
         return "it keeps constants in Sram apart from the arena or the cache"
     if accelerator.startswith("ethos-u55") and mode.arena == "Axi1":
         return "it keeps the arena behind the second AXI port, through which an Ethos-U55 only reads"
-    return ""
+    silent = next((memory for memory in memories.values() if memory not in system.described), "")
+    return f"{system.name} has no line on {silent}, such as {silent}_clock_scale=1.0" if silent else ""
 
 
 def constants_in_sram(system: System, mode: MemoryMode) -> bool:
@@ -128,4 +134,5 @@ def _system(name: str, values: Mapping[str, str]) -> System:
     clock = float(values.get("core_clock", 1)) / 1e6
     if not 0 < clock < float("inf"):
         raise ValueError(f"core_clock={values.get('core_clock')} of {name} is no frequency in Hz")
-    return System(name, clock, ports)
+    described = tuple(kind for kind in _KINDS if any(key.startswith(f"{kind.lower()}_") for key in values))
+    return System(name, clock, ports, described)

@@ -54,14 +54,19 @@ def told(ops: tuple[CpuOp, ...]) -> list[str]:
 
 @dataclass(frozen=True)
 class Share:
-    """How a file's ops are shared out. `ops`, `macs` of the uncompiled file, MACs by shapes; `cycles` of each op by its
-    position, (layer, op, cycles, MACs that Vela counts)."""
+    """How the ops of a file's main graph are shared out.
+
+    ops, macs: of the uncompiled file, MACs by shapes. cpu: what is left to the CPU. cycles: for each op that runs on
+    the NPU its layer, op, position, cycles and the MACs that Vela counts. open_batches: names of inputs whose batch is
+    open, which Vela takes for 1.
+    """
 
     ops: int
     macs: int
     cpu_macs: int
     cpu: tuple[CpuOp, ...]
     cycles: tuple[dict[str, Any], ...]
+    open_batches: tuple[str, ...] = ()
 
     @property
     def on_npu(self) -> bool:
@@ -90,7 +95,9 @@ def share(state: State, compiled: Compiled) -> Share:
     macs = {op.index: op_macs(op, graph) for op in graph.operators}
     cpu_macs = sum(macs[op.index] for op in on_cpu)
     cycles = tuple(_cycles(compiled.rows, graph, layers))
-    return Share(len(graph.operators), sum(macs.values()), cpu_macs, cpu, cycles)
+    inputs = (graph.tensors[index] for index in graph.inputs)
+    open_batches = tuple(tensor.name for tensor in inputs if tensor.shape[:1] == (None,))
+    return Share(len(graph.operators), sum(macs.values()), cpu_macs, cpu, cycles, open_batches)
 
 
 def _left_to_the_cpu(source: TFLiteFile, compiled: TFLiteFile) -> set[int]:
@@ -126,7 +133,7 @@ def _advice(op: Operator, graph: Subgraph, reason: str) -> str:
         return "optimization.output_type=int8"
     if op.name in QUANTIZE_OPS or "Float" in reason:
         return "optimization=integer_only, or a layer that has an integer form"
-    if "shape" in reason and ("constant" in reason or "shapeless" in reason):
+    if "shapeless" in reason or reason.startswith("Dynamic "):
         return "fixed sizes in source.input_shapes"
     if "Unsupported opType" in reason:
         return "another layer in its place: the NPU has no such op"

@@ -150,6 +150,11 @@ class EthosUTarget(Hardware):
 
         for line in npu.told(share.cpu):
             reporter.warn(line)
+        for name in share.open_batches:
+            reporter.warn(
+                f"the batch of input {name!r} is open, and Vela takes it for 1: the compiled file takes one sample "
+                "at a time, as with target.dynamic_batch=false"
+            )
         if not share.on_npu:
             reporter.warn("nothing of the file runs on the NPU: limits on SRAM and time have nothing to be judged by")
             return
