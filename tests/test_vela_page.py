@@ -36,7 +36,7 @@ def test_it_says_what_runs_where_and_that_cycles_are_estimated(tmp_path):
         "not a measurement",
         "220,870 cycles, 0.552 ms at 400 MHz",
         "74,480 B",
-        "208,128 B, 47,456 B",
+        "208,128 B, encoded 47,456 B",
         "96.8 % of 31",
         "99.5 %",
         "<up>",

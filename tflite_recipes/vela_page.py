@@ -40,7 +40,7 @@ def _facts(found: Mapping[str, Any]) -> str:
         "SRAM": f"{memory['sram_bytes']:,} B",
         "DRAM": f"{memory['dram_bytes']:,} B",
         "compiled file": f"{memory['flash_bytes']:,} B",
-        "weights, as the NPU reads them": f"{weights['bytes']:,} B, {weights['encoded_bytes']:,} B",
+        "weights": f"{weights['bytes']:,} B, encoded {weights['encoded_bytes']:,} B",
     }
     if npu["mac_percent"] is not None:
         rows["MACs on the NPU"] = f"{npu['mac_percent']:.1f} %"
@@ -72,6 +72,10 @@ def _left(ops: Iterable[Mapping[str, Any]]) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    cells = ("".join(f"<td class='long'>{escape(cell)}</td>" for cell in row) for row in rows)
+    cells = (_cells(*row) for row in rows)
     lines = ([f"<tr>{titles}</tr>"] if titles else []) + [f"<tr>{row}</tr>" for row in cells]
     return f"<table>{''.join(lines)}</table>"
+
+
+def _cells(first: str, *others: str) -> str:
+    return f"<td>{escape(first)}</td>" + "".join(f"<td class='long'>{escape(cell)}</td>" for cell in others)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from importlib import metadata
 from pathlib import Path
@@ -92,7 +92,7 @@ class EthosUTarget(Hardware):
         assert state.tflite is not None
         folder = state.workdir / "vela"
         try:
-            compiled = vela.compile_file(state.tflite, self._options(self.memory_mode, self.optimise), folder)
+            compiled = vela.compile_file(state.tflite, self._options(), folder)
         finally:
             if (folder / vela.LOG).exists():
                 reporter.keep(str(folder / vela.LOG), _DEPLOY)
@@ -105,11 +105,11 @@ class EthosUTarget(Hardware):
         self._keep(state, compiled, share, reporter)
         return state
 
-    def _options(self, memory_mode: str, optimise: Strategy) -> Options:
+    def _options(self) -> Options:
         from tflite_recipes.backend.vela import Options
 
         cache = None if self.arena_cache_size_kb is None else round(self.arena_cache_size_kb * 1024)
-        names = (self.system_config, memory_mode, optimise.name)
+        names = (self.system_config, self.memory_mode, self.optimise.name)
         return Options(self.accelerator.value, self.ini(), *names, cache)
 
     def _milliseconds(self, compiled: Compiled) -> float:
@@ -119,10 +119,10 @@ class EthosUTarget(Hardware):
     def _clock(self, compiled: Compiled) -> float:
         return self.clock_mhz or compiled.summary.core_clock_hz / 1e6
 
-    def _sram(self, compiled: Compiled, memory_mode: str) -> int:
+    def _sram(self, compiled: Compiled) -> int:
         """Bytes of SRAM, with the constants where the memory mode keeps them there."""
         config, summary = self.vela_config(), compiled.summary
-        both = vela_config.constants_in_sram(config.systems[self.system_config], config.modes[memory_mode])
+        both = vela_config.constants_in_sram(config.systems[self.system_config], config.modes[self.memory_mode])
         return summary.sram_bytes + (summary.on_chip_flash_bytes if both else 0)
 
     def _metrics(self, compiled: Compiled, share: Share) -> dict[str, float]:
@@ -138,7 +138,7 @@ class EthosUTarget(Hardware):
             found |= {
                 "target.cycles": summary.cycles,
                 "target.inference_ms": self._milliseconds(compiled),
-                "target.sram_bytes": self._sram(compiled, self.memory_mode),
+                "target.sram_bytes": self._sram(compiled),
                 "target.dram_bytes": summary.dram_bytes,
                 "target.weight_bytes": summary.weight_bytes,
                 "target.encoded_weight_bytes": summary.encoded_weight_bytes,
@@ -178,17 +178,17 @@ class EthosUTarget(Hardware):
     def _gates(self, state: State, compiled: Compiled, share: Share) -> Iterator[Gate]:
         fix = _integer_fix(state, share)
         yield least("npu_op_percent", share.npu_op_percent, self.min_npu_op_percent, "%", fix=fix)
-        gates = list(self._limits(compiled, self.memory_mode, share.on_npu))
+        gates = list(self._limits(compiled, share.on_npu))
         if all(gate.passed for gate in gates):
             yield from gates
         else:
-            yield from self._limits(compiled, self.memory_mode, share.on_npu, self._fitting(state, compiled, share))
+            yield from self._limits(compiled, share.on_npu, self._fitting(state, compiled, share))
 
-    def _limits(self, compiled: Compiled, memory_mode: str, on_npu: bool, fix: str = "") -> Iterator[Gate]:
+    def _limits(self, compiled: Compiled, on_npu: bool, fix: str = "") -> Iterator[Gate]:
         flash = compiled.tflite.stat().st_size / 1024
         yield from limit("flash_kb", flash, self.flash_kb, "KiB", fix=fix)
         if on_npu:
-            sram, time_ms = self._sram(compiled, memory_mode) / 1024, self._milliseconds(compiled)
+            sram, time_ms = self._sram(compiled) / 1024, self._milliseconds(compiled)
             yield from limit("ram_kb", sram, self.ram_kb, "KiB", fix=fix, estimated=True)
             yield from limit("max_latency_ms", time_ms, self.max_latency_ms, "ms", fix=fix, estimated=True)
 
@@ -199,28 +199,37 @@ class EthosUTarget(Hardware):
         assert state.tflite is not None
         ends = time.monotonic() + _OTHERS_S
         found: list[tuple[float, str]] = []
-        for mode, strategy in self._others() if share.on_npu else ():
+        for number, other in enumerate(self._others() if share.on_npu else ()):
             if time.monotonic() + compiled.seconds > ends:
                 break
-            folder = state.workdir / "vela" / f"{mode}_{strategy.name}"
             try:
-                other = vela.compile_file(state.tflite, self._options(mode, strategy), folder)
+                made = vela.compile_file(state.tflite, other._options(), state.workdir / "vela" / f"other{number}")
             except StepError:  # what Vela cannot compile is no way out
                 continue
-            if all(gate.passed for gate in self._limits(other, mode, True)):
-                keys = {"memory_mode": (mode, self.memory_mode), "optimise": (strategy.name, self.optimise.name)}
-                changed = [assignment(f"target.{key}", new) for key, (new, old) in keys.items() if new != old]
-                found.append((self._milliseconds(other), " ".join(changed)))
+            if all(gate.passed for gate in other._limits(made, True)):
+                found.append((other._milliseconds(made), self._changes(other)))
         return min(found, default=(0.0, ""))[1]
 
-    def _others(self) -> list[tuple[str, Strategy]]:
-        """Memory modes and strategies beside the ones that were asked for, those nearest first."""
+    def _others(self) -> list[EthosUTarget]:
+        """The same accelerator and system in other ways, the nearest first."""
         modes = ethos_u_checks.fitting_modes(self.vela_config(), self.system_config, self.accelerator.value)
-        pairs = [(mode, strategy) for mode in modes for strategy in Strategy]
-        return sorted(
-            (pair for pair in pairs if pair != (self.memory_mode, self.optimise)),
-            key=lambda pair: (pair[0] != self.memory_mode, pair[1] is not self.optimise),
-        )
+        found = [replace(self, memory_mode=mode, optimise=strategy) for mode in modes for strategy in Strategy]
+        if self.ram_kb is not None and self.arena_cache_size_kb is None:
+            found.append(replace(self, optimise=Strategy.Performance, arena_cache_size_kb=self.ram_kb))
+        own = (self.memory_mode, self.optimise)
+        others = [other for other in found if other != self]
+        return sorted(others, key=lambda other: (other.memory_mode != own[0], other.optimise is not own[1]))
+
+    def _changes(self, other: EthosUTarget) -> str:
+        """The overrides that make another of this."""
+        asked = {
+            "memory_mode": (self.memory_mode, other.memory_mode),
+            "optimise": (self.optimise.name, other.optimise.name),
+            "arena_cache_size_kb": (self.arena_cache_size_kb, other.arena_cache_size_kb),
+        }
+        changed = {f"target.{key}": new for key, (old, new) in asked.items() if new != old}
+        plain = {key: int(new) if isinstance(new, float) and new.is_integer() else new for key, new in changed.items()}
+        return " ".join(assignment(key, new) for key, new in plain.items())
 
     def _keep(self, state: State, compiled: Compiled, share: Share, reporter: Reporter) -> None:
         found = self._described(compiled, share)
@@ -248,7 +257,7 @@ class EthosUTarget(Hardware):
             "inference_ms": self._milliseconds(compiled) if share.on_npu else None,
             "macs": summary.macs,
             "memory": {
-                "sram_bytes": self._sram(compiled, self.memory_mode),
+                "sram_bytes": self._sram(compiled),
                 "dram_bytes": summary.dram_bytes,
                 "on_chip_flash_bytes": summary.on_chip_flash_bytes,
                 "off_chip_flash_bytes": summary.off_chip_flash_bytes,
