@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import vela_page
-from tflite_recipes.bar_plot import bars
 from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
+from tflite_recipes.vela_page import section as vela_section
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -56,12 +56,12 @@ def render(
         _section("Warnings", _list(warnings)) if warnings else "",
         _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
         _section("Size, sparsity, speed", _compression(metrics)),
+        vela_section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _quantization(output_dir / TABLE),
-        vela_page.section(output_dir),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.bar_plot import bars
+from tflite_recipes.page_bars import bars
 
 FILE = "vela.json"
 _MOST_BARS = 20
