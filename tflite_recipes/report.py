@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes import latency_page
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
@@ -62,6 +63,7 @@ def render(
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
         _section("Tensor types", bars(dict(ops.get("tensor_dtypes", {})), "")),
         _quantization(output_dir / TABLE),
+        latency_page.section(output_dir),
         _section("Time by step", bars(_times(metrics), "s")),
         _section("Digests", _table(sorted((name, text) for name, text in tags.items() if name.endswith("sha256")))),
         _section("Recipe", f"{_AGAIN}<pre>{escape(recipe.to_yaml())}</pre>"),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, unique
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit
+from tflite_recipes.steps.runners import RemoteRunner
 
-__all__ = ["CpuTarget", "GenericTarget", "OpSet"]
+if TYPE_CHECKING:
+    from tflite_recipes.backend.latency import Settings
+
+__all__ = ["Architecture", "CpuTarget", "GenericTarget", "OpSet", "Runner"]
 
 
 @dataclass(frozen=True)
@@ -29,28 +34,128 @@ class GenericTarget(Hardware):
         yield from limit("flash_kb", state.tflite.stat().st_size / 1024, self.flash_kb, "KiB")
 
 
-@dataclass(frozen=True)
-class CpuTarget(GenericTarget):
-    """LiteRT on the CPU of this machine: latency of single invokes, in ms, after `warmup` invokes."""
+@unique
+class Runner(Enum):
+    """Where a file is measured."""
 
-    threads: Annotated[int, within(ge=1, le=256)] = 1
+    none = "nowhere: nothing is known of its speed"
+    local = "on this machine"
+    ssh = "on a device, over ssh"
+    adb = "on a device, over adb"
+
+
+@unique
+class Architecture(Enum):
+    """Instruction set of a target's processor."""
+
+    any = "whichever it is measured on"
+    x86_64 = "64-bit x86"
+    arm64 = "64-bit Arm"
+
+
+_MOST_THREADS = 256
+_MACHINES = {
+    **dict.fromkeys(("x86_64", "amd64"), Architecture.x86_64),
+    **dict.fromkeys(("aarch64", "arm64"), Architecture.arm64),
+}
+
+
+@dataclass(frozen=True)
+class CpuTarget(GenericTarget, RemoteRunner):
+    """LiteRT on a CPU: latency of single invokes, in ms, after `warmup` of them, and memory.
+
+    `runs` invokes are measured, and more until 0.3 s have gone by. `max_latency_ms` limits their median, `ram_kb` the
+    peak memory of a process that loads and runs the file, beyond the runtime's own. `profile` times each op. `sweep`
+    lists numbers of threads, each measured with and without XNNPACK. `runner` says where it is measured, and
+    `RemoteRunner` how another device is reached; `architecture` what the target's processor is.
+    """
+
+    threads: Annotated[int, within(ge=1, le=_MOST_THREADS)] = 1
     xnnpack: bool = True
     warmup: Annotated[int, within(ge=0)] = 10
     runs: Annotated[int, within(ge=1)] = 100
+    profile: bool = True
+    sweep: list[int] = field(default_factory=list)
+    architecture: Architecture = Architecture.any
+    runner: Runner = Runner.local
 
     @property
     def measures_latency(self) -> bool:
-        return True
+        return self.runner is not Runner.none
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        """Those of every target; threads that there cannot be; and limits to what nobody measures."""
+        yield from super().problems(steps)
+        yield from self.remote_problems(self.runner.name)
+        good = [threads for threads in self.sweep if 1 <= threads <= _MOST_THREADS]
+        if bad := [threads for threads in self.sweep if threads not in good]:
+            what = f"{bad[0]} is no number of threads: 1 to {_MOST_THREADS}"
+            yield Problem(what, "target.sweep", assignment("target.sweep", good))
+        if self.runner is Runner.none:
+            for name, what in (("max_latency_ms", "latency"), ("ram_kb", "memory")):
+                if getattr(self, name) is not None:
+                    key = f"target.{name}"
+                    ors = ("target.runner=local", assignment(key, None))
+                    said = f"{what} has a limit, and with target.runner=none it is not measured"
+                    yield Problem(said, key, "target.runner=ssh target.host=HOST", ors)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import latency
-
         assert state.tflite is not None
+        gates = list(self._flash(state))
+        if self.runner is not Runner.none:
+            gates += self._measured(state, reporter)
+        for gate in gates:
+            reporter.judge(gate)
+        return state
+
+    def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
+        from tflite_recipes.backend import latency, runtime
+
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
-        measured = latency.measure(state, self.threads, self.xnnpack, self.warmup, self.runs, reporter)
-        reporter.measure({"latency.p50_ms": measured.p50_ms, "latency.p90_ms": measured.p90_ms})
-        for gate in (*self._flash(state), *limit("max_latency_ms", measured.p50_ms, self.max_latency_ms, "ms")):
-            reporter.judge(gate)
-        return state
+        if self.runner is Runner.local:
+            result = latency.measure(state, self._settings(runtime.cores(), reporter), reporter)
+        else:
+            result = self._measured_there(state, reporter)
+        if said := foreign(self.architecture, result["machine"]):
+            reporter.warn(said)
+        other, fix = bool(said), faster(result, self.max_latency_ms)
+        yield from limit("max_latency_ms", result["p50_ms"], self.max_latency_ms, "ms", fix=fix, estimated=other)
+        yield from limit("ram_kb", result["peak_memory_bytes"] / 1024, self.ram_kb, "KiB", estimated=other)
+
+    def _measured_there(self, state: State, reporter: Reporter) -> dict[str, Any]:
+        from tflite_recipes.backend.devices import measured
+
+        settings = replace(self._settings(_MOST_THREADS, reporter), seconds=self.timeout_s)
+        device = self.device(self.runner.name)
+        return measured.measure(state, settings, device, reporter, self.python, self.remote_dir)
+
+    def _settings(self, cores: int, reporter: Reporter) -> Settings:
+        """What is asked for, as far as the machine has processors."""
+        from tflite_recipes.backend.latency import Settings
+
+        over = sorted({threads for threads in self.sweep if threads > cores})
+        if over:
+            counts = ", ".join(map(str, over))
+            reporter.warn(f"target.sweep: {counts} threads are left out, the machine has {cores} processors")
+        sweep = tuple((n, on) for n in dict.fromkeys(self.sweep) if n <= cores for on in (True, False))
+        return Settings(self.threads, self.xnnpack, self.warmup, self.runs, self.profile, sweep)
+
+
+def foreign(architecture: Architecture, machine: str) -> str:
+    """What is to be said where the target is another kind of processor than the one that was measured, "" where it is
+    the same. `machine` is what `uname -m` names it."""
+    measured = _MACHINES.get(machine.lower())
+    if architecture is Architecture.any or measured is architecture:
+        return ""
+    return f"latency was measured on {machine}, which says nothing of the target's {architecture.name}"
+
+
+def faster(result: Mapping[str, Any], bound: float | None) -> str:
+    """The setting of the sweep with the fewest threads whose median is within the bound, as overrides."""
+    fits = [one for one in result["sweep"] if bound is not None and one.get("p50_ms", bound + 1.0) <= bound]
+    if not fits:
+        return ""
+    best = min(fits, key=lambda one: (one["threads"], one["p50_ms"]))
+    return f"target.threads={best['threads']} {assignment('target.xnnpack', best['xnnpack'])}"
