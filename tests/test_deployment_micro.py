@@ -115,6 +115,20 @@ def test_an_op_without_a_kernel_is_refused_by_name() -> None:
     assert said == "target: TensorFlow Lite Micro has no kernel for FlexErf, my_op"
 
 
+@BUILDS
+@pytest.mark.parametrize("tflm", ["stubs"])
+def test_a_custom_op_that_the_firmware_registers_builds_with_its_kernel(tflm: str, tmp_path: Path) -> None:
+    ops = ["ADD", "my op"]
+    texts = micro.files(stub_model(ONE, 2), ONE, ops, 64, "kws", registered={"my op"})
+    assert 'resolver.AddCustom("my op", Register_my_op())' in texts["op_resolver.h"]
+    assert "EXTRA_SOURCES" in texts["README.txt"]
+    assert "EXTRA_SOURCES" not in micro.files(b"x", ONE, ["ADD"], 64, "kws", registered={"my op"})["README.txt"]
+    kernel = """#include "op_resolver.h"
+        TFLMRegistration* model_kws::Register_my_op() { static TFLMRegistration made = {}; return &made; }"""
+    done = made(tmp_path, {**texts, "kernel.cc": kernel}, "EXTRA_SOURCES=kernel.cc")
+    assert status(done) == 0, done.stdout + done.stderr
+
+
 def test_the_arena_is_the_measured_one_up_to_a_multiple_of_16() -> None:
     assert "#define ARENA_BYTES 1008\n" in micro.files(b"x", ONE, [], 1000, "kws")["arena.h"]
     assert "#define ARENA_BYTES 1008\n" in micro.files(b"x", ONE, [], 1008, "kws")["arena.h"]
@@ -143,6 +157,12 @@ def test_a_type_that_firmware_has_not_is_refused(dtype: str) -> None:
     described = contract([tensor("words", dtype)], [tensor("y")])
     said = refused(lambda: micro.files(b"x", described, [], 100, "kws"))
     assert said == f"input words: firmware has no type for {dtype} as an input or output"
+
+
+def test_an_open_size_is_refused_and_an_open_batch_is_one() -> None:
+    said = refused(lambda: micro.files(b"x", contract([tensor("x", shape=(None, None))], []), [], 100, "kws"))
+    assert said == "input x: TensorFlow Lite Micro takes no open sizes besides the batch, and it has [None, None]"
+    assert "{1, 5}" in micro.files(b"x", contract([tensor("x", shape=(None, 5))], []), [], 100, "kws")["tensor_io.h"]
 
 
 def test_tensors_have_the_places_of_the_files_main_graph() -> None:

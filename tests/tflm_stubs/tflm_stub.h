@@ -27,6 +27,9 @@ struct TfLiteQuantizationParams {
   float scale;
   std::int32_t zero_point;
 };
+struct TFLMRegistration {
+  void* init;
+};
 struct TfLiteTensor {
   TfLiteType type;
   void* data;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,11 @@ _NO_FILES = "target.deploy=false"
 @dataclass(frozen=True)
 class Sample:
     """Real values of one invoke: what each input is fed, and what LiteRT without delegates gave for each output; arrays
-    by name, of the tensor's number of values."""
+    by name, of the tensor's number of values. `origin`: what they are, in words."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
+    origin: str = "a sample"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def files(
     *,
     order: Mapping[str, Sequence[str]] | None = None,
     resource_variables: int = 0,
+    registered: Collection[str] = (),
     sample: Sample | None = None,
 ) -> dict[str, str]:
     """The texts by file name.
@@ -97,7 +99,8 @@ def files(
     contract: as io_contract.json. ops: builtin names and custom codes. arena_bytes: the smallest arena that allocates,
     as measured on this machine; None: not known, and the build asks for it. order: the names of the main subgraph's
     `inputs` and `outputs` tensors where they are not in the contract's order. resource_variables: how many the model
-    has. Errors: StepError for an op that TensorFlow Lite Micro has not, for a type or a tensor that it cannot take.
+    has. registered: custom ops whose kernels the firmware brings. Errors: StepError for an op that TensorFlow Lite
+    Micro has not, and for a type, a size or a tensor that it cannot take.
     """
     ports = [port for side in ("inputs", "outputs") for port in _ports(side, contract, order)]
     namespace = f"model_{cpp.word(name)}"
@@ -105,7 +108,7 @@ def files(
     texts = {
         "model_data.h": {"SHA256": hashlib.sha256(data).hexdigest(), "BYTES": str(len(data))},
         "model_data.cc": {"ROWS": cpp.byte_rows(data)},
-        "op_resolver.h": _resolver(ops),
+        "op_resolver.h": _resolver(ops, registered),
         "arena.h": _arena(arena_bytes),
         "quantization.h": {},
         "tensor_io.h": {"PORTS": "\n\n".join(_declared(port) for port in ports)},
@@ -113,7 +116,7 @@ def files(
         "sample_data.cc": {"ARRAYS": "\n\n".join(_sample_arrays(ports, sample)) if sample else "// No sample."},
         "main.cc": _main(ports, resource_variables),
         "Makefile": {},
-        "README.txt": _readme(name, ops),
+        "README.txt": _readme(name, ops, registered),
     }
     return {file: _filled(file, {**common, **values}) for file, values in texts.items()}
 
@@ -125,6 +128,7 @@ def write(
     *,
     arena_bytes: int | None,
     name: str,
+    registered: Collection[str] = (),
     sample: Sample | None = None,
 ) -> tuple[Path, ...]:
     """Write the sources for the file `path` into `folder`: ops, the order of inputs and outputs, and the resource
@@ -144,6 +148,7 @@ def write(
         name,
         order={side: [graph.tensors[i].name for i in getattr(graph, side)] for side in ("inputs", "outputs")},
         resource_variables=sum(op.name == "VAR_HANDLE" for subgraph in file.subgraphs for op in subgraph.operators),
+        registered=registered,
         sample=sample,
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,6 +180,9 @@ def _ports(side: str, contract: Mapping[str, Any], order: Mapping[str, Sequence[
         if entry["tflite"]["dtype"] not in cpp.TYPES:
             what = f"firmware has no type for {entry['tflite']['dtype']} as an input or output"
             raise StepError(Problem(what, where, _NO_FILES))
+        if None in entry["tflite"]["shape"][1:]:
+            what = f"TensorFlow Lite Micro takes no open sizes besides the batch, and it has {entry['tflite']['shape']}"
+            raise StepError(Problem(what, where, _NO_FILES))
         tensor = entry["tflite"]["tensor"]
         if order is not None and tensor not in order[side]:
             what = f"its tensor {tensor!r} is not among the {side} of the file's main graph: {', '.join(order[side])}"
@@ -183,17 +191,24 @@ def _ports(side: str, contract: Mapping[str, Any], order: Mapping[str, Sequence[
         yield _Port(side.removesuffix("s"), entry, word, index)
 
 
-def _resolver(ops: Sequence[str]) -> dict[str, str]:
+def _resolver(ops: Sequence[str], registered: Collection[str]) -> dict[str, str]:
     from tflite_recipes.micro_kernels import ADD_METHODS, CUSTOM_ADD_METHODS
 
     known = ADD_METHODS | CUSTOM_ADD_METHODS
-    unknown = sorted({op for op in ops if op not in known})
-    if unknown:
+    if unknown := sorted({op for op in ops if op not in known and op not in registered}):
         what = f"TensorFlow Lite Micro has no kernel for {', '.join(unknown)}"
         raise StepError(Problem(what, "target", _NO_FILES))
-    methods = sorted({known[op] for op in ops})
-    lines = [f"  if (resolver.{method}() != kTfLiteOk) {{\n    return kTfLiteError;\n  }}" for method in methods]
-    return {"COUNT": str(max(1, len(methods))), "OPS": "\n".join(lines) or "  static_cast<void>(resolver);"}
+    calls = sorted({f"{known[op]}()" for op in ops if op in known})
+    own = sorted({op for op in ops if op not in known})
+    makers = [f"Register_{word}" for word in cpp.words(own)]
+    calls += [f"AddCustom({cpp.string(op)}, {maker}())" for op, maker in zip(own, makers, strict=True)]
+    lines = [f"  if (resolver.{call} != kTfLiteOk) {{\n    return kTfLiteError;\n  }}" for call in calls]
+    declared = [f"\n// The firmware's own kernel.\nTFLMRegistration* {maker}();" for maker in makers]
+    return {
+        "COUNT": str(max(1, len(calls))),
+        "OPS": "\n".join(lines) or "  static_cast<void>(resolver);",
+        "OWN": "".join(f"{text}\n" for text in declared),
+    }
 
 
 def _arena(measured: int | None) -> dict[str, str]:
@@ -201,15 +216,15 @@ def _arena(measured: int | None) -> dict[str, str]:
         why = "// It was not measured for this model."
         size = (
             "#ifndef ARENA_BYTES\n"
-            '#error "the arena was not measured: define ARENA_BYTES, generously, and read at a first run what is used"\n'
+            '#error "the arena was not measured: define ARENA_BYTES, and read at a first run what is used"\n'
             "#endif"
         )
         return {"WHY": why, "SIZE": size}
     reserved = -(-measured // _ALIGNMENT) * _ALIGNMENT
     why = (
         f"// {measured} bytes are the smallest arena that sufficed on a 64-bit host with the reference kernels; this\n"
-        f"// is rounded up to a multiple of {_ALIGNMENT}, and there is no other reserve. A 32-bit board needs less for\n"
-        "// the interpreter's records, its pointers being half as wide; optimized kernels (CMSIS-NN, ESP-NN) may need\n"
+        f"// is rounded up to a multiple of {_ALIGNMENT}, with no other reserve. A 32-bit board needs less for the\n"
+        "// interpreter's records, its pointers being half as wide; optimized kernels (CMSIS-NN, ESP-NN) may need\n"
         "// buffers on top."
     )
     return {"WHY": why, "SIZE": f"#ifndef ARENA_BYTES\n#define ARENA_BYTES {reserved}\n#endif"}
@@ -263,7 +278,7 @@ def _sample_declared(ports: Sequence[_Port], sample: Sample | None) -> dict[str,
     if sample is None:
         return {"WHAT": "No sample was at hand: main.cc runs on zeros.", "ABSENT": absent, "PRESENT": absent}
     present = "\n".join(f"extern const {kind} {array}[{port.type}::kElements];" for port, kind, array in named)
-    what = "One sample: real values for each input, and what each output stores when LiteRT runs it without delegates."
+    what = f"Of {sample.origin}: each input's real values, and what LiteRT without delegates has each output store."
     return {"WHAT": what, "ABSENT": absent, "PRESENT": present}
 
 
@@ -320,13 +335,16 @@ def _main(ports: Sequence[_Port], resource_variables: int) -> dict[str, str]:
     return {"FILL": "\n".join(fill), "SHOW": "\n".join(show), "INTERPRETER": made, "INCLUDES": includes}
 
 
-def _readme(name: str, ops: Sequence[str]) -> dict[str, str]:
+def _readme(name: str, ops: Sequence[str], registered: Collection[str]) -> dict[str, str]:
     title = f"The model {cpp.quoted(name)} for TensorFlow Lite Micro"
-    npu = notes = ""
+    npu, notes = "", []
     if ETHOS_U in ops:
         npu = (
             "   With the Ethos-U's driver linked in: CO_PROCESSOR=ethos_u beside it. The host has no such NPU: there\n"
             "   main.cc builds, and says that the kernel is missing.\n"
         )
-        notes = "6. The NPU reads the model and works in the arena: both have to lie in memory that it reaches.\n"
-    return {"RULE": "=" * len(title), "NPU": npu, "NOTES": notes}
+        notes.append("The NPU reads the model and works in the arena: both have to lie in memory that it reaches.")
+    if any(op in registered for op in ops):
+        notes.append("Bring the kernels that op_resolver.h declares; here: make ... EXTRA_SOURCES=kernel.cc")
+    numbered = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 6))
+    return {"RULE": "=" * len(title), "NPU": npu, "NOTES": numbered}

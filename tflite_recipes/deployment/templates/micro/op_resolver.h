@@ -4,7 +4,7 @@
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 
 namespace @NAMESPACE@ {
-
+@OWN@
 using OpResolver = tflite::MicroMutableOpResolver<@COUNT@>;
 
 // Once, before the interpreter is made.

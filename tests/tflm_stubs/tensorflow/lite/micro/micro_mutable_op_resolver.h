@@ -26,6 +26,9 @@ class MicroMutableOpResolver : public MicroOpResolver {
   OP(Squeeze) OP(Stacker) OP(StridedSlice) OP(Sub) OP(Sum) OP(Svdf) OP(Tanh) OP(Transpose) OP(TransposeConv)
   OP(UnidirectionalSequenceLSTM) OP(Unpack) OP(VarHandle) OP(While) OP(Window) OP(ZerosLike)
 #undef OP
+  TfLiteStatus AddCustom(const char*, const TFLMRegistration* registration) {
+    return registration == nullptr || ++count > static_cast<int>(Most) ? kTfLiteError : kTfLiteOk;
+  }
 };
 
 }  // namespace tflite
