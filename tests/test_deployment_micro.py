@@ -1,12 +1,4 @@
-"""Firmware's sources: their texts, and what they do when they are built.
-
-What TensorFlow Lite Micro is here, each test that builds says by its name: `stubs` are the few declarations in
-tests/tflm_stubs, with an interpreter that hands inputs on to outputs; `tflm` is the real one, whose sources TFLM_DIR
-names, with its library built there:
-
-    make -C $TFLM_DIR -f tensorflow/lite/micro/tools/make/Makefile microlite
-    TFLM_DIR=$TFLM_DIR pytest tests/test_deployment_micro.py
-"""
+"""Firmware's sources: their texts, and what they do when they are built (see firmware.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from firmware import BUILDS, EITHER, TFLM, made, status, subtraction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +21,6 @@ from tflite_recipes.deployment import cpp, micro
 from tflite_recipes.errors import StepError
 from tflite_recipes.micro_kernels import ADD_METHODS, CUSTOM_ADD_METHODS
 
-STUBS = REPOSITORY / "tests" / "tflm_stubs"
-TFLM = os.environ.get("TFLM_DIR", "")
-BUILDS = pytest.mark.skipif(not all(map(shutil.which, ("g++", "make", "ar"))), reason="no g++, make or ar here")
 SCALE, ZERO = 0.003921568859368563, -128
 # TfLiteType of c_api_types.h
 TYPES = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9, "uint32": 16, "uint16": 17}
@@ -60,27 +49,6 @@ def stub_model(described: Mapping[str, Any], ops: int) -> bytes:
         size = int(np.prod([n or 1 for n in entry["shape"]])) * np.dtype(entry["dtype"]).itemsize
         data += struct.pack("<iifi", TYPES[entry["dtype"]], size, entry.get("scale", 0), entry.get("zero_point", 0))
     return data
-
-
-def made(
-    folder: Path, texts: Mapping[str, str], *settings: str, tflm: str = "", goal: str = "run"
-) -> subprocess.CompletedProcess[str]:
-    """`make GOAL` in a folder with these texts."""
-    folder.mkdir(exist_ok=True)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    command = ["make", f"TFLM_DIR={tflm or STUBS}", "CXX=g++", *settings, goal]
-    if not tflm:
-        subprocess.run(["ar", "rc", "empty.a"], cwd=folder, check=True, timeout=60)
-        command.append("TFLM_LIB=empty.a")
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-
-
-def status(done: subprocess.CompletedProcess[str]) -> int:
-    """Of main: make says it, and ends with 2 itself."""
-    said = re.search(r"\[Makefile:\d+: run\] Error (\d+)", done.stderr)
-    assert said or not done.returncode, done.stdout + done.stderr
-    return int(said[1]) if said else 0
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -369,33 +337,6 @@ def test_the_makefile_asks_for_what_it_needs(tmp_path: Path) -> None:
 # Real files
 
 
-def subtraction(path: Path) -> Path:
-    """y = a - b in int8, each with a scale of its own, where `b` comes first in the file's list of inputs."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [graph]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SUB
-    code.version, model.operatorCodes = 2, [code]
-    graph.tensors = []
-    for name, scale in (("a", 0.5), ("b", 0.25), ("y", 1.0)):
-        made = schema.TensorT()
-        made.name, made.shape, made.type, made.buffer = f"{name}:0", [1, 6], schema.TensorType.INT8, 0
-        made.quantization = schema.QuantizationParametersT()
-        made.quantization.scale, made.quantization.zeroPoint = [scale], [3]
-        graph.tensors.append(made)
-    op = schema.OperatorT()
-    op.opcodeIndex, op.inputs, op.outputs = 0, [0, 1], [2]
-    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.SubOptions, schema.SubOptionsT()
-    graph.operators, graph.inputs, graph.outputs = [op], [1, 0], [2]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-    return path
-
-
 def of_file(path: Path) -> tuple[dict[str, Any], micro.Sample]:
     """The contract of a file without a signature, in alphabetical order, and what LiteRT without delegates makes of
     random values."""
@@ -427,14 +368,12 @@ REAL = ["subtraction", "kws_int8", "vww_96_int8", "ad01_int8"]
 
 @pytest.mark.slow
 @BUILDS
-@pytest.mark.parametrize("tflm", ["stubs", "tflm"])
+@pytest.mark.parametrize("tflm", EITHER)
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_file_builds_and_runs_as_in_litert(
     name: str, tflm: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """With the stubs it is only built: their interpreter does not know the file format."""
-    if tflm == "tflm" and not TFLM:
-        pytest.skip("TFLM_DIR does not name TensorFlow Lite Micro's sources: built against stubs only, and not run")
     if name == "subtraction":
         path = subtraction(tmp_path / "subtraction.tflite")
     else:
