@@ -340,8 +340,8 @@ def _readme(name: str, ops: Sequence[str], registered: Collection[str]) -> dict[
     npu, notes = "", []
     if ETHOS_U in ops:
         npu = (
-            "   With the Ethos-U's driver linked in: CO_PROCESSOR=ethos_u beside it. The host has no such NPU: there\n"
-            "   main.cc builds, and says that the kernel is missing.\n"
+            "   With the Ethos-U's driver: CO_PROCESSOR=ethos_u ETHOSU_ARCH=u55 (u65, u85) beside it. The host has no\n"
+            "   such NPU: there main.cc builds, and says that the kernel is missing.\n"
         )
         notes.append("The NPU reads the model and works in the arena: both have to lie in memory that it reaches.")
     if any(op in registered for op in ops):
