@@ -1,1 +1,1 @@
-"""What the developer of the firmware or the application needs beside the file, as texts. Needs no TensorFlow."""
+"""What a developer needs to put a file into an application or a firmware."""

@@ -1,7 +1,7 @@
 // Working memory of the interpreter: all tensors that are not constants, and its own records.
 @WHY@
-// What the board itself needs: interpreter.arena_used_bytes() after AllocateTensors(), which main.cc prints. Set it with
-// -DARENA_BYTES=...
+// What the board itself needs: interpreter.arena_used_bytes() after AllocateTensors(), which main.cc prints. Set it
+// with -DARENA_BYTES=...
 #pragma once
 
 #include <cstddef>
