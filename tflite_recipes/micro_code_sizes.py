@@ -13,9 +13,10 @@ the application come on top.
 from __future__ import annotations
 
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tflite_recipes.tflite_file import TFLiteFile, op_counts
+if TYPE_CHECKING:  # which reads the format, and the tables need not
+    from tflite_recipes.tflite_file import TFLiteFile
 
 # Interpreter, allocator and memory planner, with what they need of the C library.
 CORE_BYTES = 10788
@@ -204,16 +205,20 @@ KERNEL_BYTES = {
 MEDIAN_BYTES = round(statistics.median(KERNEL_BYTES.values()))
 
 
+def _used(file: TFLiteFile) -> set[str]:
+    return {op.label for graph in file.subgraphs for op in graph.operators}
+
+
 def code_bytes(file: TFLiteFile) -> int:
     """Bytes of the interpreter and of the kernels that a file needs, what they share counted once."""
-    used = op_counts(file).keys()
+    used = _used(file)
     unknown = used - KERNEL_BYTES.keys()
     return CORE_BYTES + sum(size for size, ops in PARTS if ops & used) + len(unknown) * MEDIAN_BYTES
 
 
 def to_json(file: TFLiteFile) -> dict[str, Any]:
     """The same for `micro.json`, with each kernel's bytes as if it were the only one."""
-    used = sorted(op_counts(file))
+    used = sorted(_used(file))
     return {
         "core_bytes": CORE_BYTES,
         "kernels_bytes": code_bytes(file) - CORE_BYTES,

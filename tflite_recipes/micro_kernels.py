@@ -7,7 +7,10 @@ test asks again. The names of methods are those of `micro_mutable_op_resolver.h`
 
 from __future__ import annotations
 
-from tflite_recipes.tflite_file import Operator, TFLiteFile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # which reads the format, and the tables need not
+    from tflite_recipes.tflite_file import Operator, TFLiteFile
 
 KERNELS = frozenset(
     """

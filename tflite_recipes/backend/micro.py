@@ -27,7 +27,11 @@ from tflite_recipes.tflite_file import Operator, Subgraph, Tensor, TFLiteFile
 _MORE_THAN_ENOUGH = 64 << 20
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 _REFUSED = re.compile(r"Node (\w+) \(number (\d+)\) failed to (?:prepare|invoke)")
+# An arena that is too small, which is no op's fault.
+_MEMORY = re.compile(r"Failed to (?:allocate|resize)")
 _TOTAL = re.compile(r"\] Arena allocation total (\d+) bytes")
+# A range of so little, in all 256 steps, is that of a value that does not change.
+_TINY_SCALE = 1e-7
 # Lines that only say that something went wrong before them.
 _SAYS_LITTLE = re.compile(r"^(Failed |Node |$)")
 
@@ -86,8 +90,9 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
     Errors: StepError where the interpreter fails otherwise than by an op that it does not run, dies, or is too slow.
     """
     ports = _ports(file, state)
-    fed, data = _fed(ports.inputs, state, samples)
-    job = _Job(state.workdir, file.path, len(file.subgraphs[0].outputs), state.stateful)
+    arrays, data = _samples(state, samples)
+    fed = _fed(ports.inputs, arrays)
+    job = _Job(state.workdir, file, state.stateful)
     answer, log = job.run(fed, _enough(file), timeout_s)
     reporter.keep(str(job.log))
     if "error" in answer:
@@ -98,7 +103,7 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
         arena_bytes=answer["arena_bytes"],
         recorded_bytes=int(total[-1]) if total else 0,
         differences=tuple(_compared(_litert(file.path, fed, state.stateful), job.outputs(), ports.outputs, file)),
-        samples=samples,
+        samples=len(next(iter(arrays.values()))),
         data=data,
     )
 
@@ -125,8 +130,15 @@ def _ports(file: TFLiteFile, state: State) -> _Ports:
     return _Ports(*sides)
 
 
-def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tuple[dict[str, Any], str]:
-    """What each invoke is fed by position of the input, (invokes, batch, …) as stored, and where it comes from.
+def _samples(state: State, count: int) -> tuple[dict[str, Any], str]:
+    """Real-valued samples by input name, and where they come from."""
+    if state.calibration is not None:
+        return datasets.choose(datasets.open_arrays(state.calibration), count, 0), "calibration samples"
+    return datasets.random_arrays(state.inputs, count, 0, 0.0, 1.0), "seeded random inputs"
+
+
+def _fed(inputs: tuple[tuple[str, Tensor], ...], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What each invoke is fed by position of the input: (invokes, batch, …) as stored.
 
     Errors: StepError where a size besides the batch is open.
     """
@@ -135,10 +147,6 @@ def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tu
             fix = assignment(f"+source.input_shapes.{name}", [1, *(size or 32 for size in tensor.shape[1:])])
             what = f"TensorFlow Lite Micro takes no open sizes, and {name} has {list(tensor.shape)}"
             raise StepError(Problem(what, "target", fix))
-    if state.calibration is not None:
-        arrays, data = datasets.choose(datasets.open_arrays(state.calibration), count, 0), "calibration samples"
-    else:
-        arrays, data = datasets.random_arrays(state.inputs, count, 0, 0.0, 1.0), "seeded random inputs"
     fed = {}
     for position, (name, tensor) in enumerate(inputs):
         scale = (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (0.0, 0)
@@ -147,7 +155,7 @@ def _fed(inputs: tuple[tuple[str, Tensor], ...], state: State, count: int) -> tu
         batch = shape[0] if shape else 1
         stored = runtime.padded(stored, -(-len(stored) // batch) * batch) if len(stored) % batch else stored
         fed[str(position)] = np.ascontiguousarray(stored).reshape(-1, *shape)
-    return fed, data
+    return fed
 
 
 def _litert(path: Path, fed: Mapping[str, Any], stateful: bool) -> list[Any]:
@@ -184,12 +192,14 @@ def _enough(file: TFLiteFile) -> int:
 class _Job:
     """The files of one run of the interpreter, and the process."""
 
-    def __init__(self, workdir: Path, model: Path, output_count: int, stateful: bool) -> None:
+    def __init__(self, workdir: Path, file: TFLiteFile, stateful: bool) -> None:
+        self._file = file
         self.log = workdir / "tflite_micro.log"
         self._place = workdir / "micro"
         self._place.mkdir(exist_ok=True)
         self._outputs, self._answer = self._place / "outputs.npz", self._place / "answer.json"
-        self._job = {"model": str(model), "output_count": output_count, "reset": not stateful}
+        outputs = len(file.subgraphs[0].outputs)
+        self._job = {"model": str(file.path), "output_count": outputs, "reset": not stateful}
 
     def run(self, fed: Mapping[str, Any], arena_bytes: int, timeout_s: float) -> tuple[dict[str, Any], str]:
         """The answer and what was printed. Errors: StepError where the process dies or takes too long."""
@@ -212,7 +222,7 @@ class _Job:
         said = self.log.read_text(encoding="utf-8", errors="replace")
         if not self._answer.is_file():
             how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit status {done.returncode}"
-            what = f"the tflite-micro interpreter died ({how}): {telling(said)}"
+            what = f"the tflite-micro interpreter died ({how}): {telling(said)}{_tiny_scale(self._file)}"
             raise StepError(Problem(what, "target", "target.interpreter=false"))
         return json.loads(self._answer.read_text(encoding="utf-8")), said
 
@@ -220,6 +230,17 @@ class _Job:
         """By position: (invokes, …) as stored."""
         with np.load(self._outputs) as stored:
             return [stored[str(position)] for position in range(self._job["output_count"])]
+
+
+def _tiny_scale(file: TFLiteFile) -> str:
+    """A clue for an interpreter that dies without a word: kernels abort where a scale leads beyond what they take."""
+    tensors = (
+        tensor for graph in file.subgraphs for tensor in graph.tensors if tensor.scales and not tensor.is_constant
+    )
+    least = min(tensors, key=lambda tensor: tensor.scales[0], default=None)
+    if least is None or least.scales[0] > _TINY_SCALE:
+        return ""
+    return f"; {least.name.partition(';')[0]} has a scale of {least.scales[0]:.1g}: it is all but constant"
 
 
 def telling(said: str) -> str:
@@ -234,7 +255,7 @@ def _unsupported(file: TFLiteFile, state: State, answer: Mapping[str, Any], said
     if missing := _MISSING.findall(said):
         named = {*missing, *(entry.op for entry in without_kernel(file, state))}
         found = [(graph, op, "") for graph, op in graphs if op.label in named]
-    elif refused := _REFUSED.search(said):
+    elif (refused := _REFUSED.search(said)) and not _MEMORY.search(said):
         name, index = refused[1], int(refused[2])
         found = [(graph, op, telling(said)) for graph, op in graphs if (op.index, op.label) == (index, name)][:1]
     else:

@@ -10,17 +10,15 @@ from typing import Any
 from tflite_recipes import model_files
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.model_files.keras_layers import walk
-from tflite_recipes.schemes import CALIBRATED
+from tflite_recipes.schemes import CALIBRATED, Scheme
 from tflite_recipes.steps.source import KerasSource, TFLiteSource
 
 # Layers and activations of Keras 3 whose conversion has an op without a kernel, whatever surrounds them: each was
-# converted and seen to have it, which a test asks again.
-LAYERS = {
-    "Conv3D": "CONV_3D",
-    "Conv3DTranspose": "CONV_3D_TRANSPOSE",
-    "UpSampling3D": "TILE",
-}
-ACTIVATIONS = {"gelu": "GELU", "selu": "SELECT"}
+# converted and seen to have it, which a test asks again. GELU and TILE are in an integer_only file too, while 3-D
+# convolutions are rewritten before they are quantized.
+ACTIVATIONS = {"gelu": "GELU"}
+LAYERS = {"UpSampling3D": "TILE", "Conv3D": "CONV_3D", "Conv3DTranspose": "CONV_3D_TRANSPOSE"}
+SURE_IN_INTEGERS = frozenset({"GELU", "TILE"})
 _NAMED = 6
 
 
@@ -34,16 +32,16 @@ def op_problems(steps: Mapping[str, Any], custom: bool) -> Iterable[Problem]:
     try:
         if isinstance(source, TFLiteSource):
             yield from _told(_of_tflite(Path(source.path), custom))
-        elif isinstance(source, KerasSource) and not _rewritten(steps):
-            yield from _told(_of_keras(Path(source.path)))
+        elif isinstance(source, KerasSource) and "substitution" not in steps:
+            scheme = getattr(steps.get("optimization"), "scheme", None)
+            yield from _told(entry for entry in _of_keras(Path(source.path)) if _sure(entry[0], scheme))
     except RequestError:
         return  # said by the source
 
 
-def _rewritten(steps: Mapping[str, Any]) -> bool:
-    """Whether layers may be swapped, or ops rewritten for an integer kernel, before the file is made."""
-    optimization = steps.get("optimization")
-    return "substitution" in steps or getattr(optimization, "scheme", None) in CALIBRATED
+def _sure(op: str, scheme: Any) -> bool:
+    """Whether nothing is rewritten, for want of an integer kernel, so that the file is without this op."""
+    return scheme not in CALIBRATED or (scheme is Scheme.integer_only and op in SURE_IN_INTEGERS)
 
 
 def _told(found: Iterable[tuple[str, str]]) -> Iterator[Problem]:

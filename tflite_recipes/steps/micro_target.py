@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import Problem, StepError
+from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.schemes import IOType, Scheme
@@ -26,7 +27,8 @@ _WIDER = {
     **dict.fromkeys((Scheme.dynamic_range.name, Scheme.dynamic_range_int4.name, Scheme.float16.name), 4),
     **dict.fromkeys((Scheme.int16x8.name, Scheme.int16x8_fallback.name), 2),
 }
-_INTEGER = "optimization=integer_only calibration=npz calibration.path=FILE"
+_INTEGER = "optimization=integer_only"
+_SAMPLES = " calibration=npz calibration.path=FILE"
 _NAMED = 6
 
 
@@ -189,7 +191,8 @@ class _Told:
             ("relative", "max_relative_difference", ""),
         ):
             if (largest := self._largest(kind)) is not None:
-                yield from limit(name, largest, getattr(self.target, name), unit)
+                fix = assignment(f"target.{name}", math.ceil(largest)) if unit and math.isfinite(largest) else ""
+                yield from limit(name, largest, getattr(self.target, name), unit, fix=fix)
 
     def warnings(self) -> Iterator[str]:
         """What the user should know besides the gates."""
@@ -198,7 +201,7 @@ class _Told:
             places = list(dict.fromkeys(entry.layer or f"op {entry.index}" for entry in entries))
             more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
             why = entries[0].why
-            said = f"refuses it: {why}" if why else "has no kernel for it"
+            said = f"refuses it, and was not asked beyond it: {why}" if why else "has no kernel for it"
             yield f"{op} ({', '.join(places[:_NAMED])}{more}): TensorFlow Lite Micro {said}"
         if self.simulation is None:
             limits = " and ram_kb is not judged" if self.target.ram_kb is not None else ""
@@ -212,12 +215,15 @@ class _Told:
     def _integer(self, would_be: float, limit_kb: float | None) -> str:
         """The overrides for int8 where that would fit: a file or an arena of so many bytes."""
         fits = limit_kb is not None and would_be <= limit_kb * _KIB
-        return _INTEGER if fits and self._wider() > 1 else ""
+        return self._integers() if fits and self._wider() > 1 else ""
+
+    def _integers(self) -> str:
+        return _INTEGER if self.state.calibration is not None else _INTEGER + _SAMPLES
 
     def _runs_instead(self) -> str:
         """Kernels that refuse a type run int8; an op without a kernel needs another model, or another target."""
         refused = bool(self.lacking) and all(entry.why for entry in self.lacking)
-        return _INTEGER if refused and self._wider() == 4 else "target=generic"
+        return self._integers() if refused and self._wider() == 4 else "target=generic"
 
     def to_json(self) -> dict[str, Any]:
         """What `micro.json` holds."""
