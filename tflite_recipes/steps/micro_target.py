@@ -81,6 +81,8 @@ class MicroTarget(Hardware):
             reporter.warn(text)
         for gate in told.gates():
             reporter.judge(gate)
+        if self.deploy:
+            self._deliver(told, reporter)
         return state
 
     def _asked(
@@ -100,6 +102,18 @@ class MicroTarget(Hardware):
         simulation = micro.simulate(file, state, self.samples, self.timeout_s, reporter)
         reporter.tag({"tflite_recipes.tflite_micro_version": simulation.version})
         return simulation, simulation.unsupported
+
+    def _deliver(self, told: _Told, reporter: Reporter) -> None:
+        """The firmware's sources under `deploy/`. Errors: StepError where they cannot be written."""
+        from tflite_recipes.steps import micro_deploy
+
+        if told.lacking:
+            reporter.warn("deploy/ is not written: TensorFlow Lite Micro does not run the file")
+            return
+        custom = {op.label for graph in told.file.subgraphs for op in graph.operators if op.is_custom}
+        registered = custom if OpSet.custom in self.op_sets else ()
+        arena_bytes = told.ran.arena_bytes if told.ran else None
+        micro_deploy.deliver(told.state, told.file.path, arena_bytes, reporter, registered)
 
     def _keep(self, told: _Told, reporter: Reporter) -> None:
         path = told.state.workdir / "micro.json"
