@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
 # The least change first: what keeps most of the model's precision and asks for least.
 SCHEMES = ("none", "float16", "dynamic_range", "integer_only", "dynamic_range_int4")
 _BIAS = 2  # its position among the inputs of a convolution or a Dense layer
-_CALIBRATION = "calibration=npz calibration.path=cal.npz"
+_CALIBRATION = "calibration=npz calibration.path=FILE"
 _BYTES = {"float16": 2, "int8": 1, "uint8": 1, "bool": 1, "int16": 2, "int64": 8}  # all else 4
 _FLOAT = ("float32", "float16")
 # TensorFlow's converter leaves smaller weights alone in dynamic range (its quantizer's `minimum_elements_for_weights`).

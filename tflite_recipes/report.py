@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes import latency_page
+from tflite_recipes.accelerators.section import section as accelerator_section
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
@@ -58,6 +59,7 @@ def render(
         _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
         _section("Size, sparsity, speed", _compression(metrics)),
         vela_section(output_dir),
+        accelerator_section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),

@@ -1,8 +1,11 @@
 """Which ops the Edge TPU's compiler maps, as far as its documentation says it.
 
 From Coral's "TensorFlow models on the Edge TPU" (coral.ai/docs/edgetpu/models-intro, sections "Model requirements" and
-"Supported operations", as of compiler 16.0 of 2021, the last one; read in 2026-11). The compiler itself may refuse
-more: it is closed, and knows limits of size and precision that are written nowhere.
+"Supported operations", as of compiler 16.0 of 2021, the last one). What of it could be opened in 2026-11 was its start;
+the table was read from Axis' ARTPEC-7 page, which has the same wording, down to RESIZE_BILINEAR, and from an older copy
+from SLICE to STRIDED_SLICE; TRANSPOSE and TRANSPOSE_CONV are named as supported in the compiler's public issues; RSQRT,
+SQUARED_DIFFERENCE, SUM with its limits and that SPLIT is not along the batch stand here unchecked. The compiler itself
+may refuse more: it is closed, and knows limits of size and precision that are written nowhere.
 
 It reads ops as TensorFlow Lite had them when it was made: 16.0 refuses files with CONV_2D version 6, QUANTIZE 3,
 EXP 2, TRANSPOSE_CONV 4 (github.com/google-coral/edgetpu issues 631, 879, 845, google-coral/libedgetpu 71), all of which
@@ -23,8 +26,7 @@ if TYPE_CHECKING:
     from tflite_recipes.tflite_file import Tensor
 
 SOURCE = "Coral's documentation of its compiler 16.0 (coral.ai/docs/edgetpu/models-intro)"
-# "Roughly 8 MB of SRAM that can cache the model's parameter data", of which the program takes some
-# (coral.ai/docs/edgetpu/compiler, "Parameter data caching").
+# Coral states about 8 MB of SRAM for parameters, of which the program takes some (docs/edgetpu/compiler; not checked).
 PARAMETER_CACHE_BYTES = 8 * 1024**2
 _QUANTIZED = frozenset({"int8", "uint8"})
 _MOST_DIMENSIONS = 3

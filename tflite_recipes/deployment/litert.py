@@ -31,7 +31,7 @@ class About:
 
     name: of the model. description: in the user's words. sha256: of the file. min_runtime: what the file states, "" for
     nothing. op_versions: of its builtin ops. labels: of the output `labelled`. runtime: the runtime that ran it here,
-    "" where none did.
+    "" where none did. gpu: the file is meant for the GPU delegate.
     """
 
     name: str
@@ -43,6 +43,7 @@ class About:
     labels: tuple[str, ...] = ()
     labelled: str = ""
     runtime: str = ""
+    gpu: bool = False
 
 
 def files(file: TFLiteFile, contract: Mapping[str, Any], about: About) -> dict[str, str]:
@@ -117,7 +118,7 @@ def _runtime(
             "runtime": RUNTIME,
             "select_tf_ops": {"needed": bool(model.flex), "ops": model.flex, **(FLEX if model.flex else {})},
             "custom_ops": {"needed": bool(model.custom), "ops": model.custom},
-            "gpu_delegate": {"needed": False, **GPU},
+            "gpu_delegate": {"needed": about.gpu, **GPU},
         },
         "notes": model.notes,
     }

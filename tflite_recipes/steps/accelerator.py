@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.state import Gate, State
+from tflite_recipes.steps.hardware import tell_pruning
 from tflite_recipes.steps.target import GenericTarget
 
 if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
@@ -23,6 +24,10 @@ class AcceleratorTarget(GenericTarget):
     def _unshown(self, key: str, words: str) -> Iterator[Problem]:
         what = f"{words} has a limit, and nothing here runs on the accelerator"
         yield Problem(what, key, assignment(key, None))
+
+    def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
+        tell_pruning(state, reporter)
+        yield from super()._measured(state, reporter)
 
 
 def gate(placement: Placement, percent: float | None, fix: str) -> Gate:

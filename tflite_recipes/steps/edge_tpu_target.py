@@ -13,6 +13,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.accelerator import AcceleratorTarget, gate, keep
+from tflite_recipes.steps.hardware import integer_only
 
 if TYPE_CHECKING:
     from tflite_recipes.accelerators.edge_tpu_log import CompilerLog
@@ -40,9 +41,8 @@ class EdgeTpuTarget(AcceleratorTarget):
         yield from super().problems(steps)
         scheme = getattr(steps.get("optimization"), "scheme", None)
         if scheme is not None and scheme.name not in _INTEGER:
-            calibration = "" if steps.get("calibration") else " calibration=npz calibration.path=cal.npz"
             what = f"the Edge TPU computes in 8-bit integers only, and {scheme.name} does not"
-            yield Problem(what, "optimization", f"optimization=integer_only{calibration}", ("target=generic",))
+            yield Problem(what, "optimization", integer_only(steps), ("target=generic",))
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import placing

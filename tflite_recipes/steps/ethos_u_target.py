@@ -17,7 +17,7 @@ from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import Gate, State
-from tflite_recipes.steps import ethos_u_checks
+from tflite_recipes.steps import ethos_u_checks, micro_deploy
 from tflite_recipes.steps.hardware import Hardware, Limit, least, limit
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class EthosUTarget(Hardware):
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
         reporter.keep(str(path))
         if self.deploy:
+            micro_deploy.deliver(state, compiled.tflite, None, reporter)
             for made in (compiled.tflite, compiled.summary_csv, compiled.layers_csv):
                 reporter.keep(str(made), _DEPLOY)
 

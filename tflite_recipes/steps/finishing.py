@@ -36,8 +36,11 @@ def with_metadata(state: State, reporter: Reporter, name: str, description: str,
     return replace(state, tflite=path)
 
 
-def deploy(state: State, reporter: Reporter, name: str, description: str, labels: Path | None) -> None:
-    """Write the files of `deploy/` for an application with LiteRT. Errors as for `with_metadata`."""
+def deploy(
+    state: State, reporter: Reporter, name: str, description: str, labels: Path | None, gpu: bool = False
+) -> None:
+    """Write the files of `deploy/` for an application with LiteRT, and with its GPU delegate. Errors as for
+    `with_metadata`."""
     from tflite_recipes.deployment import litert
     from tflite_recipes.tflite_file import metadata, read_tflite
 
@@ -54,6 +57,7 @@ def deploy(state: State, reporter: Reporter, name: str, description: str, labels
         op_versions=metadata.op_versions(state.tflite),
         labels=named,
         labelled=label_list.labelled_outputs(_shapes(contract), named)[0] if named else "",
+        gpu=gpu,
         runtime=f"ai-edge-litert {version('ai-edge-litert')}" if state.runnable else "",
     )
     folder = state.workdir / "deploy"

@@ -29,6 +29,10 @@ class GpuTarget(AcceleratorTarget):
     min_gpu_op_percent: Annotated[float | None, within(gt=0, le=100)] = None
     max_delegated_partitions: Annotated[int, within(ge=1)] = 1
 
+    @property
+    def uses_gpu(self) -> bool:
+        return True
+
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """Also schemes whose tensors the delegate has no type for."""
         yield from super().problems(steps)

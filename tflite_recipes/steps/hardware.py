@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Annotated, Any
@@ -95,6 +95,22 @@ def least(name: str, measured: float, bound: float, unit: str = "", *, fix: str 
     """The gate of what has to be there: `measured` may be as small as `bound`."""
     passed = measured >= bound
     return Gate(f"target.{name}", measured, bound, passed, unit, False, "" if passed else fix, at_least=True)
+
+
+def smaller_scheme(state: State, limit_kb: float | None, beside: int = 0, schemes: Sequence[str] | None = None) -> str:
+    """The overrides of the least change of scheme with which the file would fit, by estimate; "" where none would.
+
+    beside: bytes that come on top of the file. schemes: those that the target takes, all where it is None.
+    """
+    from tflite_recipes import nearest, tflite_file
+
+    assert state.tflite is not None
+    if limit_kb is None:
+        return ""
+    file, bound = tflite_file.read_tflite(state.tflite), limit_kb * 1024 - beside
+    taken = nearest.SCHEMES if schemes is None else schemes
+    found = nearest.smaller_file(file, state.scheme, bound, state.calibration is not None, taken)
+    return found.overrides if found else ""
 
 
 def tell_pruning(state: State, reporter: Reporter) -> None:

@@ -14,7 +14,7 @@ from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.schemes import IOType, Scheme
 from tflite_recipes.state import Gate, State
-from tflite_recipes.steps.hardware import Hardware, Limit, OpSet, limit, tell_pruning
+from tflite_recipes.steps.hardware import Hardware, Limit, OpSet, limit, smaller_scheme, tell_pruning
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.micro import Simulation, Unsupported
@@ -175,8 +175,8 @@ class _Told:
         """Every limit that is set, and can be judged."""
         yield from limit("unsupported_ops", len(self.lacking), 0, fix=self._runs_instead())
         flash = self.flash_bytes
-        smaller = flash - self.file.size_bytes + self.file.size_bytes / self._wider()
-        flash_fix = self._integer(smaller, self.target.flash_kb)
+        code = flash - self.file.size_bytes
+        flash_fix = smaller_scheme(self.state, self.target.flash_kb, code, ("integer_only",))
         yield from limit("flash_kb", flash / _KIB, self.target.flash_kb, "KiB", estimated=True, fix=flash_fix)
         if self.inference_ms is not None:
             bound = self.target.max_latency_ms

@@ -13,7 +13,7 @@ from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
-from tflite_recipes.steps.hardware import Hardware, OpSet, limit, tell_pruning
+from tflite_recipes.steps.hardware import Hardware, OpSet, limit, smaller_scheme, tell_pruning
 from tflite_recipes.steps.runners import RemoteRunner
 from tflite_recipes.steps.source import Source
 
@@ -68,13 +68,19 @@ class GenericTarget(Hardware):
         for gate in self._measured(state, reporter):
             reporter.judge(gate)
         if self.deploy:
-            finishing.deploy(state, reporter, *said)
+            finishing.deploy(state, reporter, *said, gpu=self.uses_gpu)
         return state
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the application has to link the GPU delegate."""
+        return False
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         """Measure what there is to measure, and give the gates of it."""
         assert state.tflite is not None
-        yield from limit("flash_kb", state.tflite.stat().st_size / 1024, self.flash_kb, "KiB")
+        size = state.tflite.stat().st_size / 1024
+        yield from limit("flash_kb", size, self.flash_kb, "KiB", fix=smaller_scheme(state, self.flash_kb))
 
 
 def _label_problems(path: Path, source: Any) -> Iterable[Problem]:
