@@ -5,7 +5,7 @@ import pytest
 from tflite_recipes import composition
 from tflite_recipes.errors import RequestError
 from tflite_recipes.state import Gate, Intent, State
-from tflite_recipes.steps.hardware import limit, tell_pruning
+from tflite_recipes.steps.hardware import least, limit, tell_pruning
 
 
 def problems(*overrides):
@@ -37,6 +37,18 @@ def test_types_that_the_runtime_does_not_take_are_refused_with_one_that_both_hav
 def test_where_the_scheme_has_no_type_that_the_runtime_takes_another_scheme_is_named(here):
     found = problems("optimization=none", "target.io_types=[int8]")
     assert found["optimization.input_type"].fix.startswith("optimization=integer_only")
+
+
+def test_digits_bring_their_own_samples_for_that_scheme(here):
+    found = problems("calibration=none", "optimization=none", "target.io_types=[int8]")
+    assert found["optimization.input_type"].fix == "optimization=integer_only calibration=digits"
+
+
+@pytest.mark.parametrize(("measured", "passed", "fix"), [(80.0, True, ""), (79.9, False, "a=b")])
+def test_what_has_to_be_there_may_be_just_enough(measured, passed, fix):
+    gate = least("share", measured, 80.0, "%", fix="a=b")
+    assert gate == Gate("target.share", measured, 80.0, passed, "%", fix=fix, at_least=True)
+    assert (gate.margin >= 0) == passed
 
 
 def test_of_pruning_nothing_is_said_where_nothing_was_pruned(tmp_path):

@@ -66,3 +66,5 @@ def test_a_gate_says_what_is_left():
     assert str(Gate("a", 24.0, 32.0, True, "KiB")) == "24 of 32 KiB, 8 left: passed"
     assert str(Gate("a", 40.5, 32.0, False, "KiB", True)) == "estimated 40.5 of 32 KiB, 8.5 over: FAILED"
     assert str(Gate("a", 0.0, 0.0, True)) == "0 of 0, 0 left: passed"
+    assert str(Gate("a", 80.0, 100.0, False, "%", at_least=True)) == "80 of at least 100 %, 20 short: FAILED"
+    assert str(Gate("a", 80.0, 50.0, True, "%", at_least=True)) == "80 of at least 50 %, 30 left: passed"

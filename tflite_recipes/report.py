@@ -10,9 +10,11 @@ from typing import Any
 
 from tflite_recipes import latency_page
 from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
+from tflite_recipes.vela_page import section as vela_section
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -37,7 +39,6 @@ _SIZES = (
 )
 # What smaller weights are for: beside the sizes, so that neither is taken for the other.
 _GAINED = ("sparsity.overall", "latency.p50_ms", "target.inference_ms")
-_BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
 
 
 def render(
@@ -56,6 +57,7 @@ def render(
         _section("Warnings", _list(warnings)) if warnings else "",
         _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
         _section("Size, sparsity, speed", _compression(metrics)),
+        vela_section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
@@ -155,21 +157,3 @@ def _quantization(path: Path) -> str:
         figures = "".join(f"<td class='n'>{text}</td>" for text in numbers)
         cells.append(f"<tr>{texts}{figures}</tr>")
     return _section("Quantization error", f"{_RULES}{plot(rows)}<table>{''.join(cells)}</table>")
-
-
-def bars(values: Mapping[str, float], unit: str) -> str:
-    """A bar plot as SVG: one row a value, the longest bar for the largest."""
-    if not values:
-        return "<p class='muted'>nothing to show</p>"
-    most = max(values.values()) or 1.0
-    rows = []
-    for position, (name, value) in enumerate(values.items()):
-        top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
-        label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
-        rows.append(
-            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
-            f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
-            f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
-        )
-    width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
-    return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"

@@ -35,7 +35,8 @@ class Gate:
     """A limit, what was measured against it, and the answer. A gate that fails ends the run with exit status 1.
 
     unit: of both numbers, "" for none. estimated: what stands for the measured number is an estimate. fix: the
-    overrides that would come nearest and fit, where they are known.
+    overrides that would come nearest and fit, where they are known. at_least: the limit is the least that will do,
+    not the most.
     """
 
     name: str
@@ -45,18 +46,21 @@ class Gate:
     unit: str = ""
     estimated: bool = False
     fix: str = ""
+    at_least: bool = False
 
     @property
     def margin(self) -> float:
-        """What is left of the limit; negative where it is passed over."""
-        return self.limit - self.measured
+        """What is left of the limit; negative where it is missed."""
+        return self.measured - self.limit if self.at_least else self.limit - self.measured
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         about = "estimated " if self.estimated else ""
-        margin = f"{abs(self.margin):.4g} {'over' if self.margin < 0 else 'left'}"
+        missed = "short" if self.at_least else "over"
+        margin = f"{abs(self.margin):.4g} {missed if self.margin < 0 else 'left'}"
         answer = "passed" if self.passed else "FAILED"
-        return f"{about}{self.measured:g} of {self.limit:g}{unit}, {margin}: {answer}"
+        limit = f"at least {self.limit:g}" if self.at_least else f"{self.limit:g}"
+        return f"{about}{self.measured:g} of {limit}{unit}, {margin}: {answer}"
 
 
 # The schemes, by name, that set ranges of activations from samples.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,14 @@ from tflite_recipes.steps.target import GenericTarget
 if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
     from tflite_recipes.accelerators.placement import Placement
 
-_UNSHOWN = {"max_latency_ms": "how long it takes", "ram_kb": "how much RAM it takes"}
-
 
 @dataclass(frozen=True)
 class AcceleratorTarget(GenericTarget):
     """LiteRT with an accelerator: what it takes of a file is judged, nothing is run."""
 
-    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
-        """Limits of what only the device itself shows."""
-        yield from super().problems(steps)
-        for key, words in _UNSHOWN.items():
-            if getattr(self, key) is not None:
-                what = f"nothing here runs on the accelerator, so {words} cannot be shown"
-                yield Problem(what, f"target.{key}", assignment(f"target.{key}", None))
+    def _unshown(self, key: str, words: str) -> Iterator[Problem]:
+        what = f"{words} has a limit, and nothing here runs on the accelerator"
+        yield Problem(what, key, assignment(key, None))
 
 
 def gate(placement: Placement, percent: float | None, fix: str) -> Gate:

@@ -75,8 +75,11 @@ class Hardware:
 
 def integer_only(steps: Mapping[str, Any]) -> str:
     """The overrides for int8 throughout, with samples where the recipe has none."""
-    samples = "" if steps.get("calibration") else " calibration=npz calibration.path=FILE"
-    return f"optimization=integer_only{samples}"
+    if steps.get("calibration"):
+        return "optimization=integer_only"
+    if type(steps.get("source")).__name__ == "DigitsSource":
+        return "optimization=integer_only calibration=digits"
+    return "optimization=integer_only calibration=npz calibration.path=FILE"
 
 
 def limit(
@@ -86,6 +89,12 @@ def limit(
     if bound is not None:
         passed = measured <= bound
         yield Gate(f"target.{name}", measured, bound, passed, unit, estimated, "" if passed else fix)
+
+
+def least(name: str, measured: float, bound: float, unit: str = "", *, fix: str = "") -> Gate:
+    """The gate of what has to be there: `measured` may be as small as `bound`."""
+    passed = measured >= bound
+    return Gate(f"target.{name}", measured, bound, passed, unit, False, "" if passed else fix, at_least=True)
 
 
 def tell_pruning(state: State, reporter: Reporter) -> None:

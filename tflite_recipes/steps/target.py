@@ -13,7 +13,7 @@ from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
-from tflite_recipes.steps.hardware import Hardware, OpSet, limit
+from tflite_recipes.steps.hardware import Hardware, OpSet, limit, tell_pruning
 from tflite_recipes.steps.runners import RemoteRunner
 from tflite_recipes.steps.source import Source
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tflite_recipes.backend.latency import Settings
 
 __all__ = ["Architecture", "CpuTarget", "GenericTarget", "OpSet", "Runner"]
+
+
+_UNSHOWN = {"max_latency_ms": "the latency", "ram_kb": "the memory"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class GenericTarget(Hardware):
         if self.labels is not None:
             yield from _label_problems(Path(self.labels), steps.get("source"))
         yield from self._without_effect()
+        for key, words in _UNSHOWN.items():
+            if getattr(self, key) is not None:
+                yield from self._unshown(f"target.{key}", words)
+
+    def _unshown(self, key: str, words: str) -> Iterator[Problem]:
+        """Limits of what is not measured."""
+        limit = assignment(key, getattr(self, key.partition(".")[2]))
+        what = f"{words} has a limit, and this target measures nothing"
+        yield Problem(what, key, f"target=cpu {limit}", (assignment(key, None),))
 
     def _without_effect(self) -> Iterator[Problem]:
         """What is said of a file that nothing would say."""
@@ -141,13 +153,12 @@ class CpuTarget(GenericTarget, RemoteRunner):
         if bad := [threads for threads in self.sweep if threads not in good]:
             what = f"{bad[0]} is no number of threads: 1 to {_MOST_THREADS}"
             yield Problem(what, "target.sweep", assignment("target.sweep", good))
+
+    def _unshown(self, key: str, words: str) -> Iterator[Problem]:
         if self.runner is Runner.none:
-            for name, what in (("max_latency_ms", "latency"), ("ram_kb", "memory")):
-                if getattr(self, name) is not None:
-                    key = f"target.{name}"
-                    ors = ("target.runner=local", assignment(key, None))
-                    said = f"{what} has a limit, and with target.runner=none it is not measured"
-                    yield Problem(said, key, "target.runner=ssh target.host=HOST", ors)
+            what = f"{words} has a limit, and with target.runner=none it is not measured"
+            ors = ("target.runner=local", assignment(key, None))
+            yield Problem(what, key, "target.runner=ssh target.host=HOST", ors)
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import latency, runtime
@@ -158,6 +169,7 @@ class CpuTarget(GenericTarget, RemoteRunner):
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
+        tell_pruning(state, reporter)
         if self.runner is Runner.local:
             result = latency.measure(state, self._settings(runtime.cores(), reporter), reporter)
         else:

@@ -16,6 +16,7 @@ from tflite_recipes.tflite_file.analysis import (
     weight_tensors,
 )
 from tflite_recipes.tflite_file.listing import LARGEST_CONSTANTS, describe, to_json
+from tflite_recipes.tflite_file.macs import macs, op_macs
 from tflite_recipes.tflite_file.model import (
     Inspection,
     Operator,
@@ -49,7 +50,9 @@ __all__ = [
     "float_operators",
     "foreign_ops",
     "in_order",
+    "macs",
     "op_counts",
+    "op_macs",
     "op_metrics",
     "read_tflite",
     "sparsity",

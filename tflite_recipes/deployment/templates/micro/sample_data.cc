@@ -1,0 +1,13 @@
+#include "sample_data.h"
+
+#include <cmath>
+
+#ifndef NO_SAMPLE
+
+namespace @NAMESPACE@ {
+
+@ARRAYS@
+
+}  // namespace @NAMESPACE@
+
+#endif

@@ -1,0 +1,26 @@
+"""Numbers as bars, in SVG, for every page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+_BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
+
+
+def bars(values: Mapping[str, float], unit: str) -> str:
+    """A bar plot as SVG: one row a value, the longest bar for the largest."""
+    if not values:
+        return "<p class='muted'>nothing to show</p>"
+    most = max(values.values()) or 1.0
+    rows = []
+    for position, (name, value) in enumerate(values.items()):
+        top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
+        label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
+        rows.append(
+            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
+            f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
+            f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
+        )
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
+    return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"

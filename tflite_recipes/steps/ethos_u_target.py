@@ -1,0 +1,287 @@
+"""`.tflite` → compiled by Vela for an Arm Ethos-U NPU: what runs there, in how many cycles, in how much memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, unique
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tflite_recipes import vela_config
+from tflite_recipes.errors import Problem, StepError, assignment
+from tflite_recipes.events import Reporter
+from tflite_recipes.schema import ExistingPath, within
+from tflite_recipes.state import Gate, State
+from tflite_recipes.steps import ethos_u_checks
+from tflite_recipes.steps.hardware import Hardware, Limit, least, limit
+
+if TYPE_CHECKING:
+    from tflite_recipes.backend.npu import Share
+    from tflite_recipes.backend.vela import Compiled, Options
+
+_DEPLOY = "deploy"
+# Other options are compiled for a gate that failed, as long as this takes.
+_OTHERS_S = 20.0
+
+
+@unique
+class Accelerator(Enum):
+    """Ethos-U NPUs, by Vela's names; the last number is the MACs a cycle."""
+
+    ethos_u55_32 = "ethos-u55-32"
+    ethos_u55_64 = "ethos-u55-64"
+    ethos_u55_128 = "ethos-u55-128"
+    ethos_u55_256 = "ethos-u55-256"
+    ethos_u65_256 = "ethos-u65-256"
+    ethos_u65_512 = "ethos-u65-512"
+    ethos_u85_128 = "ethos-u85-128"
+    ethos_u85_256 = "ethos-u85-256"
+    ethos_u85_512 = "ethos-u85-512"
+    ethos_u85_1024 = "ethos-u85-1024"
+    ethos_u85_2048 = "ethos-u85-2048"
+
+
+@unique
+class Strategy(Enum):
+    """What Vela makes least of, by its own names."""
+
+    Performance = "cycles"
+    Size = "memory"
+
+
+@dataclass(frozen=True)
+class EthosUTarget(Hardware):
+    """An Ethos-U NPU beside a Cortex-M or Cortex-A: the file is compiled by Vela.
+
+    `system_config` (clock, memories) and `memory_mode` are sections of `config`, an `.ini` of Vela's form; null is the
+    one that comes with Vela. `arena_cache_size_kb` (KiB) is the SRAM that Vela aims for, null the memory mode's.
+    `min_npu_op_percent` of the file's ops have to run on the NPU. `flash_kb` limits the compiled file, `ram_kb` the
+    SRAM and `max_latency_ms` the time that Vela estimates of the NPU at `clock_mhz`; null is the system's clock.
+    """
+
+    accelerator: Accelerator = Accelerator.ethos_u55_128
+    system_config: str = "Ethos_U55_High_End_Embedded"
+    memory_mode: str = "Shared_Sram"
+    config: ExistingPath | None = None
+    optimise: Strategy = Strategy.Performance
+    arena_cache_size_kb: Limit = None
+    min_npu_op_percent: Annotated[float, within(gt=0, le=100)] = 1.0
+
+    def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
+        """Also: Vela is missing; a system or memory mode cannot be had; nothing would run on the NPU."""
+        yield from ethos_u_checks.vela_problems(self)
+        schemes = list(ethos_u_checks.scheme_problems(steps))
+        yield from schemes or super().problems(steps)
+
+    def ini(self) -> Path:
+        """The configuration file. RequestError where Vela's own is not to be found."""
+        return Path(self.config) if self.config is not None else vela_config.arm_ini()
+
+    def vela_config(self) -> vela_config.VelaConfig:
+        """What the configuration file holds. RequestError as for reading it."""
+        return vela_config.read(self.ini())
+
+    def __call__(self, state: State, reporter: Reporter) -> State:
+        from tflite_recipes.backend import npu, vela
+
+        assert state.tflite is not None
+        folder = state.workdir / "vela"
+        try:
+            compiled = vela.compile_file(state.tflite, self._options(), folder)
+        finally:
+            if (folder / vela.LOG).exists():
+                reporter.keep(str(folder / vela.LOG), _DEPLOY)
+        share = npu.share(state, compiled)
+        reporter.measure(self._metrics(compiled, share))
+        reporter.tag({"tflite_recipes.compiled_verified": "false"})
+        self._warn(state, compiled, share, reporter)
+        for gate in self._gates(state, compiled, share):
+            reporter.judge(gate)
+        self._keep(state, compiled, share, reporter)
+        return state
+
+    def _options(self) -> Options:
+        from tflite_recipes.backend.vela import Options
+
+        cache = None if self.arena_cache_size_kb is None else round(self.arena_cache_size_kb * 1024)
+        names = (self.system_config, self.memory_mode, self.optimise.name)
+        return Options(self.accelerator.value, self.ini(), *names, cache)
+
+    def _milliseconds(self, compiled: Compiled) -> float:
+        """Vela's cycles at the target's clock."""
+        return compiled.summary.cycles / (self._clock(compiled) * 1e3)
+
+    def _clock(self, compiled: Compiled) -> float:
+        return self.clock_mhz or compiled.summary.core_clock_hz / 1e6
+
+    def _sram(self, compiled: Compiled) -> int:
+        """Bytes of SRAM, with the constants where the memory mode keeps them there."""
+        config, summary = self.vela_config(), compiled.summary
+        both = vela_config.constants_in_sram(config.systems[self.system_config], config.modes[self.memory_mode])
+        return summary.sram_bytes + (summary.on_chip_flash_bytes if both else 0)
+
+    def _metrics(self, compiled: Compiled, share: Share) -> dict[str, float]:
+        summary = compiled.summary
+        found: dict[str, float] = {
+            "target.npu_op_percent": share.npu_op_percent,
+            "target.cpu_ops": len(share.cpu),
+            "target.flash_bytes": compiled.tflite.stat().st_size,
+        }
+        if share.npu_mac_percent is not None:
+            found["target.npu_mac_percent"] = share.npu_mac_percent
+        if share.on_npu:
+            found |= {
+                "target.cycles": summary.cycles,
+                "target.inference_ms": self._milliseconds(compiled),
+                "target.sram_bytes": self._sram(compiled),
+                "target.dram_bytes": summary.dram_bytes,
+                "target.weight_bytes": summary.weight_bytes,
+                "target.encoded_weight_bytes": summary.encoded_weight_bytes,
+            }
+        return found
+
+    def _warn(self, state: State, compiled: Compiled, share: Share, reporter: Reporter) -> None:
+        from tflite_recipes.backend import npu
+
+        for line in npu.told(share.cpu):
+            reporter.warn(line)
+        for name in share.open_batches:
+            reporter.warn(
+                f"the batch of input {name!r} is open, and Vela takes it for 1: the compiled file takes one sample "
+                "at a time, as with target.dynamic_batch=false"
+            )
+        if not share.on_npu:
+            reporter.warn("nothing of the file runs on the NPU: limits on SRAM and time have nothing to be judged by")
+            return
+        if share.cpu:
+            reporter.warn("Vela's cycles are the NPU's alone: the time that the CPU takes for its ops comes on top")
+        summary = compiled.summary
+        core = summary.core_clock_hz / 1e6
+        if abs(core - self._clock(compiled)) > 1e-6 * core:
+            fix = assignment("target.clock_mhz", None)
+            reporter.warn(
+                f"{self.system_config} has a clock of {core:g} MHz and the target {self._clock(compiled):g}: the time "
+                f"is that of Vela's cycles at the target's clock, as if its memories kept pace ({fix} takes Vela's)"
+            )
+        # Encoding alone may save some, or cost some, of weights without a zero.
+        if state.intent.pruned and summary.encoded_weight_bytes > 0.95 * summary.weight_bytes:
+            reporter.warn(
+                f"pruning gives this target nothing: Vela encodes {summary.weight_bytes:,} B of weights in "
+                f"{summary.encoded_weight_bytes:,} B; more zeros would shrink that"
+            )
+
+    def _gates(self, state: State, compiled: Compiled, share: Share) -> Iterator[Gate]:
+        fix = _integer_fix(state, share)
+        yield least("npu_op_percent", share.npu_op_percent, self.min_npu_op_percent, "%", fix=fix)
+        gates = list(self._limits(compiled, share.on_npu))
+        if all(gate.passed for gate in gates):
+            yield from gates
+        else:
+            yield from self._limits(compiled, share.on_npu, self._fitting(state, compiled, share))
+
+    def _limits(self, compiled: Compiled, on_npu: bool, fix: str = "") -> Iterator[Gate]:
+        flash = compiled.tflite.stat().st_size / 1024
+        yield from limit("flash_kb", flash, self.flash_kb, "KiB", fix=fix)
+        if on_npu:
+            sram, time_ms = self._sram(compiled) / 1024, self._milliseconds(compiled)
+            yield from limit("ram_kb", sram, self.ram_kb, "KiB", fix=fix, estimated=True)
+            yield from limit("max_latency_ms", time_ms, self.max_latency_ms, "ms", fix=fix, estimated=True)
+
+    def _fitting(self, state: State, compiled: Compiled, share: Share) -> str:
+        """The override with which the same accelerator fits all limits, the quickest of those compiled; "" for none."""
+        from tflite_recipes.backend import vela
+
+        assert state.tflite is not None
+        ends = time.monotonic() + _OTHERS_S
+        found: list[tuple[float, str]] = []
+        for number, other in enumerate(self._others() if share.on_npu else ()):
+            if time.monotonic() + compiled.seconds > ends:
+                break
+            try:
+                made = vela.compile_file(state.tflite, other._options(), state.workdir / "vela" / f"other{number}")
+            except StepError:  # what Vela cannot compile is no way out
+                continue
+            if all(gate.passed for gate in other._limits(made, True)):
+                found.append((other._milliseconds(made), self._changes(other)))
+        return min(found, default=(0.0, ""))[1]
+
+    def _others(self) -> list[EthosUTarget]:
+        """The same accelerator and system in other ways, the nearest first."""
+        modes = ethos_u_checks.fitting_modes(self.vela_config(), self.system_config, self.accelerator.value)
+        found = [replace(self, memory_mode=mode, optimise=strategy) for mode in modes for strategy in Strategy]
+        if self.ram_kb is not None and self.arena_cache_size_kb is None:
+            found.append(replace(self, optimise=Strategy.Performance, arena_cache_size_kb=self.ram_kb))
+        own = (self.memory_mode, self.optimise)
+        others = [other for other in found if other != self]
+        return sorted(others, key=lambda other: (other.memory_mode != own[0], other.optimise is not own[1]))
+
+    def _changes(self, other: EthosUTarget) -> str:
+        """The overrides that make another of this."""
+        asked = {
+            "memory_mode": (self.memory_mode, other.memory_mode),
+            "optimise": (self.optimise.name, other.optimise.name),
+            "arena_cache_size_kb": (self.arena_cache_size_kb, other.arena_cache_size_kb),
+        }
+        changed = {f"target.{key}": new for key, (old, new) in asked.items() if new != old}
+        plain = {key: int(new) if isinstance(new, float) and new.is_integer() else new for key, new in changed.items()}
+        return " ".join(assignment(key, new) for key, new in plain.items())
+
+    def _keep(self, state: State, compiled: Compiled, share: Share, reporter: Reporter) -> None:
+        found = self._described(compiled, share)
+        path = state.workdir / "vela.json"
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        reporter.keep(str(path))
+        if self.deploy:
+            for made in (compiled.tflite, compiled.summary_csv, compiled.layers_csv):
+                reporter.keep(str(made), _DEPLOY)
+
+    def _described(self, compiled: Compiled, share: Share) -> dict[str, Any]:
+        """What `vela.json` holds: sizes in bytes, clocks in MHz; cycles and times are Vela's estimates."""
+        summary = compiled.summary
+        return {
+            "vela": metadata.version("ethos-u-vela"),
+            "accelerator": self.accelerator.value,
+            "config": self.config or "Arm/vela.ini",
+            "config_sha256": hashlib.sha256(self.ini().read_bytes()).hexdigest(),
+            "system_config": summary.system_config,
+            "memory_mode": summary.memory_mode,
+            "optimise": self.optimise.name,
+            "core_clock_mhz": summary.core_clock_hz / 1e6,
+            "clock_mhz": self._clock(compiled),
+            "cycles": summary.cycles if share.on_npu else None,
+            "inference_ms": self._milliseconds(compiled) if share.on_npu else None,
+            "macs": summary.macs,
+            "memory": {
+                "sram_bytes": self._sram(compiled),
+                "dram_bytes": summary.dram_bytes,
+                "on_chip_flash_bytes": summary.on_chip_flash_bytes,
+                "off_chip_flash_bytes": summary.off_chip_flash_bytes,
+                "flash_bytes": compiled.tflite.stat().st_size,
+            },
+            "weights": {"bytes": summary.weight_bytes, "encoded_bytes": summary.encoded_weight_bytes},
+            "npu": {
+                "ops": share.ops,
+                "op_percent": share.npu_op_percent,
+                "mac_percent": share.npu_mac_percent,
+                "counted_by_vela": compiled.counts,
+            },
+            "cpu": [op.to_json() for op in share.cpu],
+            "layers": list(share.cycles),
+            "compiled_verified": False,
+        }
+
+
+def _integer_fix(state: State, share: Share) -> str:
+    """The overrides that would bring ops to the NPU, where they are known."""
+    advised = {op.advice.partition(",")[0] for op in share.cpu if op.advice.startswith("optimization")}
+    if not any(advice.startswith("optimization=") for advice in advised):
+        return " ".join(sorted(advised))
+    if state.intent.scheme == "integer_only":
+        return ""
+    samples = " calibration=npz calibration.path=FILE" if state.calibration is None else ""
+    return f"optimization=integer_only{samples}"
