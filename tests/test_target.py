@@ -127,7 +127,7 @@ def measured(monkeypatch, tmp_path):
 
 def judged(target, state):
     heard = Heard()
-    target(state, heard)
+    replace(target, metadata=False, deploy=False)(state, heard)  # what is measured alone
     return {gate.name: gate for gate in heard.gates}, heard.warned
 
 
