@@ -56,7 +56,7 @@ def test_an_unknown_recipe_is_said_with_near_matches(here):
     problem = refused(catalog.find, "digits_interger_only")
     assert problem.what.startswith("there is no recipe 'digits_interger_only'; did you mean digits_integer_only")
     assert problem.alternatives == ("digits_integer_only",)
-    assert "there are convert, digits_auto, digits_float" in refused(catalog.find, "zzzz").what
+    assert "there are anomaly_detection, convert, digits_auto, digits_float" in refused(catalog.find, "zzzz").what
 
 
 def test_an_unknown_file_is_said_with_the_files_beside_it(here):

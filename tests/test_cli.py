@@ -49,7 +49,7 @@ def test_version(cli):
         (["ls", "source", "target"], "target is not known here"),
         (["check", "convert", "--fast"], "--fast is not known here"),
         (["check", "digits_interger_only"], "did you mean digits_integer_only"),
-        (["run", "nope"], "there is no recipe 'nope'; there are convert"),
+        (["run", "nope"], "there is no recipe 'nope'; there are anomaly_detection, convert"),
         (["check", "mine.yaml"], "there is no file 'mine.yaml'"),
         (["run", "convert", "--config-dir", "nowhere"], "there is no folder nowhere"),
         (["cp", "nothing"], "there is no recipe 'nothing'"),

@@ -8,6 +8,7 @@ import yaml
 from conftest import REPOSITORY
 
 from tflite_recipes import catalog, composition, schema
+from tflite_recipes.errors import RequestError
 
 OPTIONS = sorted((REPOSITORY / "conf").glob("*/*.yaml"))
 RECIPES = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
@@ -75,9 +76,13 @@ def test_a_recipe_opens_with_the_command_that_runs_it(path, here):
     assert (lines[0], lines[2]) == ("# @package _global_", f"# {catalog.describe(path)}")
     program, run, recipe, *arguments = shlex.split(lines[1].removeprefix("# "))
     assert (program, run, recipe) == ("tflite-recipes", "run", path.stem)
-    if recipe != "convert":  # whose command names a file of the reader's
-        overrides = [argument for argument in arguments if argument != "-m"]
+    overrides = [argument for argument in arguments if argument != "-m"]
+    if not any("path=" in override for override in overrides):
         assert composition.prepare(recipe, overrides, sweep="-m" in arguments).recipes
+        return
+    with pytest.raises(RequestError) as refused:  # whose command names files of the reader's
+        composition.prepare(recipe, overrides)
+    assert {problem.where for problem in refused.value.problems} <= {"source.path", "calibration.path"}
 
 
 def test_only_options_named_none_stand_for_nothing():

@@ -395,10 +395,15 @@ class Judge:
         self.gates.append(gate)
 
 
+def gate(limit, passed):
+    return Gate("target.flash_kb", 2.0, limit, passed, "KiB", fix="" if passed else "optimization=float16")
+
+
 @pytest.mark.parametrize(("limit", "passed"), [(None, None), (2.0, True), (1.9, False)])
-def test_the_size_of_the_file_is_a_gate_where_there_is_a_limit(tmp_path, limit, passed):
+def test_the_size_of_the_file_is_a_gate_where_there_is_a_limit(tmp_path, limit, passed, monkeypatch):
+    monkeypatch.setattr("tflite_recipes.steps.target.smaller_scheme", lambda *_: "optimization=float16")
     (tmp_path / "model.tflite").write_bytes(bytes(2048))
     state, judge = State(tmp_path, tflite=tmp_path / "model.tflite"), Judge()
     target = GenericTarget(limit, True, [], metadata=False, deploy=False)
     assert target(state, judge) == state
-    assert judge.gates == ([] if limit is None else [Gate("target.flash_kb", 2.0, limit, passed, "KiB")])
+    assert judge.gates == ([] if limit is None else [gate(limit, passed)])

@@ -32,7 +32,7 @@ def test_what_is_not_measured_has_no_limit(here, target):
     found = problems(f"target={target}", "target.max_latency_ms=5", "target.ram_kb=4096")
     assert set(found) == {"target.max_latency_ms", "target.ram_kb"}
     problem = found["target.max_latency_ms"]
-    assert problem.what == "latency has a limit, and with target.runner=none it is not measured"
+    assert problem.what == "the latency has a limit, and with target.runner=none it is not measured"
     assert problem.fix == "target.runner=ssh target.host=HOST"
     assert problem.alternatives == ("target.runner=local", "target.max_latency_ms=null")
     for other in problem.alternatives:
@@ -159,8 +159,9 @@ def test_with_no_runner_nothing_is_measured(measured, monkeypatch):
     from tflite_recipes.backend import latency
 
     monkeypatch.setattr(latency, "measure", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr("tflite_recipes.steps.target.smaller_scheme", lambda *_: "optimization=float16")
     gates, _ = judged(CpuTarget(flash_kb=1.0, runner=Runner.none), replace(measured, runnable=False))
-    assert [gate.passed for gate in gates.values()] == [False]
+    assert [(gate.passed, gate.fix) for gate in gates.values()] == [(False, "optimization=float16")]
 
 
 def test_what_no_runtime_here_runs_is_refused(measured):

@@ -105,9 +105,10 @@ def smaller_scheme(state: State, limit_kb: float | None, beside: int = 0, scheme
     from tflite_recipes import nearest, tflite_file
 
     assert state.tflite is not None
-    if limit_kb is None:
+    bound = 0 if limit_kb is None else limit_kb * 1024 - beside
+    if limit_kb is None or state.tflite.stat().st_size <= bound:
         return ""
-    file, bound = tflite_file.read_tflite(state.tflite), limit_kb * 1024 - beside
+    file = tflite_file.read_tflite(state.tflite)
     taken = nearest.SCHEMES if schemes is None else schemes
     found = nearest.smaller_file(file, state.scheme, bound, state.calibration is not None, taken)
     return found.overrides if found else ""
