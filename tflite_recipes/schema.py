@@ -174,8 +174,13 @@ def types_of(kind: Any) -> dict[str, Any]:
 
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A field's plain type, and the marks that `Annotated` gives it."""
-    return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+    """A field's plain type, and the marks that `Annotated` gives it; also those of what may be null besides."""
+    if get_origin(hint) is Annotated:
+        return hint.__origin__, hint.__metadata__
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if len(inner) == 1 and len(get_args(hint)) == 2 and get_origin(inner[0]) is Annotated:
+        return inner[0].__origin__ | None, inner[0].__metadata__
+    return hint, ()
 
 
 def _bounds(marks: tuple[Any, ...]) -> dict[str, float]:
