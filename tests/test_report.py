@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from test_quantization_error import activation
 
-from tflite_recipes import composition, quantization_error, report
+from tflite_recipes import composition, figures, quantization_error, report
 from tflite_recipes.state import Gate
 
 VOID = ("meta", "rect")
@@ -67,6 +67,11 @@ def test_a_gate_says_what_is_left_what_is_estimated_and_what_would_fit(here):
     text = " ".join(Checked(page(here, [fails, Gate("target.flash_kb", 24.0, 32.0, True, "KiB", True)])).text)
     assert "≈ 96.5 KiB 64 KiB -32.5 KiB failed optimization=integer_only" in text
     assert "≈ 24 KiB 32 KiB 8 KiB passed an estimate" in text
+
+
+def test_numbers_have_the_unit_that_their_name_says():
+    told = {"target.macs": 2656768.0, "target.cpu_ops": 3.0, "target.npu_op_percent": 87.5, "latency.p50_ms": 1.2}
+    assert [figures.figure(name, value) for name, value in told.items()] == ["2,656,768", "3", "87.5 %", "1.200 ms"]
 
 
 def test_what_compression_gave_stands_together(here):

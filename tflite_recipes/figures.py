@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_COUNTS = ("target.macs", "target.cycles")
+
 
 def figure(name: str, value: float) -> str:
     """A metric's value with the unit that its name ends in."""
@@ -16,8 +18,10 @@ def figure(name: str, value: float) -> str:
         return f"{value:.1f} s"
     if name.endswith("_db"):
         return f"{value:.1f} dB"
-    if name.startswith("ops."):
-        return f"{value:.0f}"
+    if name.endswith("_percent"):
+        return f"{value:.4g} %"
+    if name.startswith("ops.") or name.endswith(("_ops", "_partitions")) or name in _COUNTS:
+        return f"{value:,.0f}"
     return f"{value:.6g}"
 
 
