@@ -93,7 +93,14 @@ def test_each_compiles_a_file_all_of_which_runs_on_the_npu(tmp_path, option):
     assert (found["accelerator"], found["core_clock_mhz"]) == (option.replace("_", "-"), clock)
     assert told.warnings == []
     assert told.gates == [Gate("target.npu_op_percent", 100.0, 1.0, True, "%", at_least=True)]
-    assert told.tags == {"tflite_recipes.compiled_verified": "false"}
+    assert told.tags["tflite_recipes.compiled_verified"] == "false"
+
+
+def test_what_vela_estimates_is_tagged_as_that(tmp_path):
+    told = compiled(tmp_path, "conv")
+    estimates = told.tags["tflite_recipes.estimated"].split(", ")
+    assert {"target.cycles", "target.inference_ms", "target.sram_bytes"} <= set(estimates) <= set(told.metrics)
+    assert "target.flash_bytes" not in estimates
 
 
 def test_more_macs_a_cycle_take_fewer_cycles(tmp_path):
@@ -133,6 +140,7 @@ def test_a_float_file_of_which_nothing_runs_on_the_npu_fails_a_gate(tmp_path):
     assert "optimization=integer_only" in fallen
     assert "nothing of the file runs on the NPU" in nothing
     assert not {"target.cycles", "target.inference_ms", "target.sram_bytes"} & set(told.metrics)
+    assert "tflite_recipes.estimated" not in told.tags
 
 
 @pytest.mark.parametrize("option", ["ethos_u55_128", "ethos_u65_256"])

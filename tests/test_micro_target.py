@@ -176,6 +176,8 @@ def test_an_estimate_says_what_it_does_not_hold_for(tmp_path):
     timed = MicroTarget(cycles_per_mac=5, clock_mhz=100)
     heard, _ = ran(micro_files.dense(tmp_path / "int8.tflite"), timed, rows=ROWS)
     assert heard.warnings == []
+    asked = "target.arena_bytes, target.flash_bytes, target.inference_ms"
+    assert heard.tags["tflite_recipes.estimated"] == asked
     (said,) = ran(micro_files.dense(tmp_path / "float.tflite", "FLOAT32", "FLOAT32"), timed, rows=ROWS)[0].warnings
     assert "100% of the MACs are in float32, and the cycles_per_mac of a part is that of int8" in said
     path = micro_files.dense(tmp_path / "more.tflite", after="GELU")

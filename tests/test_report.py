@@ -36,14 +36,15 @@ class Checked(HTMLParser):
         self.text.append(data)
 
 
-def page(folder, gates=(), warnings=(), verdict="passed", name="image", metrics=None):
+def page(folder, gates=(), warnings=(), verdict="passed", name="image", metrics=None, tags=None):
     recipe = composition.compose("digits_integer_only")
     tensor = {"shape": [None, 8], "dtype": "int8", "scale": 0.5, "zero_point": 3}
     contract = {"inputs": [{"name": name, "source": tensor, "tflite": tensor}], "outputs": []}
     (folder / "io_contract.json").write_text(json.dumps(contract))
     (folder / "ops.json").write_text(json.dumps({"op_counts": {"CONV_2D": 2}, "tensor_dtypes": {"int8": 12}}))
     metrics = metrics or {"size.tflite_bytes": 28416.0, "parity.sqnr_db": 42.36, "time.source_s": 5.4}
-    return report.render(recipe, metrics, gates, warnings, {"tflite_recipes.verdict": verdict}, folder)
+    tags = {"tflite_recipes.verdict": verdict, **(tags or {})}
+    return report.render(recipe, metrics, gates, warnings, tags, folder)
 
 
 def test_it_holds_results_gates_warnings_contract_and_recipe(here):
@@ -80,6 +81,14 @@ def test_what_compression_gave_stands_together(here):
     part = text[text.index("Size, sparsity, speed") : text.index("Inputs and outputs")]
     for said in ("1,000 B", "400 B", "sparsity.overall 0.5", "latency.p50_ms 1.250 ms"):
         assert said in part
+
+
+def test_an_estimate_is_called_one_wherever_its_figure_stands(here):
+    metrics = {"target.cycles": 5000.0, "target.inference_ms": 1.25, "target.macs": 7.0}
+    text = " ".join(Checked(page(here, metrics=metrics, tags=figures.estimated(["target.inference_ms"]))).text)
+    assert text.count("target.inference_ms estimated 1.250 ms") == 2
+    assert "target.cycles 5,000" in text
+    assert "estimated" not in " ".join(Checked(page(here, metrics=metrics)).text)
 
 
 def test_it_shows_the_worst_tensors_and_their_plot(here):

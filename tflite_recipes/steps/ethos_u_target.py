@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tflite_recipes import vela_config
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
+from tflite_recipes.figures import estimated
 from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps import ethos_u_checks, micro_deploy
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _DEPLOY = "deploy"
 # Other options are compiled for a gate that failed, as long as this takes.
 _OTHERS_S = 20.0
+# Vela's, of which no NPU has been asked.
+_ESTIMATES = ("target.cycles", "target.inference_ms", "target.sram_bytes", "target.dram_bytes")
 
 
 @unique
@@ -99,8 +102,11 @@ class EthosUTarget(Hardware):
             if (folder / vela.LOG).exists():
                 reporter.keep(str(folder / vela.LOG), _DEPLOY)
         share = npu.share(state, compiled)
-        reporter.measure(self._metrics(compiled, share))
+        metrics = self._metrics(compiled, share)
+        reporter.measure(metrics)
         reporter.tag({"tflite_recipes.compiled_verified": "false"})
+        if share.on_npu:
+            reporter.tag(estimated(_ESTIMATES))
         self._warn(state, compiled, share, reporter)
         for gate in self._gates(state, compiled, share):
             reporter.judge(gate)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
+from tflite_recipes.figures import estimated
 from tflite_recipes.schema import within
 from tflite_recipes.schemes import IOType, Scheme
 from tflite_recipes.state import Gate, State
@@ -31,6 +32,8 @@ _WIDER = {
 _INTEGER = "optimization=integer_only"
 _SAMPLES = " calibration=npz calibration.path=FILE"
 _NAMED = 6
+# The arena is a 64-bit host's, which a board's stands for.
+_ESTIMATES = ("target.arena_bytes", "target.flash_bytes", "target.inference_ms")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ class MicroTarget(Hardware):
         simulation, lacking = self._asked(file, state, reporter)
         told = _Told(self, file, state, simulation, lacking)
         self._keep(told, reporter)
-        reporter.measure(told.metrics())
+        metrics = told.metrics()
+        reporter.measure(metrics)
+        reporter.tag(estimated(name for name in _ESTIMATES if name in metrics))
         for text in told.warnings():
             reporter.warn(text)
         for gate in told.gates():
