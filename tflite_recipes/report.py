@@ -11,6 +11,7 @@ from typing import Any
 from tflite_recipes import latency_page
 from tflite_recipes.accelerators.section import section as accelerator_section
 from tflite_recipes.figures import figure, labelled, tensor_kind
+from tflite_recipes.micro_page import section as micro_section
 from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
@@ -58,6 +59,7 @@ def render(
         _section("Warnings", _list(warnings)) if warnings else "",
         _section("Results", _table((name, labelled(name, value, tags)) for name, value in sorted(metrics.items()))),
         _section("Size, sparsity, speed", _compression(metrics, tags)),
+        micro_section(output_dir),
         vela_section(output_dir),
         accelerator_section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
