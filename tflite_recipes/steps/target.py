@@ -148,12 +148,12 @@ class CpuTarget(GenericTarget, RemoteRunner):
         from tflite_recipes.backend import latency, runtime
 
         yield from super()._measured(state, reporter)
+        tell_pruning(state, reporter)
         if self.runner is Runner.none:
             return
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
-        tell_pruning(state, reporter)
         if self.runner is Runner.local:
             result = latency.measure(state, self._settings(runtime.cores(), reporter), reporter)
         else:
