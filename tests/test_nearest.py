@@ -48,7 +48,7 @@ def test_the_least_change_that_fits(limit, calibrated, overrides):
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_of_the_schemes_that_the_target_takes(calibrated):
     found = nearest.smaller_file(FILE, "none", 30_000, calibrated, ("integer_only",))
-    more = "" if calibrated else " calibration=npz calibration.path=cal.npz"
+    more = "" if calibrated else " calibration=npz calibration.path=FILE"
     assert found is not None
     assert found.overrides == f"optimization=integer_only{more}"
     assert nearest.smaller_file(FILE, "integer_only", 30_000, calibrated, ("integer_only",)) is None
