@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
+# Letters of a label that do not reach the bars; the whole name is the row's tooltip.
+_LETTERS = 32
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:
@@ -17,10 +19,19 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     for position, (name, value) in enumerate(values.items()):
         top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
         label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
+        title = f"<title>{escape(name)}</title>" if len(name) > _LETTERS else ""
         rows.append(
-            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
+            f"<text x='0' y='{top + 16}'>{title}{escape(short(name, _LETTERS))}</text>"
             f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
             f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
         )
     width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
     return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"
+
+
+def short(text: str, most: int) -> str:
+    """The text, its middle left out where it is longer than `most`: names of layers differ at both ends."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

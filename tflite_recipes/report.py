@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import latency_page
+from tflite_recipes import latency_page, micro_page
 from tflite_recipes.accelerators.section import section as accelerator_section
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.page_bars import bars
@@ -38,8 +38,9 @@ _SIZES = (
     "target.weight_bytes",
     "target.encoded_weight_bytes",
 )
-# What smaller weights are for: beside the sizes, so that neither is taken for the other.
-_GAINED = ("sparsity.overall", "latency.p50_ms", "target.inference_ms")
+# What smaller weights are for: beside the sizes, so that neither is taken for the other; and what it is beside a
+# measurement.
+_GAINED = {"sparsity.overall": "", "latency.p50_ms": "", "target.inference_ms": ", an estimate"}
 
 
 def render(
@@ -60,6 +61,7 @@ def render(
         _section("Size, sparsity, speed", _compression(metrics)),
         vela_section(output_dir),
         accelerator_section(output_dir),
+        micro_page.section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
@@ -103,7 +105,8 @@ def _verdict(gates: Sequence[Gate], tags: Mapping[str, str]) -> str:
 def _compression(metrics: Mapping[str, float]) -> str:
     """Sizes as bars; the share of zeros and the speed that was measured beside them."""
     sizes = {name: metrics[name] for name in _SIZES if name in metrics}
-    return bars(sizes, "B") + _table((name, figure(name, metrics[name])) for name in _GAINED if name in metrics)
+    gained = ((name + said, figure(name, metrics[name])) for name, said in _GAINED.items() if name in metrics)
+    return bars(sizes, "B") + _table(gained)
 
 
 def _gate(gate: Gate) -> str:
