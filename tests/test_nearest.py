@@ -48,7 +48,7 @@ def test_the_least_change_that_fits(limit, calibrated, overrides):
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_of_the_schemes_that_the_target_takes(calibrated):
     found = nearest.smaller_file(FILE, "none", 30_000, calibrated, ("integer_only",))
-    more = "" if calibrated else " calibration=npz calibration.path=cal.npz"
+    more = "" if calibrated else " calibration=npz calibration.path=FILE"
     assert found is not None
     assert found.overrides == f"optimization=integer_only{more}"
     assert nearest.smaller_file(FILE, "integer_only", 30_000, calibrated, ("integer_only",)) is None
@@ -112,3 +112,8 @@ def test_estimates_are_near_what_is_converted(here, cli_process):
     for at_hand in files.values():
         for scheme, file in files.items():
             assert nearest.estimated_bytes(at_hand, scheme) == pytest.approx(file.size_bytes, rel=0.02)
+
+
+def test_an_arena_in_integers():
+    assert nearest.integer_arena_bytes(FILE, 4 * (256 + 64) + 1000, 4) == 256 + 64 + 1000 + 8 * 64
+    assert nearest.integer_arena_bytes(FILE, 0, 4) == 256 + 64 + 8 * 64  # an arena that is not that of the file
