@@ -12,7 +12,7 @@ import devices
 import pytest
 
 from tflite_recipes.backend.devices import channel
-from tflite_recipes.errors import StepError
+from tflite_recipes.errors import Problem, StepError
 
 
 class Shell:
@@ -113,6 +113,10 @@ HELLO |= {"python": "3.11.7", "free_bytes": 1 << 30}
         ([HELLO, {"said": "file", "name": "result.json", "bytes": 1 << 40}], "bytes, which is no result"),
         ([HELLO, {"said": "done", "status": "x"}], "sent what is no answer: ValueError"),
         ([HELLO, {"said": "ended", "why": "", "left": ""}], "ended the measurement: no reason given"),
+        ([{**HELLO, "free_bytes": float("inf")}], "sent what is no answer: OverflowError"),
+        ([{**HELLO, "versions": [1]}], "sent what is no answer: AttributeError"),
+        ([HELLO, {"said": "done", "status": float("inf")}], "sent what is no answer: OverflowError"),
+        ([HELLO, {"said": "line", "text": "[" * 5000}, {"said": "ended", "why": "", "left": ""}], "no reason given"),
     ],
 )
 def test_what_a_device_sends_is_not_trusted(tmp_path, place, messages, what):
@@ -164,6 +168,27 @@ def test_a_message_of_a_device_is_plain_text(tmp_path, place):
     what = caught.value.problems[0].what
     assert what.isprintable()
     assert len(what) < 400
+
+
+class Failing(Shell):
+    """Its program ends as ssh does where the connection fails, with words of its own."""
+
+    def failure(self, status, errors):
+        return Problem(f"cannot be reached: {errors.splitlines()[-1]}", "target.host")
+
+
+def test_what_a_program_there_says_is_plain_where_it_ends_like_ssh(tmp_path, place):
+    device = Failing(first=r"printf 'one\n\033]0;title\007two\033[2J\n' >&2; exit 255; ")
+    with pytest.raises(StepError) as caught:
+        channel.run(device, request(tmp_path, place), place.tell)
+    assert caught.value.problems[0].what == "cannot be reached: ]0;titletwo[2J"
+
+
+def test_progress_without_an_end_is_no_progress(tmp_path, place):
+    messages = [HELLO, {"said": "line", "text": '{"progress": [Infinity, 1]}'}, {"said": "done", "status": 0}]
+    answer = b"".join(json.dumps(one).encode() + b"\n" for one in [*messages, {"said": "ended", "why": "", "left": ""}])
+    channel.run(Answering(answer), request(tmp_path, place), place.tell)
+    assert place.heard == []
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The YAML holds values only: its keys are the dataclass's fields, and each file says what it is."""
 
+import re
 import shlex
 from dataclasses import fields
 
@@ -103,3 +104,18 @@ def test_the_base_has_a_default_for_every_group_and_runs_them_in_order():
     )
     assert [group for group in ours if group != "tracking"] == base["steps"]
     assert ours["source"] is None
+
+
+def test_what_a_microcontroller_has_is_what_its_first_line_says():
+    """`tflite-recipes ls target` shows that line; an arena lies in one piece of memory that holds data."""
+    found = {}
+    for path in (REPOSITORY / "conf" / "target").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if (values := yaml.safe_load(text))["_target_"].endswith("MicroTarget"):
+            flash, ram, clock = (values[key] for key in ("flash_kb", "ram_kb", "clock_mhz"))
+            said = re.search(r"([\d.]+) MiB (?:flash|MRAM), (\d+) (K|M)iB RAM, (\d+) MHz", text.partition("\n")[0])
+            assert said, path.name
+            assert (float(said[1]) * 1024, int(said[4])) == (flash, clock), path.name
+            found[path.stem] = ram
+            assert int(said[2]) * (1024 if said[3] == "M" else 1) == ram, path.name
+    assert found["esp32_s3"] == 416 + 64  # SRAM1 and SRAM2 of its technical reference manual

@@ -250,17 +250,28 @@ def test_how_far_outputs_are_apart(given, ours, step, steps, relative):
 
 
 @pytest.mark.parametrize(("scheme", "fixed"), [("none", True), ("integer_only", False)])
-def test_int8_is_offered_where_it_would_fit(tmp_path, scheme, fixed):
+@pytest.mark.parametrize(
+    ("name", "sizes", "shape"),
     # With few inputs an integer file would be the larger one: each output has scales of its own.
-    path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", out=64, wide=512)
-    size, rows = path.stat().st_size / 1024, np.zeros((2, 512), "float32")
-    heard, _ = ran(path, MicroTarget(flash_kb=size, ram_kb=2), rows=rows, scheme=scheme, shape=(1, 512))
-    for name in ("flash_kb", "ram_kb"):
-        assert not heard.gates[name].passed
-        assert heard.gates[name].fix.startswith("optimization=integer_only") == fixed
-    small = MicroTarget(flash_kb=1, ram_kb=0.5)
-    heard, _ = ran(path.rename(tmp_path / "y.tflite"), small, rows=rows, scheme=scheme, shape=(1, 512))
-    assert {heard.gates[name].fix for name in ("flash_kb", "ram_kb")} == {""}  # nor would int8 fit
+    [("flash_kb", {"out": 64, "wide": 512}, (1, 512)), ("ram_kb", {"out": 64, "batch": 64}, (64, micro_files.IN))],
+)
+def test_int8_is_offered_where_it_would_fit(tmp_path, scheme, fixed, name, sizes, shape):
+    path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", **sizes)
+    limit = path.stat().st_size / 1024 if name == "flash_kb" else 10
+    heard, _ = ran(path, MicroTarget(**{name: limit}), rows=None, scheme=scheme, shape=shape)
+    assert not heard.gates[name].passed
+    assert heard.gates[name].fix.startswith("optimization=integer_only") == fixed
+    path = path.rename(tmp_path / "y.tflite")
+    heard, _ = ran(path, MicroTarget(**{name: 1}), rows=None, scheme=scheme, shape=shape)
+    assert heard.gates[name].fix == ""  # nor would int8 fit
+
+
+def test_what_the_arena_holds_beside_activations_does_not_shrink(tmp_path):
+    """Three quarters of the activations are saved, and each of 4,096 channels gets a multiplier and a shift."""
+    path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", out=4096)
+    heard, told = ran(path, MicroTarget(ram_kb=16), rows=ROWS, scheme="none")
+    assert told["arena"]["bytes"] / 4 < 16 * 1024 < told["arena"]["bytes"]
+    assert heard.gates["ram_kb"].fix == ""
 
 
 def test_open_sizes_are_refused(tmp_path):

@@ -112,3 +112,8 @@ def test_estimates_are_near_what_is_converted(here, cli_process):
     for at_hand in files.values():
         for scheme, file in files.items():
             assert nearest.estimated_bytes(at_hand, scheme) == pytest.approx(file.size_bytes, rel=0.02)
+
+
+def test_an_arena_in_integers():
+    assert nearest.integer_arena_bytes(FILE, 4 * (256 + 64) + 1000, 4) == 256 + 64 + 1000 + 8 * 64
+    assert nearest.integer_arena_bytes(FILE, 0, 4) == 256 + 64 + 8 * 64  # an arena that is not that of the file

@@ -125,14 +125,14 @@ PROFILER = pytest.mark.skipif(
 )
 
 
-def in_a_process_of_its_own(file, call, signature="serve"):
+def in_a_process_of_its_own(file, call, signature="serve", **more):
     """A runtime with another C API may die of it."""
     import subprocess
     import sys
     from pathlib import Path
 
     np.savez(file.with_name("inputs.npz"), features=X)
-    np.savez(file.with_name("outputs.npz"), **outputs(file))
+    np.savez(file.with_name("outputs.npz"), **outputs(file), **more)
     program = (
         "import json, sys; from pathlib import Path; import numpy as np; import profiling\n"
         f"path = Path({str(file)!r}); job = json.loads({json.dumps({**JOB, 'signature': signature})!r})\n"
@@ -167,6 +167,29 @@ def test_of_the_second_graph_by_the_runtimes_own_profiler(tmp_path):
     path = runnable_files.write(tmp_path / "two.tflite", ("one", "serve"))
     found = in_a_process_of_its_own(path, "by_profiler")
     assert [row["name"] for row in found["ops"]] == runnable_files.OPS
+
+
+def with_another_output(path):
+    """A second output of another size, which the signature names first and the graph last, as the converter does."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    graph.tensors.append(runnable_files._tensor("net/another/Tanh", 0, (1, 64)))
+    graph.operators.append(runnable_files._operator("TANH", [0], 7, schema.BuiltinOptions.NONE, None))
+    graph.outputs = [6, 7]
+    signature.outputs = [runnable_files._port("another", 7), *signature.outputs]
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return path
+
+
+@PROFILER
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["by_profiler", "delegated"])
+def test_outputs_in_another_order_by_the_runtimes_own_profiler(file, call):
+    found = in_a_process_of_its_own(with_another_output(file), call, another=np.tanh(X))
+    assert len(found["ops"]) >= 5
 
 
 @PROFILER

@@ -140,19 +140,6 @@ def test_ctrl_c_leaves_nothing_there(asked, place, here, server):
             process.kill()
 
 
-def test_what_a_device_sends_is_plain_text_or_no_result(tmp_path):
-    from tflite_recipes.backend.devices.measured import _make_plain
-
-    path = write(
-        tmp_path / "result.json", json.dumps({"machine": "\x1b[2Jarm", "sweep": [{"error": "a\nb"}], "n": 1.5})
-    )
-    _make_plain(path)
-    assert json.loads(path.read_text(encoding="utf-8")) == {"machine": "[2Jarm", "sweep": [{"error": "ab"}], "n": 1.5}
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError):
-        _make_plain(path)
-
-
 def test_check_refuses_without_contacting_anything(here, cli):
     write(here / "make.py", FACTORY)
     wanted = ["source=factory", "source.function=make.py:build", "target=cpu"]

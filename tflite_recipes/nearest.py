@@ -21,6 +21,7 @@ _LEAST_ELEMENTS = 1024
 # Measured on conversions of two models (tests/test_nearest.py), with the file format's alignment: a scale (4 bytes) and
 # a zero point (8) a channel; the table that holds them; the op and the tensor that unpack a float16 constant.
 _CHANNEL_BYTES, _QUANTIZATION_BYTES, _UNPACKING_BYTES = 12, 48, 160
+_REQUANTIZED_BYTES = 8
 # Twice the largest error of those estimates: what is named as fitting has to fit.
 _MARGIN = 1.03
 
@@ -100,6 +101,17 @@ def smaller_activations(file: TFLiteFile, limit: float, calibrated: bool) -> Opt
     if size <= limit < activation_bytes(file):
         return Option(_overrides("integer_only", calibrated), size)
     return None
+
+
+def integer_arena_bytes(file: TFLiteFile, arena_bytes: int, wider: int) -> int:
+    """TensorFlow Lite Micro's arena of the same model in int8, from that of this file: an estimate, rather too large.
+
+    Activations shrink; what the interpreter keeps beside them does not, and grows by a multiplier and a shift (4 bytes
+    each) for each output channel. wider: bytes of an activation of this file.
+    """
+    now, then = activation_bytes(file), activation_bytes(file, integer=True)
+    then = then if then < now else now // wider
+    return max(arena_bytes - now, 0) + then + _REQUANTIZED_BYTES * sum(map(_channels, _constants(file).weights))
 
 
 def _overrides(scheme: str, calibrated: bool) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
+# Letters of a label that do not reach the bars; the whole name is the row's tooltip.
+_LETTERS = 32
 
 
 def bars(values: Mapping[str, float], unit: str) -> str:
@@ -17,8 +19,9 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     for position, (name, value) in enumerate(values.items()):
         top, width = position * _ROW, max(1.0, _BAR_WIDTH * value / most)
         label = f"{value:,.0f} {unit}" if float(value).is_integer() else f"{value:,.3f} {unit}"
+        title = f"<title>{escape(name)}</title>" if len(name) > _LETTERS else ""
         rows.append(
-            f"<text x='0' y='{top + 16}'>{escape(name)}</text>"
+            f"<text x='0' y='{top + 16}'>{title}{escape(short(name, _LETTERS))}</text>"
             f"<rect x='{_LABEL_WIDTH}' y='{top + 4}' width='{width:.1f}' height='{_ROW - 8}' fill='#2f7fb8'/>"
             f"<text x='{_LABEL_WIDTH + width + 6:.1f}' y='{top + 16}'>{escape(label)}</text>"
         )
@@ -36,3 +39,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _cells(first: str, *others: str) -> str:
     return f"<td>{escape(first)}</td>" + "".join(f"<td class='long'>{escape(cell)}</td>" for cell in others)
+
+
+def short(text: str, most: int) -> str:
+    """The text, its middle left out where it is longer than `most`: names of layers differ at both ends."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

@@ -29,7 +29,7 @@ from tflite_recipes.tflite_file import TFLiteFile, read_tflite
 SCRIPT = measuring.FILES[0]
 MODEL, INPUTS, JOB, RESULT, OUTPUTS = "model.tflite", "inputs.npz", "job.json", "result.json", "outputs.npz"
 _SECONDS = 3600.0
-_METRICS = ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_invoke_ms", "first_ms", "peak_memory_bytes")
+METRICS = ("p50_ms", "p90_ms", "p99_ms", "load_ms", "first_invoke_ms", "first_ms", "peak_memory_bytes")
 _INTEGERS = ("int8", "uint8", "int16", "int4")
 
 
@@ -184,7 +184,7 @@ def tell(state: State, folder: Path, drawn: str, reporter: Reporter) -> dict[str
 
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """By tracking name: the setting asked for, and medians of the others."""
-    found = {f"latency.{name}": float(result[name]) for name in _METRICS}
+    found = {f"latency.{name}": float(result[name]) for name in METRICS}
     for setting in result["sweep"]:
         if "p50_ms" in setting:
             without = "" if setting["xnnpack"] else "_without_xnnpack"

@@ -111,6 +111,7 @@ class _TensorType(ctypes.Structure):
 
 
 _OPERATOR, _DELEGATED = 2, 8  # LiteRtProfilerEventType
+_SIDES = ("Input", "Output")
 _CPU, _WRITE = 1, 1  # LiteRtHwAccelerators, LiteRtTensorBufferLockMode
 _ELEMENTS = {
     **{"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "complex64": 8, "int8": 9},
@@ -137,7 +138,18 @@ class Profiled:
         self._option(options, b"xnnpack", f'kernel_mode = "{kernels}"\nnum_threads = {threads}\n')
         self._model = self._made("CreateCompiledModel", self._environment, model, options)
         self._profiler = self._made("CompiledModelGetProfiler", self._model)
-        self._feed([arrays[name] for name in graph.inputs], [outputs[name] for name in graph.outputs])
+        signature = self._made("GetModelSignature", model, self._number)
+        self._feed(
+            *([of[name] for name in self._names(signature, side)] for side, of in zip(_SIDES, (arrays, outputs)))
+        )
+
+    def _names(self, signature, side):
+        """Of a signature's inputs or outputs in the order in which buffers are given, which is not the file's."""
+        count, name = ctypes.c_size_t(), ctypes.c_char_p()
+        self._call(f"GetNumSignature{side}s", signature, ctypes.byref(count))
+        for position in range(count.value):
+            self._call(f"GetSignature{side}Name", signature, ctypes.c_size_t(position), ctypes.byref(name))
+            yield name.value.decode()
 
     def _feed(self, inputs, outputs):
         """Buffers for all, those of the inputs filled."""
@@ -150,7 +162,7 @@ class Profiled:
         layouts = (_Layout * len(outputs))()
         self._call("GetCompiledModelOutputTensorLayouts", self._model, *self._at(len(outputs)), layouts, True)
         self._buffers = []
-        for side, values in (("Input", inputs), ("Output", outputs)):
+        for side, values in zip(_SIDES, (inputs, outputs)):
             made = [self._buffer(side, position, value) for position, value in enumerate(values)]
             self._buffers.append((ctypes.c_void_p * len(made))(*(one.value for one in made)))
             if side == "Input":

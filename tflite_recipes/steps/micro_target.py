@@ -181,6 +181,8 @@ class _Told:
 
     def gates(self) -> Iterator[Gate]:
         """Every limit that is set, and can be judged."""
+        from tflite_recipes import nearest
+
         yield from limit("unsupported_ops", len(self.lacking), 0, fix=self._runs_instead())
         flash = self.flash_bytes
         code = flash - self.file.size_bytes
@@ -192,7 +194,7 @@ class _Told:
         if self.ran is None:
             return
         arena = self.ran.arena_bytes
-        fix = self._integer(arena / self._wider(), self.target.ram_kb)
+        fix = self._integer(nearest.integer_arena_bytes(self.file, arena, self._wider()), self.target.ram_kb)
         yield from limit("ram_kb", arena / _KIB, self.target.ram_kb, "KiB", estimated=True, fix=fix)
         for kind, name, unit in (
             ("steps", "max_difference", "quantization steps"),

@@ -31,6 +31,8 @@ _LONGEST_LINE = 1 << 20
 _LARGEST_RESULTS = 1 << 30
 _KEPT_ERRORS = 1 << 16
 _TOLD_LINES = 20
+# What reading something that is none of ours may end in.
+_NO_ANSWER = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 _LONGEST_TOLD = 300
 
 
@@ -145,8 +147,8 @@ class _Session:
             self._follow(tell)
         except (_Lost, BrokenPipeError) as error:
             raise StepError(self._lost()) from error
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"{self._device.name} sent what is no answer: {type(error).__name__}: {error}"
+        except _NO_ANSWER as error:
+            what = f"{self._device.name} sent what is no answer: {type(error).__name__}: {shown(error)}"
             raise StepError(Problem(what, "target.python")) from error
         left = (f"{self._left} stays on {self._device.name}: it could not be removed",) if self._left else ()
         return Found(**{**vars(found), "warnings": (*found.warnings, *left)})
@@ -178,17 +180,17 @@ class _Session:
 
     def _accepted(self, message: dict[str, Any]) -> Found:
         """What was found there, if it is enough. Errors: StepError."""
-        system, machine = _shown(message["system"]), _shown(message["machine"])
+        system, machine = shown(message["system"]), shown(message["machine"])
         if message["missing"]:
             python, name = self._request.python, self._device.name
-            what = f"{python} on {name} cannot measure: {_shown(message['missing'])}"
+            what = f"{python} on {name} cannot measure: {shown(message['missing'])}"
             if (system, machine) not in _WHEELS:
                 raise StepError(Problem(f"{what}; there is no {_LITERT} for {system} on {machine}", "target.host"))
             install = f"on {name}: {python} -m pip install ai-edge-litert numpy"
             example = assignment("target.python", "~/venv/bin/python")
             raise StepError(Problem(what, "target.python", "", (install, example)))
-        versions = {_shown(name): _shown(version) for name, version in message["versions"].items()}
-        device, python = _shown(message["device"]), _shown(message["python"])
+        versions = {shown(name): shown(version) for name, version in message["versions"].items()}
+        device, python = shown(message["device"]), shown(message["python"])
         warnings = tuple(_other_version(versions.get(_LITERT, ""), self._device.name))
         return Found(device, machine, python, versions, int(message["free_bytes"]), warnings)
 
@@ -214,7 +216,7 @@ class _Session:
         """Each message of the supervisor, to the end of the connection; what a login shell prints is passed over."""
         assert self._process.stdout is not None
         while line := self._process.stdout.readline(_LONGEST_LINE):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 message = json.loads(line)
                 if isinstance(message, dict) and "said" in message:
                     yield str(message["said"]), message
@@ -231,7 +233,7 @@ class _Session:
             elif said == "done":
                 status = int(message["status"])
             elif said == "ended" and status is not None:
-                self._left = _shown(message["left"])
+                self._left = shown(message["left"])
                 break
             else:
                 self._check(said, message)
@@ -241,7 +243,7 @@ class _Session:
             raise StepError(Problem(f"the measurement on {self._device.name} failed: {self._told(status)}", "target"))
 
     def _hear(self, line: str, tell: Callable[[int, int], None]) -> None:
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        with contextlib.suppress(*_NO_ANSWER):
             done, total = json.loads(line)["progress"]
             tell(int(done), int(total))
             return
@@ -251,7 +253,7 @@ class _Session:
     def _receive(self, name: str, size: int, room: int) -> None:
         """A result, whole or not at all, under a name that was asked for."""
         if name not in self._request.results or size < 0 or room < 0:
-            what = f"{self._device.name} sent {name!r} of {size:,} bytes, which is no result"
+            what = f"{self._device.name} sent {shown(name)!r} of {size:,} bytes, which is no result"
             raise StepError(Problem(what, "target"))
         assert self._process.stdout is not None
         part = self._request.folder / f".{name}"
@@ -266,12 +268,12 @@ class _Session:
     def _check(self, said: str, message: dict[str, Any]) -> None:
         """Errors: StepError, for what the supervisor could not or would not do."""
         if said == "refused":
-            what = f"{self._device.name} cannot take the files: {_shown(message['error'])}"
+            what = f"{self._device.name} cannot take the files: {shown(message['error'])}"
             raise StepError(Problem(what, "target.remote_dir", assignment("target.remote_dir", "/tmp")))
         if said == "ended" and message["why"] == "time":
             raise StepError(self._over())
         if said == "ended":
-            why = _shown(message["why"]) or "no reason given"
+            why = shown(message["why"]) or "no reason given"
             raise StepError(Problem(f"{self._device.name} ended the measurement: {why}", "target"))
 
     def _over(self) -> Problem:
@@ -282,8 +284,8 @@ class _Session:
     def _told(self, status: int) -> str:
         """The error that the script printed last, or else what it left on standard error."""
         for line in reversed(self._last_lines):
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                return _shown(json.loads(line)["error"])
+            with contextlib.suppress(*_NO_ANSWER):
+                return shown(json.loads(line)["error"])
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return f"it ended with {how}: {_telling(self._text())}".removesuffix(": ")
 
@@ -298,6 +300,8 @@ class _Session:
         status, errors = self._process.returncode, self._text()
         if self._timed_out or status is None:
             return self._over()
+        # A device's program can end as the command that carries it does, with words of its own.
+        errors = "\n".join(shown(line) for line in errors.splitlines())
         if (problem := self._device.failure(status, errors)) is not None:
             return problem
         python, name = self._request.python, self._device.name
@@ -342,10 +346,10 @@ def _quoted(python: str) -> str:
 
 def _telling(errors: str) -> str:
     """The last line that says something."""
-    return next((_shown(line.strip()) for line in reversed(errors.splitlines()) if line.strip()), "it said nothing")
+    return next((shown(line.strip()) for line in reversed(errors.splitlines()) if line.strip()), "it said nothing")
 
 
-def _shown(text: Any) -> str:
+def shown(text: Any) -> str:
     """What a device says as it may stand in a message on a terminal."""
     return "".join(letter for letter in str(text) if letter.isprintable())[:_LONGEST_TOLD]
 

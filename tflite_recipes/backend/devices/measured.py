@@ -10,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tflite_recipes.backend import latency, measuring
-from tflite_recipes.backend.devices import channel
+from tflite_recipes.backend.devices import answers, channel
 from tflite_recipes.backend.devices.comparing import differences
 from tflite_recipes.errors import Problem, StepError
 from tflite_recipes.events import Reporter
@@ -44,30 +42,17 @@ def measure(
             if not (folder / name).is_file():
                 raise StepError(Problem(f"the measurement on {device.name} left no {name}", "target"))
         try:
-            _make_plain(folder / latency.RESULT)
+            answers.checked(folder / latency.RESULT, settings)
             result = latency.tell(state, folder, drawn, reporter)
-            there = _arrays(folder / latency.OUTPUTS)
-        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            what = f"{device.name} sent what is no result: {type(error).__name__}: {error}"
+            there = answers.arrays(folder / latency.OUTPUTS)
+        except (ValueError, OSError) as error:
+            what = f"{device.name} sent what is no result: {channel.shown(error)}"
             raise StepError(Problem(what, "target")) from error
         _note(found, result, settings, device.name, reporter)
         _compare(state, settings, folder, there, device.name, reporter)
         return result
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_plain(path: Path) -> None:
-    """Its texts end up on a terminal: control characters of a device are taken out. Errors: ValueError."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, str):
-            return "".join(letter for letter in value if letter.isprintable())
-        if isinstance(value, list):
-            return [plain(item) for item in value]
-        return {plain(key): plain(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-    path.write_text(json.dumps(plain(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
 
 
 class _Progress:
@@ -89,12 +74,6 @@ def _note(
     threads = max([settings.threads, *(threads for threads, _ in settings.sweep)])
     if threads > int(result["cpus"]):
         reporter.warn(f"{threads} threads were measured on {name}, which has {result['cpus']} processors")
-
-
-def _arrays(path: Path) -> dict[str, Any]:
-    """Plain arrays only: nothing that a device sends is unpickled. Errors: ValueError, OSError."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def _compare(
@@ -132,7 +111,7 @@ def _here(state: State, settings: latency.Settings, folder: Path) -> dict[str, A
         job = {**once.job(state.signature), "min_seconds": 0.0}
         (beside / latency.JOB).write_text(json.dumps(job), encoding="utf-8")
         latency.run(beside, settings.seconds, _Unheard())
-        return _arrays(beside / latency.OUTPUTS)
+        return answers.arrays(beside / latency.OUTPUTS)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
