@@ -69,17 +69,24 @@ class Builder:
 
 
 def dense(
-    path: Path, kind: str = "INT8", weights: str = "INT8", out: int = OUT, batch: int = 1, after: str = ""
+    path: Path,
+    kind: str = "INT8",
+    weights: str = "INT8",
+    out: int = OUT,
+    batch: int = 1,
+    after: str = "",
+    times: int = 1,
+    wide: int = IN,
 ) -> Path:
-    """A dense layer of `kind`, its `weights` of their own type, and one op more on its output."""
+    """A dense layer of `kind` for `wide` numbers, its `weights` of a type of their own, and `times` one op more."""
     rng = np.random.default_rng(0)
     made = Builder()
     quantized = kind == "INT8"
-    x = made.tensor("x", [batch, IN], kind, 0.02 * quantized)
-    values = rng.integers(-100, 100, (out, IN)).astype("int8")
+    x = made.tensor("x", [batch, wide], kind, 0.02 * quantized)
+    values = rng.integers(-100, 100, (out, wide)).astype("int8")
     if weights == "FLOAT32":
-        values = rng.normal(size=(out, IN)).astype("float32")
-    w = made.tensor("dense/MatMul", [out, IN], weights, 0.01 * (weights == "INT8"), values)
+        values = rng.normal(size=(out, wide)).astype("float32")
+    w = made.tensor("dense/MatMul", [out, wide], weights, 0.01 * (weights == "INT8"), values)
     bias = np.arange(out).astype("int32" if quantized else "float32")
     b = made.tensor("dense/bias", [out], "INT32" if quantized else "FLOAT32", 0.02 * 0.01 * quantized, bias)
     y = made.tensor("dense/BiasAdd", [batch, out], kind, 0.03 * quantized)
@@ -87,9 +94,9 @@ def dense(
     if after == "DEQUANTIZE":
         z = made.tensor("z", [batch, out], "FLOAT32")
         made.op("DEQUANTIZE", [y], [z], "DequantizeOptions")
-    elif after:
-        z = made.tensor("act/z", [batch, out], kind, 0.03 * quantized)
-        made.op(*((after, [y], [z], "GeluOptions") if after == "GELU" else ("CUSTOM", [y], [z], "", after)))
+    for number in range(times if after and after != "DEQUANTIZE" else 0):
+        z, before = made.tensor("act/z", [batch, out], kind, 0.03 * quantized), z if number else y
+        made.op(*((after, [before], [z], "GeluOptions") if after == "GELU" else ("CUSTOM", [before], [z], "", after)))
     return made.write(path, [x], [z if after else y])
 
 

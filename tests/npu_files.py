@@ -7,8 +7,16 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-LAYERS = ("conv", "shuffle", "last", "to_integer", "to_float")
+SIGNATURE = "serving_default"
+LAYERS = ("conv", "shuffle", "choose", "last", "to_integer", "to_float")
 _TYPES = {"int8": schema.TensorType.INT8, "float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
+_TYPES["bool"] = schema.TensorType.BOOL
+
+
+def _entry(name, tensor):
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, tensor
+    return entry
 
 
 class _Graph:
@@ -22,7 +30,7 @@ class _Graph:
     def tensor(self, name, shape, dtype, values=None, scale=0.05):
         made = schema.TensorT()
         made.name, made.shape, made.type = name, list(shape), _TYPES[dtype]
-        if dtype != "float32":
+        if dtype not in ("float32", "bool"):
             made.quantization = schema.QuantizationParametersT()
             made.quantization.scale, made.quantization.zeroPoint = [scale], [0]
         if values is not None:
@@ -46,6 +54,13 @@ class _Graph:
         self.graph.operators.append(op)
         return output
 
+    def sign(self, first, last):
+        made = schema.SignatureDefT()
+        made.signatureKey, made.subgraphIndex = SIGNATURE, 0
+        sides = ((first, self.graph.inputs), (last, self.graph.outputs))
+        made.inputs, made.outputs = ([_entry(name, tensors[0])] for name, tensors in sides)
+        self.model.signatureDefs = [made]
+
     def shape(self, tensor):
         return self.graph.tensors[tensor].shape
 
@@ -68,6 +83,11 @@ class _Graph:
         options.blockSize = 2
         return self.op("SPACE_TO_DEPTH", [tensor], output, options)
 
+    def choose(self, tensor):
+        mask = self.tensor("mask", self.shape(tensor), "bool", np.ones(self.shape(tensor)))
+        output = self.tensor("model/choose/Select", self.shape(tensor), self.dtype)
+        return self.op("SELECT", [mask, tensor, tensor], output, schema.SelectOptionsT())
+
     def converted(self, name, op, tensor, dtype):
         output = self.tensor(f"model/{name}/{op.title()}", self.shape(tensor), dtype)
         return self.op(op, [tensor], output)
@@ -86,6 +106,8 @@ def write(path, *layers, dtype="int8", filters=8, zeros=0.0, open_axes=()):
     for layer in layers:
         if layer == "shuffle":
             tensor = graph.shuffle(tensor)
+        elif layer == "choose":
+            tensor = graph.choose(tensor)
         elif layer == "to_integer":
             tensor = graph.converted(layer, "QUANTIZE", tensor, "int8")
         elif layer == "to_float":
@@ -93,6 +115,7 @@ def write(path, *layers, dtype="int8", filters=8, zeros=0.0, open_axes=()):
         else:
             tensor = graph.convolution(layer, tensor, filters, rng, zeros)
     graph.graph.outputs = [tensor]
+    graph.sign("x", "y")
     builder = flatbuffers.Builder(1024)
     builder.Finish(graph.model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))

@@ -82,9 +82,7 @@ def test_schemes(scheme):
     gpu, edge = (refused(kind(), scheme.name) for kind in (GpuTarget, EdgeTpuTarget))
     assert gpu == ({"optimization": "optimization=float16"} if "int16" in scheme.name else {})
     ok = scheme in (Scheme.integer_only, Scheme.full_integer)
-    assert edge == (
-        {} if ok else {"optimization": "optimization=integer_only calibration=npz calibration.path=cal.npz"}
-    )
+    assert edge == ({} if ok else {"optimization": "optimization=integer_only calibration=npz calibration.path=FILE"})
     calibrated = refused(EdgeTpuTarget(), scheme.name, calibration=object())
     assert calibrated == ({} if ok else {"optimization": "optimization=integer_only"})
 
@@ -275,7 +273,17 @@ def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     assert raised.value.problems[0].fix == "target.compiler_timeout_s=1.0"
     assert time.monotonic() - started < 20
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert ended_within(child, 5)
+
+
+def ended_within(process, seconds):
+    """The kernel takes its time to end what was killed, on a busy machine."""
+    ends = time.monotonic() + seconds
+    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @pytest.mark.parametrize("compiled", [True, False])

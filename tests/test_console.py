@@ -2,7 +2,7 @@
 
 import io
 
-from tflite_recipes import console, events
+from tflite_recipes import console, events, figures
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.runner import RunResult
 from tflite_recipes.state import Gate
@@ -54,6 +54,15 @@ def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
         ["time.total_s", "4.0", "s"],
         ["gate", "target.flash_kb", "27.75", "of", "16,", "11.75", "over:", "FAILED"],
     ]
+
+
+def test_an_estimate_is_called_one(capsys, tmp_path):
+    metrics = {"target.cycles": 5000.0, "target.macs": 7.0}
+    tags = figures.estimated(["target.cycles"])
+    path = tmp_path / "model.tflite"
+    console.show_result(RunResult("mine", "d" * 64, ExitStatus.DONE, tmp_path, path, metrics, tags=tags))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[:2]]
+    assert lines == [["target.cycles", "estimated", "5,000"], ["target.macs", "7"]]
 
 
 def test_a_failed_run_points_to_its_log(capsys, tmp_path):

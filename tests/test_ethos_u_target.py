@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import float_files
@@ -14,9 +15,10 @@ from conftest import REPOSITORY, write
 from tflite_recipes import schema, vela_config
 from tflite_recipes.errors import StepError
 from tflite_recipes.schemes import IOType, Quantizer, Scheme
-from tflite_recipes.state import Gate, Intent, State
+from tflite_recipes.state import Gate, Intent, State, TensorSpec
 from tflite_recipes.steps.ethos_u_target import Accelerator, EthosUTarget, Strategy
 from tflite_recipes.steps.optimization import Optimization
+from tflite_recipes.tflite_file.metadata import read_metadata
 
 OPTIONS = sorted(path.stem for path in (REPOSITORY / "conf" / "target").glob("ethos_u*.yaml"))
 
@@ -58,12 +60,18 @@ def target(option="ethos_u55_128", **keys):
 
 
 def compiled(tmp_path, *layers, option="ethos_u55_128", intent=None, file=None, keys=None, **how):
+    # What a run makes has a signature with names, which other files have not: they are not deployed.
+    keys = {"deploy": file is None, **(keys or {})}
     file = file or npu_files.write(tmp_path / "tiny.tflite", *layers, **how)
+    shape = [None if axis in how.get("open_axes", ()) else size for axis, size in enumerate((1, 8, 8, 4))]
+    inputs, outputs = ((TensorSpec(name, tuple(shape), "float32"),) for name in "xy")
     work = tmp_path / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    state, told = State(work, intent or Intent(), layers=npu_files.LAYERS, tflite=file), Told(tmp_path / "out")
-    assert target(option, **(keys or {}))(state, told) == state
+    state = State(work, intent or Intent(), layers=npu_files.LAYERS, tflite=file, inputs=inputs, outputs=outputs)
+    state, told = replace(state, signature=npu_files.SIGNATURE), Told(tmp_path / "out")
+    after = target(option, **keys)(state, told)
+    assert after == (replace(state, tflite=after.tflite) if keys.get("metadata") else state)
     return told
 
 
@@ -85,7 +93,14 @@ def test_each_compiles_a_file_all_of_which_runs_on_the_npu(tmp_path, option):
     assert (found["accelerator"], found["core_clock_mhz"]) == (option.replace("_", "-"), clock)
     assert told.warnings == []
     assert told.gates == [Gate("target.npu_op_percent", 100.0, 1.0, True, "%", at_least=True)]
-    assert told.tags == {"tflite_recipes.compiled_verified": "false"}
+    assert told.tags["tflite_recipes.compiled_verified"] == "false"
+
+
+def test_what_vela_estimates_is_tagged_as_that(tmp_path):
+    told = compiled(tmp_path, "conv")
+    estimates = told.tags["tflite_recipes.estimated"].split(", ")
+    assert {"target.cycles", "target.inference_ms", "target.sram_bytes"} <= set(estimates) <= set(told.metrics)
+    assert "target.flash_bytes" not in estimates
 
 
 def test_more_macs_a_cycle_take_fewer_cycles(tmp_path):
@@ -125,6 +140,32 @@ def test_a_float_file_of_which_nothing_runs_on_the_npu_fails_a_gate(tmp_path):
     assert "optimization=integer_only" in fallen
     assert "nothing of the file runs on the NPU" in nothing
     assert not {"target.cycles", "target.inference_ms", "target.sram_bytes"} & set(told.metrics)
+    assert "tflite_recipes.estimated" not in told.tags
+
+
+@pytest.mark.parametrize("option", ["ethos_u55_128", "ethos_u65_256"])
+def test_an_op_that_no_kernel_runs_on_the_cpu_either_is_told_and_what_vela_made_is_kept(tmp_path, option):
+    told = compiled(tmp_path, "conv", "choose", option=option)
+    (said,) = [text for text in told.warnings if "has no kernel" in text and not text.startswith("deploy/")]
+    assert said.startswith("SELECT in layer 'choose': TensorFlow Lite Micro has no kernel for it")
+    assert "deploy/ has no sources for firmware: TensorFlow Lite Micro has no kernel for SELECT" in told.warnings
+    assert "deploy/model_vela.tflite" in told.kept
+    assert "deploy/main.cc" not in told.kept
+    # Only an Ethos-U55 is never beside a Cortex-A, where LiteRT runs it.
+    judged = [(gate.measured, gate.passed) for gate in told.gates if gate.name == "target.unsupported_ops"]
+    assert judged == ([(1, False)] if option == "ethos_u55_128" else [])
+
+
+def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(tmp_path, here):
+    write(here / "labels.txt", "".join(f"{number}\n" for number in range(8)))
+    keys = {"metadata": True, "labels": "labels.txt"}
+    told = compiled(tmp_path, "conv", keys=keys)
+    assert read_metadata(tmp_path / "work" / "described.tflite").files == {"labels.txt": b"0\n1\n2\n3\n4\n5\n6\n7\n"}
+    assert "deploy/main.cc" in told.kept
+    asked = {"optimization": optimization(Scheme.integer_only)}
+    assert list(target(**keys).problems(asked)) == []
+    (problem,) = target(labels="labels.txt").problems(asked)
+    assert (problem.where, problem.fix) == ("target.labels", "target.metadata=true")
 
 
 def test_float_inputs_and_outputs_are_converted_on_the_cpu_and_the_fix_says_how_not(tmp_path):
@@ -153,6 +194,8 @@ def test_ops_of_another_open_size_are_left_to_the_cpu_and_what_helps_is_a_fixed_
     assert told.metrics["target.npu_op_percent"] == 0.0
     assert "CONV_2D in layer 'conv'; Vela: Dynamic non-batch dimension at axis 1" in told.warnings[0]
     assert told.warnings[0].endswith("what would help: fixed sizes in source.input_shapes")
+    assert told.warnings[-1].startswith("deploy/ has no sources for firmware: input x: TensorFlow Lite Micro takes no")
+    assert "deploy/model_vela.tflite" in told.kept
     assert told.gate("npu_op_percent").fix == ""
 
 
@@ -161,7 +204,8 @@ def test_the_compiled_file_and_velas_tables_are_for_the_developer(tmp_path, depl
     told = compiled(tmp_path, "conv", keys={"deploy": deploy})
     tables = ["deploy/model_vela.tflite", "deploy/model_summary_Ethos_U55_High_End_Embedded.csv"]
     wanted = ["deploy/vela.log", "vela.json", *([*tables, "deploy/model_per-layer.csv"] if deploy else [])]
-    assert told.kept == wanted
+    assert [kept for kept in told.kept if kept in wanted] == wanted
+    assert ("deploy/main.cc" in told.kept) == (len(told.kept) > len(wanted)) == deploy
     assert "Network summary" in (tmp_path / "out" / "deploy" / "vela.log").read_text()
     if deploy:
         assert told.metrics["target.flash_bytes"] == (tmp_path / "out" / "deploy" / "model_vela.tflite").stat().st_size

@@ -1,11 +1,15 @@
 """What every target states: types of inputs and outputs, limits, and what pruning gives it."""
 
+from types import SimpleNamespace
+
+import npu_files
 import pytest
 
 from tflite_recipes import composition
 from tflite_recipes.errors import RequestError
 from tflite_recipes.state import Gate, Intent, State
 from tflite_recipes.steps.hardware import least, limit, tell_pruning
+from tflite_recipes.steps.target import CpuTarget, Runner
 
 
 def problems(*overrides):
@@ -54,3 +58,12 @@ def test_what_has_to_be_there_may_be_just_enough(measured, passed, fix):
 def test_of_pruning_nothing_is_said_where_nothing_was_pruned(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"no file")
     tell_pruning(State(tmp_path, Intent(pruned=False), tflite=tmp_path / "model.tflite"), reporter=None)
+
+
+@pytest.mark.parametrize("pruned", [True, False])
+def test_pruning_is_told_to_give_nothing_also_where_nothing_is_measured(tmp_path, pruned):
+    heard = []
+    reporter = SimpleNamespace(warn=heard.append, judge=heard.append)
+    state = State(tmp_path, Intent(pruned=pruned), tflite=npu_files.write(tmp_path / "tiny.tflite", "conv", zeros=0.5))
+    CpuTarget(runner=Runner.none, metadata=False, deploy=False)(state, reporter)
+    assert ["of the weights zero, which gives this target nothing" in text for text in heard] == [True] * pruned

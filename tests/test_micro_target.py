@@ -21,6 +21,7 @@ from tflite_recipes.state import State, TensorSpec
 from tflite_recipes.steps import source
 from tflite_recipes.steps.hardware import OpSet
 from tflite_recipes.steps.micro_target import MicroTarget
+from tflite_recipes.tflite_file import metadata
 
 pytest.importorskip("tflite_micro", reason="the extra `micro` is not installed")
 # What each published file needs on this interpreter, and the arena of the visual wake words is known from elsewhere.
@@ -161,9 +162,44 @@ def test_an_op_without_a_kernel_fails_the_gate_and_is_named_with_its_layer(tmp_p
         "GELU (act): TensorFlow Lite Micro has no kernel for it",
         "deploy/ is not written: TensorFlow Lite Micro does not run the file",
     ]
-    assert told["unsupported_ops"] == [{"op": "GELU", "index": 1, "layer": "act", "why": ""}]
+    assert told["unsupported_ops"] == [{"op": "GELU", "index": 1, "layer": "act", "why": "", "output": "act/z"}]
     assert "ram_kb" not in heard.gates
     assert "target.arena_bytes" not in heard.metrics
+
+
+def test_an_op_of_no_known_layer_is_named_by_what_it_makes(tmp_path):
+    heard, _ = ran(micro_files.dense(tmp_path / "x.tflite", after="GELU"), rows=ROWS)
+    assert heard.warnings[0] == "GELU (act/z): TensorFlow Lite Micro has no kernel for it"
+
+
+def test_an_estimate_says_what_it_does_not_hold_for(tmp_path):
+    timed = MicroTarget(cycles_per_mac=5, clock_mhz=100)
+    heard, _ = ran(micro_files.dense(tmp_path / "int8.tflite"), timed, rows=ROWS)
+    assert heard.warnings == []
+    asked = "target.arena_bytes, target.flash_bytes, target.inference_ms"
+    assert heard.tags["tflite_recipes.estimated"] == asked
+    (said,) = ran(micro_files.dense(tmp_path / "float.tflite", "FLOAT32", "FLOAT32"), timed, rows=ROWS)[0].warnings
+    assert "100% of the MACs are in float32, and the cycles_per_mac of a part is that of int8" in said
+    path = micro_files.dense(tmp_path / "more.tflite", after="GELU")
+    timed = MicroTarget(cycles_per_mac=5, clock_mhz=100, interpreter=False)
+    assert not any("too short" in said for said in ran(path, timed)[0].warnings)
+    path = micro_files.dense(tmp_path / "most.tflite", after="GELU", times=2)
+    assert any("2 of 3 ops have no MACs" in said for said in ran(path, timed)[0].warnings)
+
+
+def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(tmp_path):
+    (tmp_path / "l.txt").write_text("a\nb\nc\nd\n")
+    path = micro_files.dense(tmp_path / "x.tflite")
+    state = state_of(path, rows=ROWS, outputs=(TensorSpec("dense/BiasAdd", (1, micro_files.OUT), "float32"),))
+    labels, heard = str(tmp_path / "l.txt"), Heard()
+    after = MicroTarget(metadata=True, labels=labels, deploy=False)(state, heard)
+    assert metadata.read_metadata(after.tflite).files == {"labels.txt": b"a\nb\nc\nd\n"}
+    assert heard.metrics["target.flash_bytes"] > after.tflite.stat().st_size > path.stat().st_size
+    assert said(MicroTarget(metadata=True, labels=labels)) == []
+    ((where, _, fix),) = said(MicroTarget(labels=labels))
+    assert (where, fix) == ("target.labels", "target.metadata=true")
+    (tmp_path / "l.txt").write_text("")
+    assert [where for where, _, _ in said(MicroTarget(metadata=True, labels=labels))] == ["target.labels"]
 
 
 def test_a_type_that_a_kernel_refuses_is_told_in_its_own_words(tmp_path):
@@ -214,25 +250,17 @@ def test_how_far_outputs_are_apart(given, ours, step, steps, relative):
 
 
 @pytest.mark.parametrize(("scheme", "fixed"), [("none", True), ("integer_only", False)])
-@pytest.mark.parametrize(("name", "shape"), [("flash_kb", {"out": 64}), ("ram_kb", {"out": 64, "batch": 64})])
-def test_int8_is_offered_where_it_would_fit(tmp_path, monkeypatch, scheme, fixed, name, shape):
-    monkeypatch.setattr(micro_files, "IN", 512 if name == "flash_kb" else micro_files.IN)
-    path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", **shape)
-    limits = {"flash_kb": path.stat().st_size / 1024, "ram_kb": 10}
-    heard, _ = ran(
-        path,
-        MicroTarget(**{name: limits[name]}),
-        rows=None,
-        scheme=scheme,
-        shape=(shape.get("batch", 1), micro_files.IN),
-    )
-    assert not heard.gates[name].passed
-    assert heard.gates[name].fix.startswith("optimization=integer_only") == fixed
-    path = path.rename(tmp_path / "y.tflite")
-    heard, _ = ran(
-        path, MicroTarget(**{name: 1}), rows=None, scheme=scheme, shape=(shape.get("batch", 1), micro_files.IN)
-    )
-    assert heard.gates[name].fix == ""  # nor would int8 fit
+def test_int8_is_offered_where_it_would_fit(tmp_path, scheme, fixed):
+    # With few inputs an integer file would be the larger one: each output has scales of its own.
+    path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", out=64, wide=512)
+    size, rows = path.stat().st_size / 1024, np.zeros((2, 512), "float32")
+    heard, _ = ran(path, MicroTarget(flash_kb=size, ram_kb=2), rows=rows, scheme=scheme, shape=(1, 512))
+    for name in ("flash_kb", "ram_kb"):
+        assert not heard.gates[name].passed
+        assert heard.gates[name].fix.startswith("optimization=integer_only") == fixed
+    small = MicroTarget(flash_kb=1, ram_kb=0.5)
+    heard, _ = ran(path.rename(tmp_path / "y.tflite"), small, rows=rows, scheme=scheme, shape=(1, 512))
+    assert {heard.gates[name].fix for name in ("flash_kb", "ram_kb")} == {""}  # nor would int8 fit
 
 
 def test_what_the_arena_holds_beside_activations_does_not_shrink(tmp_path):

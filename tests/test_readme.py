@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 
 import keras_models
 import numpy as np
@@ -48,6 +49,14 @@ def test_its_requests_compose(here):
     keras_models.write("cnn", here / "pictures")
     (here / "pictures" / "model.keras").rename(here / "classifier.keras")
     sample_files.images(here / "photos", 2, (9, 9, 3))
+    shutil.copy("cal.npz", "images.npz")
+    shutil.copy("model.keras", "mobilenet_v1_025_96.keras")
+    keras_models.write("keras2", here)
+    (here / "model.h5").rename("ad01.h5")
+    keras_models.write("keras2_saved_model", here)
+    (here / "saved_model").rename("kws_saved_model")
+    np.savez("frames.npz", image=np.zeros((4, 16, 16, 3), "float32"))
+    np.savez("features.npz", image=np.zeros((4, 8, 8, 3), "float32"))
     text = README
     for refused in blocks("console"):
         text = text.replace(refused, "")

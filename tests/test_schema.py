@@ -41,6 +41,7 @@ class Section:
     shapes: dict[str, list[int | None]]
     free: dict[str, Any]
     path: ExistingPath
+    perhaps: ExistingPath | None
 
 
 GOOD = {
@@ -56,6 +57,7 @@ GOOD = {
     "shapes": {"x": [None, 3]},
     "free": {"deep": {"er": [1, "a", None]}},
     "path": ".",
+    "perhaps": None,
 }
 
 
@@ -76,7 +78,7 @@ def test_a_good_section_becomes_a_frozen_instance():
     assert problems == []
     assert instance == Section(3, 0.5, None, "words", None, False, Colour.dark_green, ["a"], [{"a": "b"}],
                                {"x": [None, 3]},
-                               {"deep": {"er": [1, "a", None]}}, ".")  # fmt: skip
+                               {"deep": {"er": [1, "a", None]}}, ".", None)  # fmt: skip
 
 
 def test_a_section_comes_back_from_its_instance():
@@ -230,7 +232,7 @@ def test_any_section_is_built_or_refused_and_never_crashes(changes):
 
 
 @few
-@given(st.sampled_from([key for key in GOOD if key != "path"]), values)
+@given(st.sampled_from([key for key in GOOD if key not in ("path", "perhaps")]), values)
 def test_the_fix_of_a_value_is_a_value_that_is_taken(key, value):
     problems = wrong(**{key: value})
     assume(problems and problems[0].where == f"group.{key}")
@@ -323,3 +325,11 @@ def test_what_several_classes_share_is_written_last():
 
     assert schema.keys_of(Own) == ["path", "seed"]
     assert list(schema.section_of(Own("x"))) == [schema.TARGET, "path", "seed"]
+
+
+def test_a_path_that_may_be_null_has_to_exist_all_the_same(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\n")
+    assert schema.build(Section, GOOD | {"perhaps": str(tmp_path / "labels.txt")}, "s")[1] == []
+    (problem,) = schema.build(Section, GOOD | {"perhaps": str(tmp_path / "label.txt")}, "s")[1]
+    assert problem.where == "s.perhaps"
+    assert problem.fix == f"s.perhaps={tmp_path / 'labels.txt'}"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
-from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.figures import figure, labelled, tensor_kind
 from tflite_recipes.quantization_error import Sensitive
 from tflite_recipes.runner import LOG, RunResult
 from tflite_recipes.search import CANDIDATES
@@ -155,7 +155,7 @@ def show_result(result: RunResult) -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column()
         table.add_column(justify="right")
-        for name, value in _shown(result.metrics).items():
+        for name, value in _shown(result.metrics, result.tags).items():
             table.add_row(name, value)
         for gate in result.gates:
             table.add_row(f"gate {gate.name}", str(gate))
@@ -198,9 +198,9 @@ def show_rehearsal(result: RunResult, contract: Mapping[str, Any], candidate: st
 _TOLD = ("size.tflite_bytes", "ops.total", "ops.float", "ops.flex", "ops.custom")
 
 
-def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
+def _shown(metrics: Mapping[str, float], tags: Mapping[str, str]) -> dict[str, str]:
     return {
-        name: figure(name, value)
+        name: labelled(name, value, tags)
         for name, value in sorted(metrics.items())
         if not name.startswith("time.") or name == "time.total_s"
     }

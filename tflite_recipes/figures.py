@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+# The tag that names the metrics that are estimates.
+ESTIMATED = "tflite_recipes.estimated"
+_COUNTS = ("target.macs", "target.cycles")
 
 
 def figure(name: str, value: float) -> str:
@@ -16,9 +20,22 @@ def figure(name: str, value: float) -> str:
         return f"{value:.1f} s"
     if name.endswith("_db"):
         return f"{value:.1f} dB"
-    if name.startswith("ops."):
-        return f"{value:.0f}"
+    if name.endswith("_percent"):
+        return f"{value:.4g} %"
+    if name.startswith("ops.") or name.endswith(("_ops", "_partitions")) or name in _COUNTS:
+        return f"{value:,.0f}"
     return f"{value:.6g}"
+
+
+def estimated(names: Iterable[str]) -> dict[str, str]:
+    """The tag that says that these metrics are estimates."""
+    return {ESTIMATED: ", ".join(sorted(names))}
+
+
+def labelled(name: str, value: float, tags: Mapping[str, str]) -> str:
+    """A metric's value, and that it is an estimate where the tags of its run say so."""
+    about = "estimated " if name in tags.get(ESTIMATED, "").split(", ") else ""
+    return f"{about}{figure(name, value)}"
 
 
 def tensor_kind(tensor: Mapping[str, Any]) -> str:

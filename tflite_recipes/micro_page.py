@@ -1,18 +1,16 @@
-"""The report's section on TensorFlow Lite Micro: what was measured of the file, what is an estimate, and what of."""
+"""The report's section on what TensorFlow Lite Micro made of the file: arena, flash, outputs, MACs by op."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from html import escape
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.page_bars import bars
+from tflite_recipes.page_bars import bars, table
 
 FILE = "micro.json"
 _MOST_BARS = 20
-_KINDS = ("steps", "relative")
 
 
 def section(folder: Path) -> str:
@@ -21,70 +19,41 @@ def section(folder: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
-    parts = ["<h2>TensorFlow Lite Micro</h2>", _lacking(found["unsupported_ops"]), _table(_facts(found))]
-    if macs := _by_layer(found["macs"]["ops"]):
-        parts.append(f"<h3>Multiplications with accumulation by layer</h3>{bars(macs, '')}")
-    if kernels := found["flash"]["kernels"]:
-        parts.append(f"<h3>Estimated flash of the kernels</h3>{bars(_most(kernels), 'B')}")
+    parts = ["<h2>TensorFlow Lite Micro</h2>", table([], _facts(found))]
+    if found["unsupported_ops"]:
+        rows = (
+            (op["op"], op["layer"] or op["output"] or str(op["index"]), op["why"] or "there is no kernel")
+            for op in found["unsupported_ops"]
+        )
+        parts.append(f"<h3>Does not run</h3>{table(('op', 'layer', 'why'), rows)}")
+    if found["macs"]["ops"]:
+        parts.append(f"<h3>MACs by op</h3>{bars(_by_op(found['macs']['ops']), 'MACs')}")
     return "".join(parts)
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is known: its name, and the figure with how it came about."""
-    if "arena" in found:
-        arena = found["arena"]
-        yield "arena, measured", f"{arena['bytes']:,} B: {arena['how']}"
     flash = found["flash"]
-    code = (
-        f"file {flash['file_bytes']:,} B, interpreter {flash['core_bytes']:,} B, kernels {flash['kernels_bytes']:,} B"
-    )
-    yield "flash, an estimate", f"{flash['total_bytes']:,} B: {code} ({flash['how']})"
-    if guessed := flash["median_stands_for"]:
-        yield "kernels of unknown size", f"{', '.join(guessed)}: the median stands for each"
-    yield "multiplications with accumulation", f"{found['macs']['total']:,}"
-    if "inference" in found:
-        time = found["inference"]
-        yield "inference, an estimate", f"{time['ms']:.3f} ms: {time['cycles_per_mac']:g} cycles for each of these"
+    code = flash["total_bytes"] - flash["file_bytes"]
+    yield "flash, an estimate", f"{flash['file_bytes']:,} B of the file and {code:,} B of code ({flash['how']})"
+    if "arena" in found:
+        yield "arena", f"{found['arena']['bytes']:,} B: the {found['arena']['how']}"
     if "outputs" in found:
-        yield "outputs", _outputs(found["outputs"])
-    version = found.get("tflite_micro_version")
-    yield "interpreter", f"tflite-micro {version}, on this machine" if version else "not run: ops judged by a table"
+        outputs = found["outputs"]
+        yield "outputs", f"compared with {outputs['against']} on {outputs['samples']} of {outputs['data']}"
+        for one in outputs["differences"]:
+            steps, relative = one["steps"], one["relative"]
+            apart = f"{steps:g} quantization steps" if steps is not None else f"{relative:.2g} of their range"
+            yield f"largest difference of {one['output']}", apart
+    if "inference" in found:
+        guess = found["inference"]
+        yield "time, an estimate", f"{guess['ms']:.3f} ms at {guess['cycles_per_mac']:g} cycles a MAC"
+    if "tflite_micro_version" in found:
+        yield "interpreter", f"tflite-micro {found['tflite_micro_version']}"
 
 
-def _outputs(told: Mapping[str, Any]) -> str:
-    """How far they are from LiteRT's, the worst of each kind."""
-    steps, shares = ([one[kind] for one in told["differences"] if one[kind] is not None] for kind in _KINDS)
-    worst = [f"{max(steps):g} quantization steps"] if steps else []
-    worst += [f"{max(shares):.3g} of the range"] if shares else []
-    return f"at most {' and '.join(worst) or 'nothing'} from {told['against']}, on {told['samples']} {told['data']}"
-
-
-def _lacking(entries: Iterable[Mapping[str, Any]]) -> str:
-    rows = [(entry["op"], entry["layer"] or f"op {entry['index']}", entry["why"] or "no kernel") for entry in entries]
-    if not rows:
-        return "<p>It has a kernel for every op.</p>"
-    cells = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in rows)
-    head = "<tr><th>op that does not run</th><th>layer</th><th></th></tr>"
-    return f"<table>{head}{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _by_layer(ops: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """An op without a layer stands for itself."""
-    sums: dict[str, float] = {}
-    for op in ops:
-        name = op["layer"] or f"{op['op']} {op['index']}"
-        sums[name] = sums.get(name, 0.0) + op["macs"]
-    return _most(sums)
-
-
-def _most(values: Mapping[str, float]) -> dict[str, float]:
-    """Most first; what does not fit is one bar."""
-    first = sorted(values.items(), key=lambda item: -item[1])
-    rest = {f"{len(first) - _MOST_BARS} others": sum(value for _, value in first[_MOST_BARS:])}
-    return {**dict(first[:_MOST_BARS]), **(rest if len(first) > _MOST_BARS else {})}
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    return (
-        f"<table>{''.join(f'<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>' for name, text in rows)}</table>"
-    )
+def _by_op(ops: list[dict[str, Any]]) -> dict[str, float]:
+    """The ops with most MACs; what does not fit is one bar."""
+    most_first = sorted(ops, key=lambda op: -op["macs"])
+    shown = {f"{op['index']} {op['layer'] or op['op']}"[:32]: float(op["macs"]) for op in most_first[:_MOST_BARS]}
+    rest = most_first[_MOST_BARS:]
+    return shown | ({f"{len(rest)} others": float(sum(op["macs"] for op in rest))} if rest else {})

@@ -1,8 +1,8 @@
-"""Numbers as bars, in SVG, for every page."""
+"""Numbers as bars, in SVG, and texts in tables, for every page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 
 _BAR_WIDTH, _LABEL_WIDTH, _ROW = 420, 230, 24
@@ -27,6 +27,18 @@ def bars(values: Mapping[str, float], unit: str) -> str:
         )
     width, height = _LABEL_WIDTH + _BAR_WIDTH + 160, _ROW * len(values)
     return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of plain texts, the first of each row its name; `head` may be empty."""
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    cells = (_cells(*row) for row in rows)
+    lines = ([f"<tr>{titles}</tr>"] if titles else []) + [f"<tr>{row}</tr>" for row in cells]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _cells(first: str, *others: str) -> str:
+    return f"<td>{escape(first)}</td>" + "".join(f"<td class='long'>{escape(cell)}</td>" for cell in others)
 
 
 def short(text: str, most: int) -> str:

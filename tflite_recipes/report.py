@@ -8,9 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import latency_page, micro_page
+from tflite_recipes import latency_page
 from tflite_recipes.accelerators.section import section as accelerator_section
-from tflite_recipes.figures import figure, tensor_kind
+from tflite_recipes.figures import figure, labelled, tensor_kind
+from tflite_recipes.micro_page import section as micro_section
 from tflite_recipes.page_bars import bars
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
@@ -38,9 +39,8 @@ _SIZES = (
     "target.weight_bytes",
     "target.encoded_weight_bytes",
 )
-# What smaller weights are for: beside the sizes, so that neither is taken for the other; and what it is beside a
-# measurement.
-_GAINED = {"sparsity.overall": "", "latency.p50_ms": "", "target.inference_ms": ", an estimate"}
+# What smaller weights are for: beside the sizes, so that neither is taken for the other.
+_GAINED = ("sparsity.overall", "latency.p50_ms", "target.inference_ms")
 
 
 def render(
@@ -57,11 +57,11 @@ def render(
         f"<h1>{escape(recipe.name)}</h1><p class='muted'>recipe digest {recipe.digest}</p>",
         _verdict(gates, tags),
         _section("Warnings", _list(warnings)) if warnings else "",
-        _section("Results", _table((name, figure(name, value)) for name, value in sorted(metrics.items()))),
-        _section("Size, sparsity, speed", _compression(metrics)),
+        _section("Results", _table((name, labelled(name, value, tags)) for name, value in sorted(metrics.items()))),
+        _section("Size, sparsity, speed", _compression(metrics, tags)),
+        micro_section(output_dir),
         vela_section(output_dir),
         accelerator_section(output_dir),
-        micro_page.section(output_dir),
         _section("Inputs and outputs", _contract(contract)),
         _section("Changed so that it converts", _list(contract["remedies"])) if contract.get("remedies") else "",
         _section("Ops", bars(dict(ops.get("op_counts", {})), "")),
@@ -102,11 +102,10 @@ def _verdict(gates: Sequence[Gate], tags: Mapping[str, str]) -> str:
     return f"<p class='{kind}'><b>{escape(verdict)}</b></p>{table}"
 
 
-def _compression(metrics: Mapping[str, float]) -> str:
-    """Sizes as bars; the share of zeros and the speed that was measured beside them."""
+def _compression(metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
+    """Sizes as bars; the share of zeros and the speed, measured or estimated, beside them."""
     sizes = {name: metrics[name] for name in _SIZES if name in metrics}
-    gained = ((name + said, figure(name, metrics[name])) for name, said in _GAINED.items() if name in metrics)
-    return bars(sizes, "B") + _table(gained)
+    return bars(sizes, "B") + _table((name, labelled(name, metrics[name], tags)) for name in _GAINED if name in metrics)
 
 
 def _gate(gate: Gate) -> str:

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass
 from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -175,12 +174,12 @@ def types_of(kind: Any) -> dict[str, Any]:
 
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A field's plain type, and the marks that `Annotated` gives it, or the one type beside None (`Path | None`)."""
+    """A field's plain type, and the marks that `Annotated` gives it; also those of what may be null besides."""
     if get_origin(hint) is Annotated:
         return hint.__origin__, hint.__metadata__
-    marked = [option for option in get_args(hint) if get_origin(option) is Annotated]
-    if get_origin(hint) in (Union, UnionType) and len(marked) == 1 and type(None) in get_args(hint):
-        return marked[0].__origin__ | None, marked[0].__metadata__
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if len(inner) == 1 and len(get_args(hint)) == 2 and get_origin(inner[0]) is Annotated:
+        return inner[0].__origin__ | None, inner[0].__metadata__
     return hint, ()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tflite_recipes.errors import Problem, RequestError
 
+_OWN = "target.config=null"  # the file that comes with Vela
 _SYSTEM, _MODE = "System_Config.", "Memory_Mode."
 _READ_ONLY = ("OnChipFlash", "OffChipFlash")
 _KINDS = ("Sram", "Dram", *_READ_ONLY)
@@ -71,14 +72,16 @@ def read(path: Path) -> VelaConfig:
         systems = {name: _system(name, values) for name, values in _of(sections, _SYSTEM).items()}
     except (configparser.Error, ValueError, OSError) as error:
         why = str(error).splitlines()[0]
-        raise RequestError(Problem(f"{path} is no configuration file of Vela's: {why}", "target.config")) from error
+        what = f"{path} is no configuration file of Vela's: {why}"
+        raise RequestError(Problem(what, "target.config", _OWN)) from error
     modes = {
         name: MemoryMode(name, *(values.get(f"{area}_mem_area", "Axi0") for area in ("const", "arena", "cache")))
         for name, values in _of(sections, _MODE).items()
     }
     for what, found, section in (("system", systems, _SYSTEM), ("memory mode", modes, _MODE)):
         if not found:
-            raise RequestError(Problem(f"{path} defines no {what}: there is no section [{section}…]", "target.config"))
+            told = f"{path} defines no {what}: there is no section [{section}…]"
+            raise RequestError(Problem(told, "target.config", _OWN))
     return VelaConfig(systems, modes)
 
 

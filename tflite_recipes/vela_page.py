@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.page_bars import bars
+from tflite_recipes.page_bars import bars, table
 
 FILE = "vela.json"
 _MOST_BARS = 20
@@ -47,7 +47,7 @@ def _facts(found: Mapping[str, Any]) -> str:
     if found["inference_ms"] is not None:
         clock = f"{found['clock_mhz']:g} MHz"
         rows["estimated time"] = f"{found['cycles']:,} cycles, {found['inference_ms']:.3f} ms at {clock}"
-    return _table([], rows.items())
+    return table([], rows.items())
 
 
 def _by_layer(ops: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -67,15 +67,4 @@ def _left(ops: Iterable[Mapping[str, Any]]) -> str:
     rows = [(op["op"], op["layer"] or op["output"], op["reason"], op["advice"]) for op in ops]
     if not rows:
         return "<p>Every op runs on the NPU.</p>"
-    return f"<h3>Left to the CPU</h3>{_table(('op', 'layer', 'why, as Vela says', 'what would help'), rows)}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    cells = (_cells(*row) for row in rows)
-    lines = ([f"<tr>{titles}</tr>"] if titles else []) + [f"<tr>{row}</tr>" for row in cells]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _cells(first: str, *others: str) -> str:
-    return f"<td>{escape(first)}</td>" + "".join(f"<td class='long'>{escape(cell)}</td>" for cell in others)
+    return f"<h3>Left to the CPU</h3>{table(('op', 'layer', 'why, as Vela says', 'what would help'), rows)}"

@@ -39,12 +39,18 @@ _SAYS_LITTLE = re.compile(r"^(Failed |Node |$)")
 @dataclass(frozen=True)
 class Unsupported:
     """An op that TensorFlow Lite Micro does not run. layer: of the source, "" where none is known; why: "" for no
-    kernel, else the kernel's own words."""
+    kernel, else the kernel's own words; output: the tensor that it makes."""
 
     op: str
     index: int
     layer: str
     why: str = ""
+    output: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in words: its layer, else what it makes."""
+        return self.layer or self.output.partition(";")[0] or f"op {self.index}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Simulation:
 def without_kernel(file: TFLiteFile, state: State) -> tuple[Unsupported, ...]:
     """The ops that the table of kernels lacks, with their layers."""
     return tuple(
-        Unsupported(op.label, op.index, _layer(file, graph, op, state))
+        _unsupported_op(file, graph, op, state)
         for graph in file.subgraphs
         for op in graph.operators
         if not has_kernel(op)
@@ -266,11 +272,12 @@ def _unsupported(file: TFLiteFile, state: State, answer: Mapping[str, Any], said
         stage = {"load": "load", "invoke": "run"}.get(answer["stage"], "size")
         what = f"the tflite-micro interpreter cannot {stage} the file: {telling(said) if said else answer['error']}"
         raise StepError(Problem(what, "target", "target.interpreter=false"))
-    return tuple(Unsupported(op.label, op.index, _layer(file, graph, op, state), why) for graph, op, why in found)
+    return tuple(_unsupported_op(file, graph, op, state, why) for graph, op, why in found)
 
 
-def _layer(file: TFLiteFile, graph: Subgraph, op: Operator, state: State) -> str:
-    return layers_of_ops(file, graph, state.signature, state.layers).get(op.index, "")
+def _unsupported_op(file: TFLiteFile, graph: Subgraph, op: Operator, state: State, why: str = "") -> Unsupported:
+    layer = layers_of_ops(file, graph, state.signature, state.layers).get(op.index, "")
+    return Unsupported(op.label, op.index, layer, why, graph.tensors[op.outputs[0]].name if op.outputs else "")
 
 
 def _compared(

@@ -11,6 +11,7 @@ from typing import Any
 from tflite_recipes import vela_output
 from tflite_recipes.backend.op_layers import layers_of_ops
 from tflite_recipes.backend.vela import Compiled
+from tflite_recipes.micro_kernels import ADD_METHODS, CUSTOM_ADD_METHODS
 from tflite_recipes.state import State
 from tflite_recipes.tflite_file import QUANTIZE_OPS, Operator, Subgraph, TFLiteFile, op_macs, read_tflite
 
@@ -36,6 +37,11 @@ class CpuOp:
     def __str__(self) -> str:
         place = f"in layer {self.layer!r}" if self.layer else f"with output {self.output.partition(';')[0]!r}"
         return f"{self.op} {place}"
+
+
+def without_kernel(ops: tuple[CpuOp, ...]) -> tuple[CpuOp, ...]:
+    """Those that TensorFlow Lite Micro does not run either."""
+    return tuple(op for op in ops if op.op not in ADD_METHODS and op.op not in CUSTOM_ADD_METHODS)
 
 
 def told(ops: tuple[CpuOp, ...]) -> list[str]:

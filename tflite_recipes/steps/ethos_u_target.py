@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tflite_recipes import vela_config
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
+from tflite_recipes.figures import estimated
 from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps import ethos_u_checks, micro_deploy
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _DEPLOY = "deploy"
 # Other options are compiled for a gate that failed, as long as this takes.
 _OTHERS_S = 20.0
+# Vela's, of which no NPU has been asked.
+_ESTIMATES = ("target.cycles", "target.inference_ms", "target.sram_bytes", "target.dram_bytes")
 
 
 @unique
@@ -77,6 +80,7 @@ class EthosUTarget(Hardware):
         yield from ethos_u_checks.vela_problems(self)
         schemes = list(ethos_u_checks.scheme_problems(steps))
         yield from schemes or super().problems(steps)
+        yield from (*self.unread_labels(), *self.label_problems(steps))
 
     def ini(self) -> Path:
         """The configuration file. RequestError where Vela's own is not to be found."""
@@ -89,6 +93,7 @@ class EthosUTarget(Hardware):
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend import npu, vela
 
+        state = self.described(state, reporter)
         assert state.tflite is not None
         folder = state.workdir / "vela"
         try:
@@ -97,8 +102,11 @@ class EthosUTarget(Hardware):
             if (folder / vela.LOG).exists():
                 reporter.keep(str(folder / vela.LOG), _DEPLOY)
         share = npu.share(state, compiled)
-        reporter.measure(self._metrics(compiled, share))
+        metrics = self._metrics(compiled, share)
+        reporter.measure(metrics)
         reporter.tag({"tflite_recipes.compiled_verified": "false"})
+        if share.on_npu:
+            reporter.tag(estimated(_ESTIMATES))
         self._warn(state, compiled, share, reporter)
         for gate in self._gates(state, compiled, share):
             reporter.judge(gate)
@@ -150,6 +158,10 @@ class EthosUTarget(Hardware):
 
         for line in npu.told(share.cpu):
             reporter.warn(line)
+        for op in npu.without_kernel(share.cpu):
+            reporter.warn(
+                f"{op}: TensorFlow Lite Micro has no kernel for it, so that a Cortex-M does not run it either"
+            )
         for name in share.open_batches:
             reporter.warn(
                 f"the batch of input {name!r} is open, and Vela takes it for 1: the compiled file takes one sample "
@@ -176,8 +188,14 @@ class EthosUTarget(Hardware):
             )
 
     def _gates(self, state: State, compiled: Compiled, share: Share) -> Iterator[Gate]:
+        from tflite_recipes.backend import npu
+
         fix = _integer_fix(state, share)
         yield least("npu_op_percent", share.npu_op_percent, self.min_npu_op_percent, "%", fix=fix)
+        lacking = npu.without_kernel(share.cpu)
+        # The others are also built with a Cortex-A, where LiteRT runs them.
+        if lacking and vela_config.family(self.accelerator.value) == "u55":
+            yield from limit("unsupported_ops", len(lacking), 0, fix="target=generic")
         gates = list(self._limits(compiled, share.on_npu))
         if all(gate.passed for gate in gates):
             yield from gates
@@ -237,9 +255,18 @@ class EthosUTarget(Hardware):
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
         reporter.keep(str(path))
         if self.deploy:
-            micro_deploy.deliver(state, compiled.tflite, None, reporter)
+            self._firmware(state, compiled, reporter)
             for made in (compiled.tflite, compiled.summary_csv, compiled.layers_csv):
                 reporter.keep(str(made), _DEPLOY)
+
+    def _firmware(self, state: State, compiled: Compiled, reporter: Reporter) -> None:
+        """Sources for TensorFlow Lite Micro; what it cannot take is no reason to withhold what Vela made."""
+        try:
+            micro_deploy.deliver(state, compiled.tflite, None, reporter)
+        except StepError as error:
+            for problem in error.problems:
+                place = f"{problem.where}: " if problem.where not in ("", "target") else ""
+                reporter.warn(f"deploy/ has no sources for firmware: {place}{problem.what}")
 
     def _described(self, compiled: Compiled, share: Share) -> dict[str, Any]:
         """What `vela.json` holds: sizes in bytes, clocks in MHz; cycles and times are Vela's estimates."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, unique
+from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes.errors import Problem, assignment
+from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, within
 from tflite_recipes.schemes import IO_TYPES, IOType
@@ -63,6 +64,43 @@ class Hardware:
                 what = f"the target takes inputs and outputs of {taken}, and {asked.name} is asked for"
                 other = assignment("target.io_types", [*(kind.name for kind in self.io_types), asked.name])
                 yield Problem(what, f"optimization.{side}", *self._typed(steps, side, other))
+
+    def label_problems(self, steps: Mapping[str, Any]) -> Iterator[Problem]:
+        """What is wrong with the labels themselves, and beside the outputs of a source that tells them."""
+        from tflite_recipes.deployment import label_list
+        from tflite_recipes.steps.source import Source
+
+        if self.labels is None or not Path(self.labels).exists():
+            return  # the schema says so
+        source = steps.get("source")
+        try:
+            labels = label_list.read_labels(Path(self.labels))
+        except RequestError as error:
+            yield from error.problems
+            return
+        try:
+            outputs = source.outputs() if isinstance(source, Source) else None
+        except RequestError:
+            return  # said by the source
+        shapes = {spec.name: spec.shape for spec in outputs or ()}
+        if shapes and all(shape and shape[-1] is not None for shape in shapes.values()):
+            try:
+                label_list.labelled_outputs(shapes, labels)
+            except RequestError as error:
+                yield from error.problems
+
+    def unread_labels(self) -> Iterator[Problem]:
+        """Labels for firmware stand nowhere but in the metadata."""
+        if self.labels is not None and not self.metadata:
+            what = "has no effect: for this target labels stand in the file's metadata only, and none is written"
+            yield Problem(what, "target.labels", "target.metadata=true", (assignment("target.labels", None),))
+
+    def described(self, state: State, reporter: Reporter) -> State:
+        """The state with a file that says what it is, where that is asked for. Errors as `finishing.with_metadata`."""
+        from tflite_recipes.steps import finishing
+
+        labels = None if self.labels is None else Path(self.labels)
+        return finishing.with_metadata(state, reporter, "", "", labels) if self.metadata else state
 
     def _typed(self, steps: Mapping[str, Any], side: str, other: str) -> tuple[str, tuple[str, ...]]:
         """The override that gives a type which both take, and the other way."""

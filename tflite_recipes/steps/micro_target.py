@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
+from tflite_recipes.figures import estimated
 from tflite_recipes.schema import within
 from tflite_recipes.schemes import IOType, Scheme
 from tflite_recipes.state import Gate, State
@@ -30,6 +32,8 @@ _WIDER = {
 _INTEGER = "optimization=integer_only"
 _SAMPLES = " calibration=npz calibration.path=FILE"
 _NAMED = 6
+# The arena is a 64-bit host's, which a board's stands for.
+_ESTIMATES = ("target.arena_bytes", "target.flash_bytes", "target.inference_ms")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class MicroTarget(Hardware):
         from tflite_recipes.steps import micro_checks
 
         yield from super().problems(steps)
+        yield from (*self.unread_labels(), *self.label_problems(steps))
         if self.interpreter and importlib.util.find_spec("tflite_micro") is None:
             what = "the tflite-micro interpreter is not installed: pip install 'tflite_recipes[micro]'"
             yield Problem(what, "target.interpreter", "target.interpreter=false")
@@ -70,13 +75,16 @@ class MicroTarget(Hardware):
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes import tflite_file
 
+        state = self.described(state, reporter)
         assert state.tflite is not None
         file = tflite_file.read_tflite(state.tflite)
         tell_pruning(state, reporter)
         simulation, lacking = self._asked(file, state, reporter)
         told = _Told(self, file, state, simulation, lacking)
         self._keep(told, reporter)
-        reporter.measure(told.metrics())
+        metrics = told.metrics()
+        reporter.measure(metrics)
+        reporter.tag(estimated(name for name in _ESTIMATES if name in metrics))
         for text in told.warnings():
             reporter.warn(text)
         for gate in told.gates():
@@ -200,7 +208,7 @@ class _Told:
         """What the user should know besides the gates."""
         for op in dict.fromkeys(entry.op for entry in self.lacking):
             entries = [entry for entry in self.lacking if entry.op == op]
-            places = list(dict.fromkeys(entry.layer or f"op {entry.index}" for entry in entries))
+            places = list(dict.fromkeys(entry.place for entry in entries))
             more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
             why = entries[0].why
             said = f"refuses it, and was not asked beyond it: {why}" if why else "has no kernel for it"
@@ -210,6 +218,24 @@ class _Told:
             yield f"target.interpreter=false: arena and outputs are not shown{limits}; ops are judged by a table alone"
         elif self.ran and self.ran.data != "calibration samples":
             yield f"TensorFlow Lite Micro and LiteRT were compared on {self.ran.data}: there are no calibration samples"
+        if self.inference_ms is not None:
+            yield from self._doubts()
+
+    def _doubts(self) -> Iterator[str]:
+        """What the estimate of the latency does not hold for."""
+        from tflite_recipes.tflite_file.macs import op_macs
+
+        ops = [(op, graph, op_macs(op, graph)) for graph in self.file.subgraphs for op in graph.operators]
+        kinds = Counter[str]()
+        for op, graph, count in ops:
+            kinds[graph.tensors[op.inputs[0]].dtype if count else ""] += count
+        other = {kind: count for kind, count in kinds.items() if count and kind != "int8"}
+        if other:
+            share = f"{sum(other.values()) / self.macs:.0%} of the MACs are in {' and '.join(sorted(other))}"
+            yield f"target.inference_ms is too short: {share}, and the cycles_per_mac of a part is that of int8 kernels"
+        idle = sum(not count for _, _, count in ops)
+        if 2 * idle > len(ops):
+            yield f"target.inference_ms is too short: {idle} of {len(ops)} ops have no MACs, and it counts these alone"
 
     def _wider(self) -> int:
         return _WIDER.get(self.state.scheme, 1)

@@ -8,14 +8,12 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.deployment import label_list
-from tflite_recipes.errors import Problem, RequestError, StepError, assignment
+from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit, smaller_scheme, tell_pruning
 from tflite_recipes.steps.runners import RemoteRunner
-from tflite_recipes.steps.source import Source
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.latency import Settings
@@ -38,8 +36,7 @@ class GenericTarget(Hardware):
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
-        if self.labels is not None:
-            yield from _label_problems(Path(self.labels), steps.get("source"))
+        yield from self.label_problems(steps)
         yield from self._without_effect()
         for key, words in _UNSHOWN.items():
             if getattr(self, key) is not None:
@@ -81,25 +78,6 @@ class GenericTarget(Hardware):
         assert state.tflite is not None
         size = state.tflite.stat().st_size / 1024
         yield from limit("flash_kb", size, self.flash_kb, "KiB", fix=smaller_scheme(state, self.flash_kb))
-
-
-def _label_problems(path: Path, source: Any) -> Iterable[Problem]:
-    """What is wrong with the labels themselves, and beside the outputs of a source that tells them."""
-    try:
-        labels = label_list.read_labels(path)
-    except RequestError as error:
-        yield from error.problems
-        return
-    try:
-        outputs = source.outputs() if isinstance(source, Source) else None
-    except RequestError:
-        return  # said by the source
-    shapes = {spec.name: spec.shape for spec in outputs or ()}
-    if shapes and all(shape and shape[-1] is not None for shape in shapes.values()):
-        try:
-            label_list.labelled_outputs(shapes, labels)
-        except RequestError as error:
-            yield from error.problems
 
 
 @unique
@@ -170,12 +148,12 @@ class CpuTarget(GenericTarget, RemoteRunner):
         from tflite_recipes.backend import latency, runtime
 
         yield from super()._measured(state, reporter)
+        tell_pruning(state, reporter)
         if self.runner is Runner.none:
             return
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
             raise StepError(Problem(what, "target", "target=generic"))
-        tell_pruning(state, reporter)
         if self.runner is Runner.local:
             result = latency.measure(state, self._settings(runtime.cores(), reporter), reporter)
         else:
