@@ -342,7 +342,7 @@ def test_generator(here, models, by_npz):
     assert result.path.read_bytes() == by_npz
     assert manifest_of(result)["labels"] == {"0": 5, "1": 5, "2": 5, "3": 5}
     assert "calibration.samples=50, but mine.py:samples gave 20: all are used" in result.warnings
-    assert (result.output_dir / "code" / "mine.py").exists()
+    assert (result.output_dir / "mine.py").exists()
     assert result.tags["tflite_recipes.calibration_function"].startswith("mine.py:samples sha256:")
     noise = ["calibration=generator", "calibration.function=mine.py:noise"]
     one, again, other = (

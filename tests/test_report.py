@@ -116,3 +116,11 @@ def test_the_longest_bar_is_the_largest_value():
 
 def test_nothing_to_show_is_said():
     assert "nothing to show" in report.bars({}, "B")
+
+
+def test_a_long_label_ends_before_the_bars():
+    name = "model/" + "x" * 60 + "/conv_1"
+    drawn = report.bars({name: 1.0, "short": 2.0}, "B")
+    assert f"<title>{name}</title>model/" in drawn
+    assert "/conv_1</text>" in drawn
+    assert drawn.count("<title>") == 1

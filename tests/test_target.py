@@ -46,6 +46,25 @@ def test_nor_can_the_fastest_file_be_looked_for(here, target):
     assert "measures no latency" in found["target"].what
 
 
+@pytest.mark.parametrize("overrides", [["target=generic"], ["target=cpu", "target.runner=none"], ["target=ios_arm64"]])
+def test_the_fix_gives_a_target_that_measures_latency(here, overrides):
+    asked = [*overrides, "optimization=auto", "optimization.objective=latency"]
+    fix = problems(*asked)["target"].fix
+    assert "target" not in problems(*asked, *fix.split())
+
+
+@pytest.mark.parametrize(
+    ("target", "key"),
+    [("cpu", "known_hosts"), ("cpu", "identity_file"), ("cpu", "labels"), ("ethos_u55_128", "config")],
+)
+def test_a_file_that_may_be_left_out_has_to_be_there(here, target, key):
+    given = [f"target={target}", *(["target.runner=ssh", "target.host=pi"] if target == "cpu" else [])]
+    found = problems(*given, f"target.{key}=none.ini")
+    assert found[f"target.{key}"].what.startswith("there is no none.ini")
+    (here / "none.ini").write_text("a\n")
+    assert "there is no" not in str(problems(*given, f"target.{key}=none.ini").get(f"target.{key}"))
+
+
 def test_a_sweep_is_over_numbers_of_threads(here):
     assert problems("target=cpu", "target.sweep=[1,8]") == {}
     assert problems("target=cpu", "target.sweep=[]") == {}

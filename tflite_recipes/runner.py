@@ -23,8 +23,8 @@ from tflite_recipes.worker import WorkerDied, WorkerPool
 SPOOL = "events.jsonl"
 LOG = "converter.log"
 MODEL = "model.tflite"
-# The artifact folder whose files lie in the output folder itself.
-_EASY_TO_FIND = "model"
+# Artifact folders whose files lie in the output folder itself: easy to find, and beside the recipe that names them.
+_ON_TOP = ("model", "code")
 _TAIL_LINES = 20
 _TAIL_WIDTH = 300
 
@@ -95,7 +95,7 @@ class Spool:
 
     def _take(self, path: Path, folder: str) -> Path:
         """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
-        kept = self.output_dir / ("" if folder == _EASY_TO_FIND else folder) / path.name
+        kept = self.output_dir / ("" if folder in _ON_TOP else folder) / path.name
         if path.resolve() != kept.resolve():
             kept.parent.mkdir(exist_ok=True)
             os.replace(path, kept)

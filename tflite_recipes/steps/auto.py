@@ -80,7 +80,9 @@ class AutoOptimization:
             and not getattr(target, "measures_latency", False)
         ):
             what = "the fastest file is looked for, and this target measures no latency"
-            yield Problem(what, "target", "target=cpu", ("optimization.objective=size",))
+            # A runner that was taken away on the command line would stay with target=cpu.
+            fix = "target=cpu" if getattr(target, "runner", None) is None else "target=cpu target.runner=local"
+            yield Problem(what, "target", fix, ("optimization.objective=size",))
 
     def _data_problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         needy = [scheme.name for scheme in self.schemes if needs_samples(scheme)]
