@@ -154,7 +154,8 @@ def test_how_ranges_are_chosen_reaches_the_file(here, models, method):
     ],
 )
 def test_small_weights(here, models, scheme, more, dtypes, scaled):
-    result = convert(scheme, models("wide_dense", x=np.random.default_rng(0).random((40, 64), "float32")), *more)
+    data = models("wide_dense", x=np.random.default_rng(0).random((40, 64), "float32"))
+    result = convert(scheme, data, "target.metadata=false", *more)
     assert result.status == ExitStatus.DONE, result.problems
     found = [entry for entry in constants(result) if entry[1]]
     assert {dtype for dtype, _, _ in found} <= dtypes

@@ -33,7 +33,7 @@ def test_what_is_not_measured_has_no_limit(here, target):
     assert set(found) == {"target.max_latency_ms", "target.ram_kb"}
     problem = found["target.max_latency_ms"]
     assert problem.what == "the latency has a limit, and with target.runner=none it is not measured"
-    assert problem.fix == "target.runner=ssh target.host=HOST"
+    assert problem.fix == "target.runner=ssh target.host=USER@DEVICE"
     assert problem.alternatives == ("target.runner=local", "target.max_latency_ms=null")
     for other in problem.alternatives:
         mended = problems(f"target={target}", "target.max_latency_ms=5", other)
@@ -179,7 +179,8 @@ def test_with_no_runner_nothing_is_measured(measured, monkeypatch):
 
     monkeypatch.setattr(latency, "measure", lambda *_: pytest.fail("it was measured"))
     monkeypatch.setattr("tflite_recipes.steps.target.smaller_scheme", lambda *_: "optimization=float16")
-    gates, _ = judged(CpuTarget(flash_kb=1.0, runner=Runner.none), replace(measured, runnable=False))
+    gates, (warned,) = judged(CpuTarget(flash_kb=1.0, runner=Runner.none), replace(measured, runnable=False))
+    assert warned.startswith("neither latency nor memory is measured: target.runner=ssh")
     assert [(gate.passed, gate.fix) for gate in gates.values()] == [(False, "optimization=float16")]
 
 

@@ -114,7 +114,7 @@ def test_a_run_keeps_the_code_it_named(here, monkeypatch):
         assert any(f"{name}:" in tag and f"sha256:{digest}" in tag for tag in result.tags.values())
     assert (here / "proj" / "make.py").is_file()  # a copy was moved
     events = [json.loads(line) for line in (result.output_dir / "events.jsonl").read_text().splitlines()]
-    assert {e["folder"] for e in events if e["event"] == "ArtifactKept" and e["path"].endswith(".py")} == {"code"}
+    assert {e["folder"] for e in events if e["event"] == "ArtifactKept" and e["path"].endswith("make.py")} == {"code"}
 
 
 @pytest.mark.slow

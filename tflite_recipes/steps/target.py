@@ -142,7 +142,7 @@ class CpuTarget(GenericTarget, RemoteRunner):
         if self.runner is Runner.none:
             what = f"{words} has a limit, and with target.runner=none it is not measured"
             ors = ("target.runner=local", assignment(key, None))
-            yield Problem(what, key, "target.runner=ssh target.host=HOST", ors)
+            yield Problem(what, key, "target.runner=ssh target.host=USER@DEVICE", ors)
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend import latency, runtime
@@ -150,6 +150,8 @@ class CpuTarget(GenericTarget, RemoteRunner):
         yield from super()._measured(state, reporter)
         tell_pruning(state, reporter)
         if self.runner is Runner.none:
+            there = "target.runner=ssh target.host=USER@DEVICE (or adb, or local)"
+            reporter.warn(f"neither latency nor memory is measured: {there} would")
             return
         if not state.runnable:
             what = "latency cannot be measured: no runtime here can run a file with Flex or custom ops"
