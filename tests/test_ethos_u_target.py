@@ -80,6 +80,7 @@ def test_there_is_an_option_for_each_accelerator():
     assert all(kind.value == kind.name.replace("_", "-") for kind in Accelerator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_compiles_a_file_all_of_which_runs_on_the_npu(tmp_path, option):
     told = compiled(tmp_path, "conv", "last", option=option)
@@ -96,6 +97,7 @@ def test_each_compiles_a_file_all_of_which_runs_on_the_npu(tmp_path, option):
     assert told.tags["tflite_recipes.compiled_verified"] == "false"
 
 
+@pytest.mark.slow
 def test_what_vela_estimates_is_tagged_as_that(tmp_path):
     told = compiled(tmp_path, "conv")
     estimates = told.tags["tflite_recipes.estimated"].split(", ")
@@ -103,6 +105,7 @@ def test_what_vela_estimates_is_tagged_as_that(tmp_path):
     assert "target.flash_bytes" not in estimates
 
 
+@pytest.mark.slow
 def test_more_macs_a_cycle_take_fewer_cycles(tmp_path):
     cycles = [
         compiled(tmp_path, "conv", "last", option=f"ethos_u55_{macs}").metrics["target.cycles"] for macs in (32, 256)
@@ -110,6 +113,7 @@ def test_more_macs_a_cycle_take_fewer_cycles(tmp_path):
     assert cycles[0] > cycles[1]
 
 
+@pytest.mark.slow
 def test_what_is_left_to_the_cpu_is_told_with_its_layer_and_velas_reason(tmp_path):
     told = compiled(tmp_path, "conv", "shuffle", "last")
     assert told.metrics["target.npu_op_percent"] == pytest.approx(100 * 2 / 3)
@@ -128,6 +132,7 @@ def test_what_is_left_to_the_cpu_is_told_with_its_layer_and_velas_reason(tmp_pat
     assert found["npu"]["counted_by_vela"]["CPU"] == 1
 
 
+@pytest.mark.slow
 def test_a_float_file_of_which_nothing_runs_on_the_npu_fails_a_gate(tmp_path):
     told = compiled(tmp_path, "conv", "last", dtype="float32", keys={"ram_kb": 1, "max_latency_ms": 1})
     gate = told.gate("npu_op_percent")
@@ -143,6 +148,7 @@ def test_a_float_file_of_which_nothing_runs_on_the_npu_fails_a_gate(tmp_path):
     assert "tflite_recipes.estimated" not in told.tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["ethos_u55_128", "ethos_u65_256"])
 def test_an_op_that_no_kernel_runs_on_the_cpu_either_is_told_and_what_vela_made_is_kept(tmp_path, option):
     told = compiled(tmp_path, "conv", "choose", option=option)
@@ -156,6 +162,7 @@ def test_an_op_that_no_kernel_runs_on_the_cpu_either_is_told_and_what_vela_made_
     assert judged == ([(1, False)] if option == "ethos_u55_128" else [])
 
 
+@pytest.mark.slow
 def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(tmp_path, here):
     write(here / "labels.txt", "".join(f"{number}\n" for number in range(8)))
     keys = {"metadata": True, "labels": "labels.txt"}
@@ -168,6 +175,7 @@ def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(t
     assert (problem.where, problem.fix) == ("target.labels", "target.metadata=true")
 
 
+@pytest.mark.slow
 def test_float_inputs_and_outputs_are_converted_on_the_cpu_and_the_fix_says_how_not(tmp_path):
     told = compiled(tmp_path, "to_integer", "conv", "to_float", keys={"min_npu_op_percent": 100})
     gate = told.gate("npu_op_percent")
@@ -177,18 +185,21 @@ def test_float_inputs_and_outputs_are_converted_on_the_cpu_and_the_fix_says_how_
     assert whole.gate("npu_op_percent").passed
 
 
+@pytest.mark.slow
 def test_what_no_override_brings_to_the_npu_has_no_fix(tmp_path):
     intent = Intent(scheme="integer_only")
     gate = compiled(tmp_path, "conv", "shuffle", intent=intent, keys={"min_npu_op_percent": 100}).gate("npu_op_percent")
     assert (gate.measured, gate.passed, gate.fix) == (50.0, False, "")
 
 
+@pytest.mark.slow
 def test_an_open_batch_is_told_as_vela_takes_it_for_one(tmp_path):
     (said,) = compiled(tmp_path, "conv", open_axes=[0]).warnings
     assert "the batch of input 'x' is open, and Vela takes it for 1" in said
     assert compiled(tmp_path, "conv").warnings == []
 
 
+@pytest.mark.slow
 def test_ops_of_another_open_size_are_left_to_the_cpu_and_what_helps_is_a_fixed_one(tmp_path):
     told = compiled(tmp_path, "conv", open_axes=[1, 2])
     assert told.metrics["target.npu_op_percent"] == 0.0
@@ -199,6 +210,7 @@ def test_ops_of_another_open_size_are_left_to_the_cpu_and_what_helps_is_a_fixed_
     assert told.gate("npu_op_percent").fix == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deploy", [True, False])
 def test_the_compiled_file_and_velas_tables_are_for_the_developer(tmp_path, deploy):
     told = compiled(tmp_path, "conv", keys={"deploy": deploy})
@@ -211,6 +223,7 @@ def test_the_compiled_file_and_velas_tables_are_for_the_developer(tmp_path, depl
         assert told.metrics["target.flash_bytes"] == (tmp_path / "out" / "deploy" / "model_vela.tflite").stat().st_size
 
 
+@pytest.mark.slow
 def test_weights_that_lie_in_sram_are_counted_there(tmp_path):
     shared = compiled(tmp_path, "conv", "last", filters=64)
     alone = compiled(tmp_path, "conv", "last", filters=64, keys={"memory_mode": "Sram_Only"})
@@ -220,6 +233,7 @@ def test_weights_that_lie_in_sram_are_counted_there(tmp_path):
     assert alone.metrics["target.cycles"] < shared.metrics["target.cycles"]
 
 
+@pytest.mark.slow
 def test_the_time_is_that_of_the_targets_clock(tmp_path):
     own = compiled(tmp_path, "conv", keys={"clock_mhz": None})
     assert own.warnings == []
@@ -231,6 +245,7 @@ def test_the_time_is_that_of_the_targets_clock(tmp_path):
     assert "target.clock_mhz=null" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["flash_kb", "ram_kb", "max_latency_ms"])
 def test_limits_are_gates_and_velas_figures_are_estimates(tmp_path, limit):
     told = compiled(tmp_path, "conv", keys={limit: 1000})
@@ -240,6 +255,7 @@ def test_limits_are_gates_and_velas_figures_are_estimates(tmp_path, limit):
     assert (none.passed, none.fix) == (False, "")
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_names_what_fits_and_it_does(tmp_path):
     how = {"filters": 64}
     whole = compiled(tmp_path, "conv", "last", **how).metrics["target.inference_ms"]
@@ -254,6 +270,7 @@ def test_a_gate_that_fails_names_what_fits_and_it_does(tmp_path):
     assert compiled(tmp_path, "conv", "last", keys=limits, **how).gate("max_latency_ms").fix == ""
 
 
+@pytest.mark.slow
 def test_zeros_shrink_the_encoded_weights_and_pruning_that_does_not_is_told(tmp_path):
     sizes, said = {}, {}
     for zeros in (0.0, 0.5, 0.8):
@@ -280,6 +297,7 @@ cache_mem_area=Axi0
 """
 
 
+@pytest.mark.slow
 def test_a_board_of_ones_own_is_taken_also_by_a_short_path(tmp_path, here):
     write(here / "boards" / "mine.ini", BOARD)
     keys = {"config": "boards/mine.ini", "system_config": "Board", "memory_mode": "Ours", "clock_mhz": 400}
@@ -290,6 +308,7 @@ def test_a_board_of_ones_own_is_taken_also_by_a_short_path(tmp_path, here):
     assert list(target(**keys).problems({})) == []
 
 
+@pytest.mark.slow
 def test_a_memory_that_a_board_says_nothing_of_is_refused_as_vela_does(tmp_path, here):
     write(here / "mine.ini", BOARD.replace("Sram_clock_scale=1.0\n", ""))
     keys = {"config": "mine.ini", "system_config": "Board", "memory_mode": "Ours", "clock_mhz": 400}
@@ -299,6 +318,7 @@ def test_a_memory_that_a_board_says_nothing_of_is_refused_as_vela_does(tmp_path,
         compiled(tmp_path, "conv", keys=keys)
 
 
+@pytest.mark.slow
 def test_a_file_that_vela_does_not_compile_is_an_error_with_its_words_and_its_log(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"no model at all")
     with pytest.raises(StepError, match="No networks defined") as raised:
@@ -431,6 +451,7 @@ def test_the_dataclass_alone_is_the_one_for_128_macs():
 # Published files, and files of the quantizer's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vww_96_int8", "kws_int8", "ad01_int8", "str_ww_int8"])
 def test_published_files_run_on_the_npu_entirely(tmp_path, shared, name):
     told = compiled(tmp_path, file=shared / "models" / f"{name}.tflite")
@@ -439,6 +460,7 @@ def test_published_files_run_on_the_npu_entirely(tmp_path, shared, name):
     assert all("is open" in said for said in told.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ram_kb", [64, 50])
 def test_the_quickest_way_that_fits_is_named_for_a_published_file(tmp_path, shared, ram_kb):
     file = shared / "models" / "vww_96_int8.tflite"
@@ -456,6 +478,7 @@ def test_the_quickest_way_that_fits_is_named_for_a_published_file(tmp_path, shar
     assert told.metrics["target.cycles"] < fixed.metrics["target.cycles"]
 
 
+@pytest.mark.slow
 def test_the_sram_that_vela_aims_for_can_be_given(tmp_path, shared):
     file = shared / "models" / "vww_96_int8.tflite"
     told = compiled(tmp_path, file=file, keys={"arena_cache_size_kb": 60})

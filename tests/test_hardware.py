@@ -66,4 +66,4 @@ def test_pruning_is_told_to_give_nothing_also_where_nothing_is_measured(tmp_path
     reporter = SimpleNamespace(warn=heard.append, judge=heard.append)
     state = State(tmp_path, Intent(pruned=pruned), tflite=npu_files.write(tmp_path / "tiny.tflite", "conv", zeros=0.5))
     CpuTarget(runner=Runner.none, metadata=False, deploy=False)(state, reporter)
-    assert ["of the weights zero, which gives this target nothing" in text for text in heard] == [True] * pruned
+    assert any("of the weights zero, which gives this target nothing" in text for text in heard) == pruned
