@@ -410,7 +410,7 @@ def test_an_npu_needs_its_data_aligned(offset: int, refuses: bool) -> None:
 def test_what_vela_compiled_is_deployed_by_the_contract_of_its_source(tmp_path: Path, shared: Path) -> None:
     vela = shutil.which("vela")
     if vela is None:
-        pytest.skip("no vela here: pip install 'tflite_recipes[ethos_u]'")
+        pytest.skip("no vela here: pip install 'tflite_recipes[vela]'")
     path = shared / "models" / "kws_int8.tflite"
     command = [vela, "--accelerator-config", "ethos-u55-128", "--output-dir", str(tmp_path), str(path)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -434,7 +434,7 @@ def test_a_configuration_file_that_is_none_is_refused(here, name, text, says):
 def test_a_missing_vela_is_told_with_the_line_that_installs_it(monkeypatch, here):
     monkeypatch.setattr(vela_config, "installed", lambda: False)
     (problem,) = target().problems(steps(Scheme.integer_only))
-    assert "pip install 'tflite_recipes[ethos_u]'" in problem.what
+    assert "pip install 'tflite_recipes[vela]'" in problem.what
     assert (problem.where, problem.fix) == ("target", "target=generic")
     write(here / "mine.ini", BOARD)
     wrong = target(config="mine.ini", system_config="Bord", memory_mode="Ours")

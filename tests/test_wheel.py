@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import site
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from collections.abc import Mapping
@@ -84,6 +86,19 @@ def test_the_wheel_carries_config_and_recipes_inside_the_package(wheel: Path) ->
     assert f"{templates}/micro/main.cc" in ours
     assert ours <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_extras_that_messages_name_are_there_under_names_that_every_pip_finds() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert all(re.fullmatch("[a-z]+", name) for name in extras)  # older ones do not find ethos_u for ethos-u
+    sources = [*(REPOSITORY / "tflite_recipes").rglob("*.py"), REPOSITORY / "README.md"]
+    named = {
+        name
+        for path in sources
+        for group in re.findall(r"'(?:tflite_recipes|\.)\[([a-z_,]+)\]", path.read_text())
+        for name in group.split(",")
+    }
+    assert {"micro", "vela", "qat"} <= named <= set(extras)
 
 
 def test_the_package_in_use_is_the_wheels(installed: Installed) -> None:

@@ -28,7 +28,7 @@ DEFAULTS = {
 def vela_problems(asked: EthosUTarget) -> Iterable[Problem]:
     """Vela is missing; its configuration file, or what is named of it, cannot be had on this accelerator."""
     if not vela_config.installed():
-        what = "Vela, which compiles for this target, is not installed: pip install 'tflite_recipes[ethos_u]'"
+        what = "Vela, which compiles for this target, is not installed: pip install 'tflite_recipes[vela]'"
         yield Problem(what, "target", "target=generic")
         if asked.config is None:
             return
