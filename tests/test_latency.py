@@ -102,10 +102,13 @@ def test_metrics_are_of_the_setting_asked_for_and_medians_of_the_others():
     }
 
 
+WHERE = {"machine": "riscv64", "cpus": 3, "runtime": "ai-edge-litert 9"}
+
+
 def tell(state, **changes):
     folder = state.workdir / "measuring"
     folder.mkdir()
-    (folder / "result.json").write_text(json.dumps({**RESULT, **changes}))
+    (folder / "result.json").write_text(json.dumps({**RESULT, **WHERE, **changes}))
     heard = Heard()
     return latency.tell(state, folder, "random", heard), heard
 
@@ -116,7 +119,10 @@ def test_what_could_not_be_measured_is_told(state):
         "latency with 4 threads, XNNPACK could not be measured: it died",
         "the ops' times are not known: c_profiler: gone; prefix: slow",
     ]
-    assert heard.noted == {"latency.sample": "random"}
+    assert heard.noted == {
+        **{"latency.sample": "random", "latency.machine": "riscv64", "latency.processors": "3"},
+        "latency.runtime": "ai-edge-litert 9",
+    }
     assert result["integer"] is False
     assert heard.kept == [str(state.workdir / "latency.json")]
 

@@ -164,7 +164,8 @@ def tell(state: State, folder: Path, drawn: str, reporter: Reporter) -> dict[str
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     file = read_tflite(state.tflite)
     result |= {"sample": drawn, "integer": _integer(file)}
-    reporter.note({"latency.sample": drawn})
+    where = {"sample": drawn, "machine": result["machine"], "processors": result["cpus"], "runtime": result["runtime"]}
+    reporter.note({f"latency.{key}": str(value)[:250] for key, value in where.items()})
     reporter.measure(metrics(result))
     for setting in result["sweep"]:
         if "error" in setting:

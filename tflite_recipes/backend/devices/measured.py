@@ -68,9 +68,7 @@ class _Progress:
 def _note(
     found: channel.Found, result: Mapping[str, Any], settings: latency.Settings, name: str, reporter: Reporter
 ) -> None:
-    where = {"device": found.device, "machine": result["machine"], "processors": result["cpus"]}
-    where["runtime"] = result["runtime"]
-    reporter.note({f"latency.{key}": str(value)[:250] for key, value in where.items()})
+    reporter.note({"latency.device": str(found.device)[:250]})
     threads = max([settings.threads, *(threads for threads, _ in settings.sweep)])
     if threads > int(result["cpus"]):
         reporter.warn(f"{threads} threads were measured on {name}, which has {result['cpus']} processors")
