@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.figures import figure
+from tflite_recipes.page_bars import table
 
 RESULT, PROFILE, PLOT = "latency.json", "profile.csv", "profile.svg"
 _ROWS = (
@@ -42,7 +43,7 @@ def section(folder: Path) -> str:
     parts = [f"<h2>Latency</h2><p class='muted'>{escape(_conditions(result))}</p>"]
     if says_nothing_of_arm(result):
         parts.append(f"<p><b>{_NOT_ARM}</b></p>")
-    parts.append(_table(("", ""), [(title, figure(name, result[name])) for title, name in _ROWS]))
+    parts.append(table((), [(title, figure(name, result[name])) for title, name in _ROWS], "n"))
     if result["sweep"]:
         parts.append(f"<h3>By threads and XNNPACK</h3>{_sweep(result['sweep'])}")
     return "".join([*parts, _profile(result)])
@@ -65,23 +66,13 @@ def _conditions(result: Mapping[str, Any]) -> str:
     return f"{machine}; {setting_name(result)}; {invokes}, on {result['sample']}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first cell of each row is text, the others figures."""
-    top = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>" if any(head) else ""
-    lines = []
-    for first, *others in rows:
-        figures = "".join(f"<td class='n'>{escape(cell)}</td>" for cell in others)
-        lines.append(f"<tr><td>{escape(first)}</td>{figures}</tr>")
-    return f"<table>{top}{''.join(lines)}</table>"
-
-
 def _sweep(settings: Sequence[Mapping[str, Any]]) -> str:
     head = ("", "p50", "p90", "p99", "invokes")
     rows = []
     for one in settings:
         found = [figure(name, one[name]) for name in ("p50_ms", "p90_ms", "p99_ms")] if "p50_ms" in one else []
         rows.append((setting_name(one), *(found or ("not measured", "", "")), str(one.get("measured_runs", ""))))
-    return _table(head, rows)
+    return table(head, rows, "n")
 
 
 def _profile(result: Mapping[str, Any]) -> str:

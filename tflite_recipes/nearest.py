@@ -76,7 +76,7 @@ def smaller_file(
     """
     for name in schemes:
         if name != scheme and (size := estimated_bytes(file, name)) * _MARGIN <= limit:
-            return Option(_overrides(name, calibrated), size)
+            return Option(overrides(name, calibrated), size)
     return None
 
 
@@ -99,7 +99,7 @@ def smaller_activations(file: TFLiteFile, limit: float, calibrated: bool) -> Opt
     """The integer scheme, where its activations would take at most `limit` bytes and those of this file do not."""
     size = activation_bytes(file, integer=True)
     if size <= limit < activation_bytes(file):
-        return Option(_overrides("integer_only", calibrated), size)
+        return Option(overrides("integer_only", calibrated), size)
     return None
 
 
@@ -114,7 +114,8 @@ def integer_arena_bytes(file: TFLiteFile, arena_bytes: int, wider: int) -> int:
     return max(arena_bytes - now, 0) + then + _REQUANTIZED_BYTES * sum(map(_channels, _constants(file).weights))
 
 
-def _overrides(scheme: str, calibrated: bool) -> str:
+def overrides(scheme: str, calibrated: bool) -> str:
+    """What gives a scheme, with samples where the recipe has none."""
     needs = "" if calibrated or scheme != "integer_only" else f" {_CALIBRATION}"
     return f"optimization={scheme}{needs}"
 

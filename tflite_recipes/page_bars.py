@@ -29,16 +29,18 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     return f"<svg role='img' width='{width}' height='{height}' viewBox='0 0 {width} {height}'>{''.join(rows)}</svg>"
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of plain texts, the first of each row its name; `head` may be empty."""
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "long") -> str:
+    """A table of plain texts, the first of each row its name; `head` may be empty. kind: the class of the other cells,
+    "long" for texts, "n" for figures, "" for none."""
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    cells = (_cells(*row) for row in rows)
+    cells = (_cells(kind, *row) for row in rows)
     lines = ([f"<tr>{titles}</tr>"] if titles else []) + [f"<tr>{row}</tr>" for row in cells]
     return f"<table>{''.join(lines)}</table>"
 
 
-def _cells(first: str, *others: str) -> str:
-    return f"<td>{escape(first)}</td>" + "".join(f"<td class='long'>{escape(cell)}</td>" for cell in others)
+def _cells(kind: str, first: str, *others: str) -> str:
+    opened = f"<td class='{kind}'>" if kind else "<td>"
+    return f"<td>{escape(first)}</td>" + "".join(f"{opened}{escape(cell)}</td>" for cell in others)
 
 
 def short(text: str, most: int) -> str:

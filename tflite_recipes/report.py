@@ -12,7 +12,7 @@ from tflite_recipes import latency_page
 from tflite_recipes.accelerators.section import section as accelerator_section
 from tflite_recipes.figures import figure, labelled, tensor_kind
 from tflite_recipes.micro_page import section as micro_section
-from tflite_recipes.page_bars import bars
+from tflite_recipes.page_bars import bars, table
 from tflite_recipes.quantization_error import TABLE, plot, read_csv, worst_first
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate
@@ -120,8 +120,7 @@ def _gate(gate: Gate) -> str:
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
-    cells = (f"<tr><td>{escape(name)}</td><td class='n'>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
+    return table((), rows, "n")
 
 
 def _list(items: Iterable[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from tflite_recipes.page_bars import table
 
 FILES = ("gpu.json", "edge_tpu.json")
 
@@ -25,14 +27,8 @@ def _html(data: Mapping[str, Any]) -> str:
     if compiler:
         lines.append(f"<p>Compiler {escape(compiler['version'])}:</p>")
         rows = ((one["op"], str(one["count"]), one["status"]) for one in compiler["statuses"])
-        lines.append(_table(("op", "count", "status"), rows))
+        lines.append(table(("op", "count", "status"), rows, ""))
     on_cpu = [(str(p["index"]), p["op"], p["layer"], p["reason"]) for p in data["places"] if p["reason"]]
-    lines.append(_table(("number", "op", "layer", "stays on the CPU because"), on_cpu) if on_cpu else "")
+    lines.append(table(("number", "op", "layer", "stays on the CPU because"), on_cpu, "") if on_cpu else "")
     lines += [f"<p class='muted'>{escape(note)}</p>" for note in data["notes"]]
     return f"<h2>{escape(name)}</h2>{''.join(lines)}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes import vela_config
+from tflite_recipes import nearest, vela_config
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.figures import estimated
@@ -311,5 +311,4 @@ def _integer_fix(state: State, share: Share) -> str:
         return " ".join(sorted(advised))
     if state.intent.scheme == "integer_only":
         return ""
-    samples = " calibration=npz calibration.path=FILE" if state.calibration is None else ""
-    return f"optimization=integer_only{samples}"
+    return nearest.overrides("integer_only", state.calibration is not None)

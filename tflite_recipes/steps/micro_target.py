@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tflite_recipes import nearest
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.figures import estimated
@@ -29,8 +30,6 @@ _WIDER = {
     **dict.fromkeys((Scheme.dynamic_range.name, Scheme.dynamic_range_int4.name, Scheme.float16.name), 4),
     **dict.fromkeys((Scheme.int16x8.name, Scheme.int16x8_fallback.name), 2),
 }
-_INTEGER = "optimization=integer_only"
-_SAMPLES = " calibration=npz calibration.path=FILE"
 _NAMED = 6
 # The arena is a 64-bit host's, which a board's stands for.
 _ESTIMATES = ("target.arena_bytes", "target.flash_bytes", "target.inference_ms")
@@ -181,8 +180,6 @@ class _Told:
 
     def gates(self) -> Iterator[Gate]:
         """Every limit that is set, and can be judged."""
-        from tflite_recipes import nearest
-
         yield from limit("unsupported_ops", len(self.lacking), 0, fix=self._runs_instead())
         flash = self.flash_bytes
         code = flash - self.file.size_bytes
@@ -246,7 +243,7 @@ class _Told:
         return self._integers() if fits and self._wider() > 1 else ""
 
     def _integers(self) -> str:
-        return _INTEGER if self.state.calibration is not None else _INTEGER + _SAMPLES
+        return nearest.overrides("integer_only", self.state.calibration is not None)
 
     def _runs_instead(self) -> str:
         """Kernels that refuse a type run int8; an op without a kernel needs another model, or another target."""
