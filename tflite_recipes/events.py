@@ -92,6 +92,16 @@ class ArtifactKept(Event):
 
 
 @dataclass(frozen=True)
+class InputRead(Event):
+    """A file or folder that a key of the recipe names, with its SHA-256 and its size in bytes."""
+
+    key: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class DatasetUsed(Event):
     """`context` is what it served for (calibration, evaluation, training); `source` a path or a name."""
 

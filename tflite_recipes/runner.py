@@ -9,11 +9,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tflite_recipes import events, report, sizes
+from tflite_recipes import events, inputs, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
+from tflite_recipes.environment import ENVIRONMENT, environment_text
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
@@ -158,6 +159,7 @@ def run(
 def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float, memo: Memo | None) -> _End:
     try:
         spool.tell(_started(recipe, spool.output_dir))
+        tell_origins(recipe, spool)
         with scratch_folder(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
     except RecipeError as error:
@@ -193,6 +195,16 @@ def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
     return events.RunStarted(
         recipe.name, recipe.digest, recipe.choices, recipe.config, recipe.overrides, str(output_dir)
     )
+
+
+def tell_origins(recipe: Recipe, spool: Spool) -> None:
+    """What the run starts from: the machine with its packages, and the files that the recipe names, digested."""
+    read = inputs.read_inputs(recipe)
+    for name, text in ((ENVIRONMENT, environment_text()), (inputs.INPUTS, inputs.to_text(read))):
+        (spool.output_dir / name).write_text(text, encoding="utf-8")
+        spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
+    for given in read:
+        spool.tell(events.InputRead(**asdict(given)))
 
 
 @contextlib.contextmanager

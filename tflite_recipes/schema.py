@@ -39,11 +39,37 @@ def within(
     return Bounds(tuple((sign, bound) for sign, bound in signs.items() if bound is not None))
 
 
-class Exists:
-    """Marks a path that must exist when the recipe is checked."""
+@dataclass(frozen=True)
+class NamesFile:
+    """Marks a text that names a file or folder which the run reads.
+
+    must_exist: a recipe is refused where it is not there; else the text may be something other than a path. private:
+    it is this machine's own (a key, say), no input of the run: never digested, never sent anywhere.
+    """
+
+    must_exist: bool = True
+    private: bool = False
 
 
-ExistingPath = Annotated[str, Exists()]
+ExistingPath = Annotated[str, NamesFile()]
+PossiblePath = Annotated[str, NamesFile(must_exist=False)]
+PrivatePath = Annotated[str, NamesFile(private=True)]
+
+
+class NeedsTrust:
+    """Marks a key that has code or a program run, or another machine reached. In a recipe that came from a server it
+    keeps its default unless the user trusts the recipe."""
+
+
+def marked(instance: Any, kind: type) -> dict[str, tuple[Any, Any]]:
+    """The fields of a dataclass's instance that carry a mark of this kind: name, the mark, and the value."""
+    hints = get_type_hints(type(instance), include_extras=True)
+    found: dict[str, tuple[Any, Any]] = {}
+    for f in fields(instance):
+        mark = next((mark for mark in _split(hints[f.name])[1] if isinstance(mark, kind)), None)
+        if mark is not None:
+            found[f.name] = (mark, getattr(instance, f.name))
+    return found
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:
@@ -188,7 +214,7 @@ def _bounds(marks: tuple[Any, ...]) -> dict[str, float]:
 
 
 def _must_exist(marks: tuple[Any, ...]) -> bool:
-    return any(isinstance(mark, Exists) for mark in marks)
+    return any(isinstance(mark, NamesFile) and mark.must_exist for mark in marks)
 
 
 def _unknown_key(where: str, key: str, known: Mapping[str, Any], value: Any) -> Problem:
@@ -252,6 +278,8 @@ def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
 
     OmegaConf checks one field at a time here, because a whole dataclass stops at its first error.
     """
+    if isinstance(value, bool) and {"true", "false"} <= set(getattr(hint, "__members__", ())):
+        value = str(value).lower()  # choices among which are what YAML takes for booleans
     try:
         config = OmegaConf.merge(_holder(hint), {"field": value})
         return getattr(OmegaConf.to_object(config), "field"), True  # noqa: B009 (the class is made here)

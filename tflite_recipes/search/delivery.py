@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tflite_recipes import events
+from tflite_recipes.environment import ENVIRONMENT
+from tflite_recipes.inputs import INPUTS
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.runner import Spool
 from tflite_recipes.search.outcome import Outcome, best_of_each
@@ -19,7 +21,7 @@ from tflite_recipes.search.strategy import Space
 RECIPE, SEARCH_RECIPE = "recipe.yaml", "search.yaml"
 TABLE, SCHEMES, PLOT, REPORT = "search.csv", "schemes.csv", "pareto.svg", "report.html"
 # Of the winner's files those that the search has of its own.
-_NOT_TAKEN = (REPORT, "overrides.txt")
+_NOT_TAKEN = (REPORT, "overrides.txt", ENVIRONMENT, INPUTS)
 _COLUMNS = (
     *("number", "candidate", "scheme", "quantizer", "equalize", "rules", "ruled_ops", "size_bytes", "latency_ms"),
     *("metric_source", "metric_tflite", "drop", "gates", "status", "reason", "run_id", "chosen"),

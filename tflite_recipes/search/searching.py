@@ -132,6 +132,7 @@ class _Search:
         self._spool.tell(started)
         for name in (delivery.SEARCH_RECIPE, "overrides.txt"):
             self._spool.tell(events.ArtifactKept(str(self._folder / name)))
+        runner.tell_origins(recipe, self._spool)
 
     def _try_all(self, memo: Memo) -> None:
         while (candidate := strategy.next_candidate(self._space, self._outcomes)) is not None:

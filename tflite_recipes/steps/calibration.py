@@ -20,7 +20,7 @@ from tflite_recipes.sample_sources.records import TfrecordFiles
 from tflite_recipes.sample_sources.sounds import ENDINGS as WAVES
 from tflite_recipes.sample_sources.sounds import WavFolder
 from tflite_recipes.sample_sources.tables import CsvFile
-from tflite_recipes.schema import within
+from tflite_recipes.schema import NeedsTrust, within
 from tflite_recipes.state import State, TensorSpec
 from tflite_recipes.steps.sampling import Drawn, RangeMethod, Ranges, finish, of_arrays
 from tflite_recipes.steps.source import code_problems
@@ -126,7 +126,7 @@ class GeneratorCalibration(Ranges):
     global generators before it is called.
     """
 
-    function: str
+    function: Annotated[str, NeedsTrust()]
     arguments: dict[str, Any] = field(default_factory=dict)
     samples: Annotated[int | None, within(ge=1)] = 100
     seed: Annotated[int, within(ge=0, lt=2**32)] = 0

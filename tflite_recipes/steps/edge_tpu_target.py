@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import within
+from tflite_recipes.schema import NeedsTrust, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.accelerator import AcceleratorTarget, gate, keep
 from tflite_recipes.steps.hardware import integer_only
@@ -33,7 +33,7 @@ class EdgeTpuTarget(AcceleratorTarget):
     """
 
     min_edge_tpu_op_percent: Annotated[float | None, within(gt=0, le=100)] = None
-    compiler: str | None = "edgetpu_compiler"
+    compiler: Annotated[str | None, NeedsTrust()] = "edgetpu_compiler"
     compiler_timeout_s: Annotated[float, within(gt=0)] = 300.0
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:

@@ -13,7 +13,7 @@ from tflite_recipes import datasets, digits, metrics, sample_checks, user_code
 from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.metrics import Metric, Scores
-from tflite_recipes.schema import ExistingPath, near, within
+from tflite_recipes.schema import ExistingPath, NeedsTrust, near, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.calibration import digits_problems
 from tflite_recipes.steps.scoring import Question, own_function
@@ -88,7 +88,7 @@ class NpzEvaluation:
     max_drop: Annotated[float | None, within(ge=0)]
     relative_drop: bool = False
     output: str | None = None
-    function: str | None = None
+    function: Annotated[str | None, NeedsTrust()] = None
     higher_is_better: bool = True
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:

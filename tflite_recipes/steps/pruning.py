@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from tflite_recipes import datasets, digits
 from tflite_recipes.errors import Problem
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import within
+from tflite_recipes.schema import PossiblePath, within
 from tflite_recipes.state import State
 from tflite_recipes.steps.calibration import digits_problems
 
@@ -34,7 +34,7 @@ class Pruning:
     final_sparsity: Annotated[float, within(gt=0, lt=1)]
     frequency: Annotated[int, within(ge=1)]
     layers: list[str]
-    data: str | None
+    data: PossiblePath | None
     epochs: Annotated[int, within(ge=0)]
     batch_size: Annotated[int, within(ge=1)]
     learning_rate: Annotated[float, within(gt=0)]

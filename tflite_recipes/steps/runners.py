@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.schema import ExistingPath, within
+from tflite_recipes.schema import NeedsTrust, PrivatePath, within
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.devices.channel import Device
@@ -35,13 +35,13 @@ class RemoteRunner:
     device keeps temporary files. `timeout_s` is how long a measurement there may take, in seconds.
     """
 
-    host: str | None = None
+    host: Annotated[str | None, NeedsTrust()] = None
     port: Annotated[int | None, within(ge=1, le=65535)] = None
-    identity_file: ExistingPath | None = None
-    known_hosts: ExistingPath | None = None
-    serial: str | None = None
-    python: str = "python3"
-    remote_dir: str | None = None
+    identity_file: PrivatePath | None = None
+    known_hosts: PrivatePath | None = None
+    serial: Annotated[str | None, NeedsTrust()] = None
+    python: Annotated[str, NeedsTrust()] = "python3"
+    remote_dir: Annotated[str | None, NeedsTrust()] = None
     timeout_s: Annotated[float, within(gt=0, le=86400)] = 600.0
 
     def remote_problems(self, runner: str) -> Iterable[Problem]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tflite_recipes import digits, model_files, user_code
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import ExistingPath, near, within
+from tflite_recipes.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
 from tflite_recipes.schemes import Quantizer, Scheme
 from tflite_recipes.shapes import Shapes, shape_problems
 from tflite_recipes.state import State, TensorSpec
@@ -85,8 +85,8 @@ class KerasSource(Source):
     """A `.keras` or `.h5` file, whichever Keras wrote it: Keras 2 files are loaded with tf_keras."""
 
     path: ExistingPath
-    custom_objects: list[str]
-    trust: bool
+    custom_objects: Annotated[list[str], NeedsTrust()]
+    trust: Annotated[bool, NeedsTrust()]
     input_shapes: Shapes
 
     def inputs(self) -> tuple[TensorSpec, ...] | None:
@@ -263,7 +263,7 @@ class KerasApplicationSource(Source):
     """One of `keras.applications`, with ImageNet weights (downloaded by Keras) or seeded random ones."""
 
     name: str
-    weights: str | None
+    weights: PossiblePath | None
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
@@ -304,8 +304,8 @@ class FactorySource(Source):
     weights: loaded into the Keras model that it gives.
     """
 
-    function: str
-    weights: str | None
+    function: Annotated[str, NeedsTrust()]
+    weights: PossiblePath | None
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes

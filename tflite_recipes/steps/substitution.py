@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from tflite_recipes import user_code
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.remedies import ON_LAYERS, Rule
+from tflite_recipes.schema import NeedsTrust
 from tflite_recipes.state import State
 from tflite_recipes.steps.source import code_problems
 
@@ -23,7 +24,7 @@ class Substitution:
     """
 
     rules: list[Rule] = field(default_factory=list)
-    layers: dict[str, str] = field(default_factory=dict)
+    layers: Annotated[dict[str, str], NeedsTrust()] = field(default_factory=dict)
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         for name, target in self.layers.items():

@@ -1,0 +1,109 @@
+"""Commands that look and change nothing that was there: ls, cp, inspect, rules."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from tflite_recipes.commands.parsing import Add
+from tflite_recipes.errors import ExitStatus, Problem, RequestError
+
+
+def add_to(add: Add) -> None:
+    """The commands' own lines in the parser."""
+    ls = add("ls", _ls, "list recipes, or the options of a group")
+    ls.add_argument("group", nargs="?", metavar="GROUP")
+    cp = add("cp", _cp, "copy a recipe, to own it")
+    cp.add_argument("recipe", metavar="RECIPE")
+    cp.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: recipes/NAME.yaml")
+    inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
+    inspect.add_argument("file", type=Path, metavar="FILE.tflite")
+    _add_rules(add("rules", _rules, "rules for what a quantized run loses most in, from its quantization_error.csv"))
+
+
+def _add_rules(command: argparse.ArgumentParser) -> None:
+    from tflite_recipes.rule_making import MOST, SCHEMES
+
+    command.epilog = (
+        f"Without --top and --below: the ops that together make nine tenths of what all ops add, at most {MOST}. What\n"
+        "they cannot do without (the op that makes what they amplify, the joint that sets their scale) comes with them."
+    )
+    command.add_argument("place", type=Path, metavar="FILE|RUN_FOLDER", help="the CSV, or a run's output folder")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--top", type=int, metavar="N", help="the N ops that lose most by themselves")
+    which.add_argument("--below", type=float, metavar="DB", help="the ops whose own SQNR is below that")
+    command.add_argument("--scheme", choices=SCHEMES, default="float", help="what they become (default float)")
+    command.add_argument("--yaml", action="store_true", help="print them for a recipe's file")
+
+
+def _ls(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes import catalog
+    from tflite_recipes.console import show_listing
+    from tflite_recipes.schema import near
+
+    groups = catalog.list_groups()
+    if options.group is None:
+        show_listing({name: catalog.describe(path) for name, path in catalog.list_recipes().items()})
+        print(f"\ngroups (tflite-recipes ls GROUP): {', '.join(groups)}")
+        return ExitStatus.DONE
+    if options.group not in groups:
+        similar = near(options.group, list(groups))
+        what = f"there is no group {options.group!r}; there are {', '.join(groups)}"
+        raise RequestError(Problem(what, "ls", "", tuple(f"tflite-recipes ls {name}" for name in similar)))
+    show_listing({name: catalog.describe(path) for name, path in groups[options.group].items()})
+    return ExitStatus.DONE
+
+
+def _cp(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes import catalog
+
+    source = catalog.find(options.recipe)
+    target: Path = options.file or Path("recipes") / source.name
+    if target.suffix not in (".yaml", ".yml"):
+        other = f"tflite-recipes cp {options.recipe} {target}.yaml"
+        raise RequestError(Problem(f"{target} is not a .yaml file", "FILE", "", (other,)))
+    text = source.read_text(encoding="utf-8")
+    own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
+    text = text.replace(f"tflite-recipes run {source.stem}", own, 1)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        what = f"{target} exists already, and is left as it is"
+        other = f"tflite-recipes cp {options.recipe} {target.with_stem(f'{target.stem}_2')}"
+        raise RequestError(Problem(what, "FILE", "", (other,))) from None
+    print(f"{target}: yours to change; run it with: {own}")
+    return ExitStatus.DONE
+
+
+def _inspect(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes import tflite_file
+    from tflite_recipes.console import show_inspection
+
+    show_inspection(tflite_file.describe(tflite_file.read_tflite(options.file)), options.file)
+    return ExitStatus.DONE
+
+
+def _rules(options: argparse.Namespace) -> ExitStatus:
+    """The rules alone on standard output, ready to paste; what they are for on standard error."""
+    from tflite_recipes import rule_making
+    from tflite_recipes.console import show_chosen
+
+    if options.top is not None and options.top < 1:
+        raise RequestError(Problem(f"{options.top} ops are none", "--top", f"--top {rule_making.MOST}"))
+    if options.below is not None and not math.isfinite(options.below):
+        raise RequestError(Problem(f"{options.below} is not a number of decibels", "--below", "--below 20"))
+    rows = rule_making.read(options.place)
+    chosen = rule_making.choose(rows, options.top, options.below)
+    if not chosen:
+        limit = "" if options.below is None else f" with an own SQNR below {options.below:g} dB"
+        print(f"{options.place} has no quantized op{limit}: there is no rule to give", file=sys.stderr)
+        return ExitStatus.DONE
+    show_chosen(chosen, options.scheme)
+    found = rule_making.rules(chosen, options.scheme)
+    print(rule_making.to_yaml(found) if options.yaml else rule_making.override(found), end="")
+    print(end="" if options.yaml else "\n")
+    return ExitStatus.DONE

@@ -1,0 +1,161 @@
+"""The command run: one run, or a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tflite_recipes.commands.parsing import Add
+from tflite_recipes.errors import ExitStatus, Problem, RequestError
+
+if TYPE_CHECKING:
+    from tflite_recipes.composition import Job
+    from tflite_recipes.runner import RunResult
+
+_SWEEP = "TFLITE_RECIPES_SWEEP"
+# Of several jobs' statuses, the first of these that occurs is the sweep's.
+_WORST = (ExitStatus.FAILED, ExitStatus.REQUEST, ExitStatus.GATE, ExitStatus.UNTRACKED, ExitStatus.DONE)
+
+
+def add_to(add: Add) -> None:
+    """The command's own lines in the parser."""
+    run = add("run", _run, "run a recipe; with -m a sweep over comma-separated values")
+    run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file")
+    run.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for each combination of values")
+    run.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="a folder of config groups of your own")
+    run.add_argument("-c", "--cfg", choices=("job", "hydra", "all"), help="print the config as Hydra composes it")
+    run.add_argument("-i", "--info", nargs="?", const="all", metavar="WHAT", help="print Hydra's own information")
+    run.add_argument("-p", "--package", metavar="KEY", help="with --cfg: this part only")
+    run.add_argument("--resolve", action="store_true", help="with --cfg: interpolations resolved")
+    run.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="group=option or group.key=value")
+
+
+def _run(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes import api, composition
+
+    if unknown := [text for text in options.rest if text.startswith("-")]:
+        what = f"{' '.join(unknown)} is not known here"
+        raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
+    overrides = [*options.overrides, *options.rest]
+    flags: list[str] = []
+    if options.config_dir is not None:
+        if not options.config_dir.is_dir():
+            raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
+        flags = ["--config-dir", str(options.config_dir)]
+    if questions := _questions(options):
+        arguments = [*questions, *flags, *overrides, *(["--multirun"] if options.multirun else [])]
+        composition.launch(options.recipe, arguments, options.config_dir, lambda job: None)
+        return ExitStatus.DONE
+    prepared = composition.prepare(options.recipe, overrides, options.config_dir, options.multirun)
+    arguments = [*flags, *prepared.overrides]
+    if options.multirun:
+        return _sweep(options, prepared, arguments)
+    api.warm_up()  # while Hydra makes its folders
+    with _collected({}) as results:
+        composition.launch(options.recipe, arguments, options.config_dir, _job)
+        (result,) = results()
+    return finish(result[1])
+
+
+def _questions(options: argparse.Namespace) -> list[str]:
+    """Hydra's flags that ask about the config instead of running it."""
+    asked = [f"--{name}={value}" for name in ("cfg", "info", "package") if (value := getattr(options, name))]
+    return [*asked, *(f"--{name.replace('_', '-')}" for name in ("resolve", "hydra_help") if getattr(options, name))]
+
+
+def finish(result: RunResult) -> ExitStatus:
+    """Print what a run came to, and give its exit status."""
+    from tflite_recipes.console import show_problems, show_result
+
+    with contextlib.suppress(BrokenPipeError):  # nobody reads on; the run is done all the same
+        sys.stdout.flush()
+        show_problems(result.problems)
+        show_result(result)
+    return result.status
+
+
+def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> ExitStatus:
+    from tflite_recipes import composition
+    from tflite_recipes.console import show_problems, show_sweep
+
+    tracking, parent, failure = prepared.recipes[0].tracking, None, None
+    if tracking is not None:
+        from tflite_recipes.tracking import sweeps
+
+        try:
+            parent = sweeps.start_parent(tracking, prepared.recipes[0].name, list(options.overrides))
+        except Exception as error:  # no server: the sweep runs all the same, and each run says so
+            failure = str(error).splitlines()[0]
+    finished = False
+    try:
+        with _collected({"parent": parent}) as results:
+            composition.launch(options.recipe, ["--multirun", *arguments], options.config_dir, _job)
+            jobs = results()
+        status = next(s for s in _WORST if s in {result.status for _, result in jobs} or s is ExitStatus.DONE)
+        finished = True
+    finally:
+        if parent is not None:
+            outcome = "KILLED" if not finished else "FAILED" if status is ExitStatus.FAILED else "FINISHED"
+            with contextlib.suppress(Exception):
+                sweeps.end_parent(tracking, parent, outcome)
+    shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
+    own = [([text for text in overrides if text not in shared], result) for overrides, result in jobs]
+    for overrides, result in own:
+        if result.problems:
+            print(f"\n{' '.join(overrides)}:", file=sys.stderr)
+            show_problems(result.problems)
+    show_sweep(own, parent)
+    if failure:
+        print(f"no parent run: {failure}", file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def _collected(settings: dict[str, Any]) -> Iterator[Callable[[], list[tuple[tuple[str, ...], RunResult]]]]:
+    """Results of the jobs that Hydra launches, gathered through a folder, because a launcher may run them in other
+    processes. The folder's place goes down in the environment."""
+    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+        os.environ[_SWEEP] = json.dumps({**settings, "results": folder})
+
+        def gather() -> list[tuple[tuple[str, ...], RunResult]]:
+            files = sorted(Path(folder).glob("*.pickle"))
+            return [pickle.loads(file.read_bytes()) for file in files]  # written by our own jobs
+
+        try:
+            yield gather
+        finally:
+            del os.environ[_SWEEP]
+
+
+def _job(job: Job) -> None:
+    """One job, in whichever process Hydra's launcher put it. Never raises but for an interrupt."""
+    from tflite_recipes import api
+    from tflite_recipes.runner import RunResult
+
+    settings = json.loads(os.environ[_SWEEP])
+    if job.recipe is None:
+        result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=job.problems)
+    else:
+        try:
+            result = api.run(job.recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
+        except RequestError as error:
+            result = RunResult(
+                job.recipe.name, job.recipe.digest, error.status, job.output_dir, problems=error.problems
+            )
+    (Path(settings["results"]) / f"{job.number:06d}.pickle").write_bytes(pickle.dumps((job.overrides, result)))
+
+
+def _relative(path: Path) -> Path:
+    """As the user would write it from where they stand."""
+    with contextlib.suppress(ValueError):
+        return path.relative_to(Path.cwd())
+    return path

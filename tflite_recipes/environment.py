@@ -1,0 +1,60 @@
+"""What a run ran on: enough to know months later why another machine gave other bytes."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import sys
+
+ENVIRONMENT = "environment.txt"
+# The instruction sets that kernels are chosen by; of hundreds of flags these decide what rounds how.
+_TELLING = ("sse", "ssse", "avx", "fma", "f16c", "amx", "neon", "asimd", "sve", "i8mm", "bf16", "fphp")
+
+
+def version() -> str:
+    """This package's version, "0" in a checkout that is not installed."""
+    try:
+        return importlib.metadata.version("tflite_recipes")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+@functools.cache
+def environment_text() -> str:
+    """Python, platform, CPU with the instruction sets that it has, and every installed distribution with its version.
+
+    Lines `# NAME VALUE` for the machine, `NAME==VERSION` for distributions.
+    """
+    found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
+    model, features = _cpu()
+    lines = [
+        f"# python {sys.version.split()[0]} ({platform.python_implementation()})",
+        f"# platform {platform.platform()}",
+        f"# cpu {model} ({os.cpu_count()} cores)",
+        f"# features {' '.join(features)}",
+        *(f"{name}=={release}" for name, release in sorted(found.items()) if name),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def parsed(text: str) -> dict[str, str]:
+    """What `environment_text` wrote, by name: `python`, `platform`, `cpu`, `features` and the distributions."""
+    lines = [line.strip() for line in text.splitlines()]
+    machine = (line[2:].partition(" ") for line in lines if line.startswith("# "))
+    distributions = (line.partition("==") for line in lines if not line.startswith("#"))
+    return {name: value for name, _, value in (*machine, *distributions) if name}
+
+
+def _cpu() -> tuple[str, list[str]]:
+    """The CPU's name and its features, where the system tells them."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            rows = [line.partition(":")[::2] for line in stream]
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    told = {name.strip(): value.strip() for name, value in reversed(rows)}
+    flags = (told.get("flags") or told.get("Features") or "").split()
+    features = sorted(flag for flag in flags if flag.startswith(_TELLING))
+    return told.get("model name") or platform.machine(), features

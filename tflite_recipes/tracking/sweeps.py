@@ -1,0 +1,29 @@
+"""The parent run of a sweep."""
+
+from __future__ import annotations
+
+import contextlib
+
+from tflite_recipes.environment import version
+from tflite_recipes.tracking.client import PREFIX, alone, client, experiment_id
+from tflite_recipes.tracking.params import VALUE_LENGTH
+from tflite_recipes.tracking.settings import MlflowSettings
+
+
+def start_parent(settings: MlflowSettings, recipe: str, overrides: list[str]) -> str:
+    """A sweep's parent run, made before its jobs are launched."""
+    mlflow_client = client(settings.uri)
+    tags = {f"{PREFIX}.recipe": recipe, f"{PREFIX}.version": version(), "mlflow.runName": f"{recipe} sweep"}
+    with alone(settings.uri):
+        experiment = experiment_id(mlflow_client, settings.experiment)
+    run = mlflow_client.create_run(experiment, tags={**settings.tags, **tags})
+    for override in overrides:
+        key, _, value = override.partition("=")
+        with contextlib.suppress(Exception):
+            mlflow_client.log_param(run.info.run_id, f"sweep.{key.lstrip('+~')}", value[:VALUE_LENGTH])
+    return str(run.info.run_id)
+
+
+def end_parent(settings: MlflowSettings, run_id: str, status: str) -> None:
+    """Close a sweep's parent run as FINISHED, FAILED or KILLED."""
+    client(settings.uri).set_terminated(run_id, status)
