@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import mmap
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -337,11 +337,19 @@ def sha256(arrays: Arrays) -> str:
 
 def manifest(arrays: Arrays, source: str, seed: int | None) -> dict[str, Any]:
     """What the samples were: source, count, seed, digest, and per input shape, dtype, min, max and mean."""
-    inputs = {}
-    for name, array in arrays.items():
-        inputs[name] = {"shape": list(array.shape[1:]), "dtype": array.dtype.name, **_statistics(array)}
     samples = len(next(iter(arrays.values())))
-    return {"source": source, "samples": samples, "seed": seed, "sha256": sha256(arrays), "inputs": inputs}
+    return {"source": source, "samples": samples, "seed": seed, "sha256": sha256(arrays), "inputs": described(arrays)}
+
+
+def described(arrays: Arrays, labels: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """By name of each array its `shape` without the samples, its `dtype` and, where it holds numbers, `min`, `max` and
+    `mean`; `labels: true` for those of these names."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        found[name] = {"shape": list(array.shape[1:]), "dtype": array.dtype.name, **_statistics(array)}
+        if name in labels:
+            found[name]["labels"] = True
+    return found
 
 
 def _statistics(array: Any) -> dict[str, float]:

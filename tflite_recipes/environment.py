@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 
 ENVIRONMENT = "environment.txt"
@@ -19,6 +21,14 @@ def version() -> str:
         return importlib.metadata.version("tflite_recipes")
     except importlib.metadata.PackageNotFoundError:
         return "0"
+
+
+def git_commit() -> str:
+    """The commit of the repository that the user stands in, "" where there is none."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        return asked.stdout.strip() if asked.returncode == 0 else ""
+    return ""
 
 
 @functools.cache

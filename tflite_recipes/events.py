@@ -93,23 +93,27 @@ class ArtifactKept(Event):
 
 @dataclass(frozen=True)
 class InputRead(Event):
-    """A file or folder that a key of the recipe names, with its SHA-256 and its size in bytes."""
+    """A file or folder that a key of the recipe names, with its SHA-256 and its size in bytes. shared: the run above
+    (a search) reads it too, and tells of it."""
 
     key: str
     path: str
     sha256: str
     bytes: int
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class DatasetUsed(Event):
-    """`context` is what it served for (calibration, evaluation, training); `source` a path or a name."""
+    """`context` is what it served for (calibration, evaluation, training); `source` a path or a name. `arrays`: see
+    `datasets.described`."""
 
     name: str
     context: str
     sha256: str
     source: str
     samples: int
+    arrays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,15 @@ class Reporter(Protocol):
     def note(self, params: Mapping[str, str]) -> None: ...
     def judge(self, gate: Gate) -> None: ...
     def keep(self, path: str, folder: str = "") -> None: ...
-    def used(self, name: str, context: str, sha256: str, source: str, samples: int) -> None: ...
+    def used(
+        self,
+        name: str,
+        context: str,
+        sha256: str,
+        source: str,
+        samples: int,
+        arrays: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None: ...
 
 
 class EventReporter:
@@ -218,5 +230,13 @@ class EventReporter:
     def keep(self, path: str, folder: str = "") -> None:
         self._send(ArtifactKept(path, folder))
 
-    def used(self, name: str, context: str, sha256: str, source: str, samples: int) -> None:
-        self._send(DatasetUsed(name, context, sha256, source, samples))
+    def used(
+        self,
+        name: str,
+        context: str,
+        sha256: str,
+        source: str,
+        samples: int,
+        arrays: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._send(DatasetUsed(name, context, sha256, source, samples, arrays or {}))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tflite_recipes import events, inputs, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
-from tflite_recipes.environment import ENVIRONMENT, environment_text
+from tflite_recipes.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
@@ -130,7 +130,7 @@ def run(
     """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again.
 
     `intent` stands in for the recipe's own, where some of its steps are left out. `memo` holds what runs have in common
-    that differ in their later steps only.
+    that differ in their later steps only, the candidates of a search.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def run(
 def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float, memo: Memo | None) -> _End:
     try:
         spool.tell(_started(recipe, spool.output_dir))
-        tell_origins(recipe, spool)
+        tell_origins(recipe, spool, shared=memo is not None)
         with scratch_folder(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
     except RecipeError as error:
@@ -197,14 +197,17 @@ def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
     )
 
 
-def tell_origins(recipe: Recipe, spool: Spool) -> None:
-    """What the run starts from: the machine with its packages, and the files that the recipe names, digested."""
+def tell_origins(recipe: Recipe, spool: Spool, shared: bool = False) -> None:
+    """What the run starts from: the machine with its packages, the commit that the user stands at, and the files that
+    the recipe names, digested. shared: a run above, which has the same files, tells of them too."""
+    if commit := git_commit():
+        spool.tell(events.Tagged({"tflite_recipes.git_commit": commit}))
     read = inputs.read_inputs(recipe)
     for name, text in ((ENVIRONMENT, environment_text()), (inputs.INPUTS, inputs.to_text(read))):
         (spool.output_dir / name).write_text(text, encoding="utf-8")
         spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
     for given in read:
-        spool.tell(events.InputRead(**asdict(given)))
+        spool.tell(events.InputRead(**asdict(given), shared=shared))
 
 
 @contextlib.contextmanager

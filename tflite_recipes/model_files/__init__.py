@@ -1,7 +1,7 @@
 """What a model file says about itself, read without TensorFlow or Keras, so that a wrong request is refused at once."""
 
 from tflite_recipes.model_files.custom_objects import bare, missing_in, missing_objects, not_given
-from tflite_recipes.model_files.digest import saved_model_bytes, sha256_of
+from tflite_recipes.model_files.digest import files_in, saved_model_bytes, sha256_of
 from tflite_recipes.model_files.keras_file import KerasFile, config_of, read_keras_file
 from tflite_recipes.model_files.saved_model import SignatureInfo, read_saved_model
 from tflite_recipes.model_files.tflite_model import FloatTFLite, read_float_tflite
@@ -22,6 +22,7 @@ __all__ = [
     "bare",
     "checkpoint_prefix",
     "config_of",
+    "files_in",
     "missing_in",
     "missing_objects",
     "not_given",

@@ -10,7 +10,7 @@ from tflite_recipes.model_files.refusals import instead_of, refusal
 
 def saved_model_bytes(path: Path) -> int:
     """The bytes of all files in a folder. Errors: RequestError where there is no such folder."""
-    return sum(file.stat().st_size for _, file in _files_in(path))
+    return sum(file.stat().st_size for _, file in files_in(path))
 
 
 def sha256_of(path: Path) -> str:
@@ -23,14 +23,16 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     whole = hashlib.sha256()
-    for name, file_path in _files_in(path):
+    for name, file_path in files_in(path):
         if name != "fingerprint.pb":
             # A NUL cannot stand in a name, so no two folders can spell the same text.
             whole.update(f"{name}\0{sha256_of(file_path)}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
-def _files_in(folder: Path) -> list[tuple[str, Path]]:
+def files_in(folder: Path) -> list[tuple[str, Path]]:
+    """The files below a folder that count, by their path in it. Links to files count as what they lead to, links to
+    folders not at all. Errors: RequestError where there is no such folder."""
     if not folder.is_dir():
         raise refusal(f"there is no {folder}", instead_of(folder))
     return sorted((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*") if file.is_file())

@@ -227,9 +227,10 @@ def evaluate(state: State, arrays: Mapping[str, Any], question: Question, report
     if not state.runnable:
         raise StepError(_not_runnable("evaluation=none"))
     labels = question.labels
-    used = {**arrays, **(labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels})}
-    samples = len(next(iter(arrays.values())))
-    reporter.used("evaluation", "evaluation", datasets.sha256(used), question.file, samples)
+    named = labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels}
+    used, samples = {**arrays, **named}, len(next(iter(arrays.values())))
+    described = datasets.described(used, named)
+    reporter.used("evaluation", "evaluation", datasets.sha256(used), question.file, samples, described)
     reporter.note({"parity.data": question.file})
     sample_checks.warn_of_evaluation(state, arrays, reporter)
     _score(state, arrays, question, reporter)

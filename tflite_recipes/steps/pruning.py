@@ -76,8 +76,8 @@ class Pruning:
         elif self.data is not None:
             samples = datasets.load_npz(Path(self.data), state.model.inputs, "pruning.data", ("labels",))
         if samples is not None:
-            digest = datasets.sha256(samples)
-            reporter.used("pruning", "training", digest, str(self.data), len(samples["labels"]))
+            digest, described = datasets.sha256(samples), datasets.described(samples, ("labels",))
+            reporter.used("pruning", "training", digest, str(self.data), len(samples["labels"]), described)
         pruning.prune(model, self, samples, reporter)
         return models.changed(state)
 

@@ -136,7 +136,8 @@ def finish(
     path.write_text(json.dumps(manifest, indent=2))
     reporter.keep(str(path))
     reporter.tag({"tflite_recipes.calibration_sha256": manifest["sha256"]})
-    reporter.used("calibration", "calibration", manifest["sha256"], source.what, manifest["samples"])
+    known = (manifest["sha256"], source.what, manifest["samples"], manifest["inputs"])
+    reporter.used("calibration", "calibration", *known)
     for text in (*ranges.without_effect(), *source.notes, *_suspicions(state, arrays, source, rows)):
         reporter.warn(text)
     reporter.progress("calibration samples read", manifest["samples"], manifest["samples"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import digits, model_files, user_code
+from tflite_recipes import datasets, digits, model_files, user_code
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.events import Reporter
 from tflite_recipes.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
@@ -75,7 +75,9 @@ class DigitsSource(Source):
         from tflite_recipes.backend import digits_cnn, models
 
         images = digits.training()
-        reporter.used("digits", "training", digits.sha256(images), "scikit-learn load_digits", len(images.labels))
+        described = datasets.described({digits.INPUT.name: images.images, "labels": images.labels}, ("labels",))
+        told = (digits.sha256(images), "scikit-learn load_digits", len(images.labels), described)
+        reporter.used("digits", "training", *told)
         model = digits_cnn.train(images, self.epochs, self.batch_size, self.learning_rate, self.seed, reporter)
         return models.enter(state, models.of_keras(model, self.input_shapes))
 

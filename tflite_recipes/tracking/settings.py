@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
 
-from tflite_recipes.errors import Problem
+from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.schema import within
+from tflite_recipes.tracking.limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+# Tags that a run sets itself, and the override that may be meant.
+_OWN = {"mlflow.runName": ("tracking.run_name=NAME",), "mlflow.parentRunId": (), "mlflow.note.content": ()}
 
 
 @unique
@@ -19,7 +22,7 @@ class LogSource(Enum):
 
     true = "all of them"
     false = "none: their paths and digests only"
-    auto = "those within log_source_limit_mb"
+    auto = "all of a run that gave a file, where they are within log_source_limit_mb"
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class MlflowSettings:
     """Where runs go: a tracking URI, an experiment, and the run's name and extra tags.
 
     log_source: whether the files that the recipe reads are kept as artifacts too. log_source_limit_mb: for auto, how
-    large (10^6 bytes) all of them together may be. register_as: the registered model that a run whose gates passed
-    becomes a version of; null for none. alias: what that version is called there.
+    large (10^6 bytes) all of them together may be; beyond it those that make the file, without the evaluation's, where
+    these are within it. register_as: the registered model that a run whose gates passed becomes a version of; null
+    for none. alias: what that version is called there.
     """
 
     uri: str
@@ -47,3 +51,25 @@ class MlflowSettings:
             yield Problem(what, "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
         if not self.experiment.strip():
             yield Problem("the experiment has no name", "tracking.experiment", "tracking.experiment=tflite_recipes")
+        yield from _too_long(self.experiment, "tracking.experiment", EXPERIMENT_LENGTH)
+        yield from _too_long(self.run_name or "", "tracking.run_name", NAME_LENGTH)
+        yield from self._tag_problems()
+
+    def _tag_problems(self) -> Iterable[Problem]:
+        """Tags that MLflow would refuse when the run has begun, or that the run sets itself."""
+        own = [name for name in self.tags if name in _OWN or name.startswith("tflite_recipes.")]
+        better = {allowed(name): value for name, value in self.tags.items() if name not in own}
+        # A mapping is merged with the recipe's, unless that is taken away first.
+        fix = f"{assignment('~tracking.tags', ...)} {assignment('+tracking.tags', better)}"
+        for name in own:
+            meant = _OWN.get(name, ())
+            yield Problem(f"the tag {name} is the run's own", "tracking.tags", fix, meant)
+        for name in self.tags:
+            if name not in own and name != allowed(name):
+                what = f"MLflow takes no tag {name[:80]!r}: letters, digits, spaces and _-./ only, at most {NAME_LENGTH}"
+                yield Problem(what, "tracking.tags", fix)
+
+
+def _too_long(text: str, key: str, limit: int) -> Iterable[Problem]:
+    if len(text) > limit:
+        yield Problem(f"{len(text)} characters, and MLflow takes {limit}", key, assignment(key, text[:limit].strip()))

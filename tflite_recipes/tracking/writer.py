@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +10,19 @@ from tflite_recipes.environment import version
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id
 from tflite_recipes.tracking.datasets import log_dataset
 from tflite_recipes.tracking.description import description
-from tflite_recipes.tracking.params import AT_ONCE, VALUE_LENGTH, allowed, flat
+from tflite_recipes.tracking.kept_inputs import keep
+from tflite_recipes.tracking.limits import (
+    NAME_LENGTH,
+    RECIPE_HAS_IT,
+    SPOOL_HAS_IT,
+    TAG_LENGTH,
+    VALUE_LENGTH,
+    batches,
+    cut,
+    named,
+)
+from tflite_recipes.tracking.params import params_of
+from tflite_recipes.tracking.run_tags import started_by, with_version
 from tflite_recipes.tracking.settings import MlflowSettings
 
 _OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -27,6 +37,8 @@ class RunWriter:
         self._recipe = ""
         self._warnings: list[str] = []
         self._measured: dict[str, float] = {}
+        self._params: dict[str, str] = {}
+        self._read: list[events.InputRead] = []
 
     def tell(self, event: events.Event) -> None:
         """Write one event down. Errors: whatever MLflow raises."""
@@ -37,21 +49,23 @@ class RunWriter:
                 self._measured.update(metrics)
                 self._batch(metrics=metrics, at=event.at)
             case events.Tagged(tags=tags):
-                self._batch(tags=tags)
+                self._batch(tags=with_version(tags))
             case events.Noted(params=params):
                 self._batch(params=params)
             case events.StepFinished(step=step, seconds=seconds):
-                self._batch(metrics={f"time.{allowed(step)}_s": seconds}, at=event.at)
+                self._batch(metrics={f"time.{step}_s": seconds}, at=event.at)
             case events.Judged(gate=gate):
                 self._batch(tags={f"{PREFIX}.gate.{gate.name}": str(gate)})
             case events.ArtifactKept(path=path, folder=folder):
                 self._client.log_artifact(self.run_id, path, folder or None)
             case events.DatasetUsed():
                 assert self.run_id is not None
-                log_dataset(self._client, self.run_id, event)
+                log_dataset(self._client, self.run_id, event, {given.path for given in self._read})
+            case events.InputRead():
+                self._read.append(event)
             case events.Warned(text=text):
                 self._warnings.append(text)
-                self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)[:5000]})
+                self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)})
             case events.RunFinished():
                 self._finish(event)
 
@@ -59,30 +73,32 @@ class RunWriter:
         self._recipe = event.recipe
         settings = self._settings
         tags = {
-            **settings.tags,
+            **started_by(),
+            **{name: cut(value, TAG_LENGTH) for name, value in settings.tags.items()},
             f"{PREFIX}.recipe": event.recipe,
             f"{PREFIX}.recipe_digest": event.digest,
             f"{PREFIX}.version": version(),
-            "mlflow.runName": settings.run_name or event.recipe,
-            "mlflow.source.name": "tflite-recipes",
+            "mlflow.runName": cut(settings.run_name or event.recipe, NAME_LENGTH),
         }
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
         with alone(settings.uri):
             experiment = experiment_id(self._client, settings.experiment)
-        if commit := _git_commit():
-            tags[f"{PREFIX}.git_commit"] = commit
         run = self._client.create_run(experiment, int(event.at * 1e3), tags)
         self.run_id = run.info.run_id
-        self._batch(params={**event.choices, **flat(event.config)})
+        self._batch(params=params_of(event.choices, event.config))
 
     def _finish(self, event: events.RunFinished) -> None:
+        assert self.run_id is not None
         if event.problems:
             text = "\n".join(line for problem in event.problems for line in problem.lines())
-            self._batch(tags={f"{PREFIX}.error": text[:5000]})
+            self._batch(tags={f"{PREFIX}.error": text})
         if event.log_tail:
-            self._batch(tags={f"{PREFIX}.log_tail": event.log_tail[-5000:]})
+            tail = cut(event.log_tail, TAG_LENGTH, "all in converter.log", end=True)
+            self._batch(tags={f"{PREFIX}.log_tail": tail})
         self._batch(tags={"mlflow.note.content": description(self._recipe, event, self._measured)})
+        # The slow part comes last: all that is said of the run can be seen meanwhile.
+        self._batch(tags=keep(self._client, self.run_id, self._read, self._settings, event.outcome))
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
 
     def _batch(
@@ -94,17 +110,24 @@ class RunWriter:
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        measured = [Metric(name, value, int(at * 1e3), 0) for name, value in (metrics or {}).items()]
-        tagged = [RunTag(name, value) for name, value in (tags or {}).items()]
-        listed = [Param(name, str(value)[:VALUE_LENGTH]) for name, value in (params or {}).items()]
-        self._client.log_batch(self.run_id, measured, listed[:AT_ONCE], tagged)
-        for start in range(AT_ONCE, len(listed), AT_ONCE):
-            self._client.log_batch(self.run_id, params=listed[start : start + AT_ONCE])
+        noted = {name: cut(value, VALUE_LENGTH, RECIPE_HAS_IT) for name, value in named(self._new(params)).items()}
+        tagged = {name: cut(value, TAG_LENGTH, SPOOL_HAS_IT) for name, value in named(tags or {}).items()}
+        for batch in batches(metrics=named(metrics or {}), params=noted, tags=tagged):
+            self._client.log_batch(
+                self.run_id,
+                [Metric(name, value, int(at * 1e3), 0) for name, value in batch.get("metrics", {}).items()],
+                [Param(name, value) for name, value in batch.get("params", {}).items()],
+                [RunTag(name, value) for name, value in batch.get("tags", {}).items()],
+            )
 
-
-def _git_commit() -> str:
-    """The commit of the repository that the user stands in, "" where there is none."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-        return asked.stdout.strip() if asked.returncode == 0 else ""
-    return ""
+    def _new(self, params: Mapping[str, Any] | None) -> dict[str, str]:
+        """Parameters that were not told yet. One that has changed (a step went again, with a remedy) goes by its name
+        with a number, because MLflow lets no parameter change."""
+        new: dict[str, str] = {}
+        for name, value in (params or {}).items():
+            free, number = name, 2
+            while self._params.get(free, str(value)) != str(value):
+                free, number = f"{name}_{number}", number + 1
+            if free not in self._params:
+                self._params[free] = new[free] = str(value)
+        return new
