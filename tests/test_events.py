@@ -28,6 +28,7 @@ BY_HINT: dict[Any, st.SearchStrategy[Any]] = {
     Mapping[str, str]: st.dictionaries(st.text(), st.text()),
     Mapping[str, float]: st.dictionaries(st.text(), numbers),
     Mapping[str, Any]: st.dictionaries(st.text(), plain),
+    Mapping[str, Mapping[str, Any]]: st.dictionaries(st.text(), st.dictionaries(st.text(), plain)),
     tuple[str, ...]: st.lists(st.text()).map(tuple),
     tuple[Problem, ...]: st.lists(
         st.builds(Problem, st.text(), st.text(), st.text(), st.lists(st.text()).map(tuple))
@@ -71,6 +72,7 @@ def test_a_reporter_turns_each_call_into_an_event(told):
     reporter.judge(gate)
     reporter.keep("/tmp/file", "model")
     reporter.used("name", "calibration", "abc", "cal.npz", 3)
+    reporter.used("name", "calibration", "abc", "cal.npz", 3, {"x": {"dtype": "int8"}})
     assert [(type(event).__name__, *list(vars(event).values())[1:]) for event in heard] == [
         ("Warned", "careful"),
         ("Measured", {"size.ratio": 1.0}),
@@ -78,7 +80,8 @@ def test_a_reporter_turns_each_call_into_an_event(told):
         ("Noted", {"metric": "accuracy"}),
         ("Judged", gate),
         ("ArtifactKept", "/tmp/file", "model"),
-        ("DatasetUsed", "name", "calibration", "abc", "cal.npz", 3),
+        ("DatasetUsed", "name", "calibration", "abc", "cal.npz", 3, {}),
+        ("DatasetUsed", "name", "calibration", "abc", "cal.npz", 3, {"x": {"dtype": "int8"}}),
     ]
 
 

@@ -96,9 +96,10 @@ class Spool:
 
     def _take(self, path: Path, folder: str) -> Path:
         """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
-        kept = self.output_dir / ("" if folder in _ON_TOP else folder) / path.name
+        first, _, below = folder.partition("/")
+        kept = self.output_dir / (below if first in _ON_TOP else folder) / path.name
         if path.resolve() != kept.resolve():
-            kept.parent.mkdir(exist_ok=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, kept)
         return kept
 

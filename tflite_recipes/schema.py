@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tflite_recipes.errors import Problem, RequestError, assignment
 
 TARGET = "_target_"
+OF_FILE = "tflite_recipes_user_"  # what the modules that are loaded from a named file are called, before its name
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _load_module(name: str) -> types.ModuleType:
 def _load_file(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise RequestError(Problem(f"there is no file {path}"))
-    name = f"tflite_recipes_user_{path.stem}"
+    name = f"{OF_FILE}{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path.resolve()):
         return known  # a class must not be there twice because two of its file are named

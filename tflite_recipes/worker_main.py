@@ -96,12 +96,8 @@ def _stand_in(folder: str) -> None:
     """Work where the user stands, with the user's modules as they are now: this process may have loaded them for an
     earlier run, before they were edited, or others of the same name elsewhere."""
     os.chdir(folder)
-    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        ours = name.partition(".")[0] in ("tflite_recipes", "__main__", "__mp_main__")
-        if file and not ours and not file.startswith(installed) and "site-packages" not in file:
-            del sys.modules[name]
+    for name in user_code.own_modules():
+        del sys.modules[name]
     importlib.invalidate_caches()
 
 
@@ -124,6 +120,7 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
             )
         state = after
         tell(events.StepFinished(entry["name"], time.monotonic() - started))
+    user_code.record_imports(state, reporter)
     return replace(state, model=None).to_json()
 
 

@@ -9,7 +9,8 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
 if TYPE_CHECKING:
     from tflite_recipes.composition import Job
+    from tflite_recipes.recipe import Recipe
     from tflite_recipes.runner import RunResult
 
 _SWEEP = "TFLITE_RECIPES_SWEEP"
@@ -97,7 +99,7 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
             failure = str(error).splitlines()[0]
     finished = False
     try:
-        with _collected({"parent": parent}) as results:
+        with _collected({"parent": parent, "shared": list(prepared.shared)}) as results:
             composition.launch(options.recipe, ["--multirun", *arguments], options.config_dir, _job)
             jobs = results()
         status = next(s for s in _WORST if s in {result.status for _, result in jobs} or s is ExitStatus.DONE)
@@ -146,12 +148,26 @@ def _job(job: Job) -> None:
         result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=job.problems)
     else:
         try:
-            result = api.run(job.recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
+            recipe = _told_apart(job, settings.get("shared"))
+            result = api.run(recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
         except RequestError as error:
             result = RunResult(
                 job.recipe.name, job.recipe.digest, error.status, job.output_dir, problems=error.problems
             )
     (Path(settings["results"]) / f"{job.number:06d}.pickle").write_bytes(pickle.dumps((job.overrides, result)))
+
+
+def _told_apart(job: Job, shared: Sequence[str] | None) -> Recipe:
+    """The job's recipe; that of a sweep's with its run in MLflow called by what the sweep varies, unless the user named
+    it. shared: the keys that every job has; None for a job alone."""
+    from tflite_recipes.composition import key_of
+
+    assert job.recipe is not None
+    tracking = job.recipe.tracking
+    if shared is None or tracking is None or tracking.run_name:
+        return job.recipe
+    name = " ".join([job.recipe.name, *(text.lstrip("+") for text in job.overrides if key_of(text) not in shared)])
+    return replace(job.recipe, tracking=replace(tracking, run_name=name))
 
 
 def _relative(path: Path) -> Path:

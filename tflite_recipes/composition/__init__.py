@@ -2,5 +2,6 @@
 
 from tflite_recipes.composition.composing import Prepared, build, complete, compose, opened, prepare
 from tflite_recipes.composition.launching import Job, launch
+from tflite_recipes.composition.overrides import key_of
 
-__all__ = ["Job", "Prepared", "build", "complete", "compose", "launch", "opened", "prepare"]
+__all__ = ["Job", "Prepared", "build", "complete", "compose", "key_of", "launch", "opened", "prepare"]

@@ -103,10 +103,12 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request that holds: its recipe (for a sweep, that of each job), and the overrides as Hydra takes them."""
+    """A request that holds: its recipe (for a sweep, that of each job), the overrides as Hydra takes them, and the keys
+    of those that every job of a sweep has."""
 
     recipes: tuple[Recipe, ...]
     overrides: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
 
 def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> Recipe:
@@ -131,7 +133,9 @@ def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None,
                     problems.setdefault(problem, []).append(" ".join(job))
     if problems:
         raise RequestError([_in_job(problem, where, len(jobs)) for problem, where in problems.items()])
-    return Prepared(tuple(composed), tuple(f"++{text}" if key_of(text) in request.free else text for text in latest))
+    taken = tuple(f"++{text}" if key_of(text) in request.free else text for text in latest)
+    shared = set(latest).intersection(*jobs)
+    return Prepared(tuple(composed), taken, tuple(sorted({key_of(text) for text in shared})))
 
 
 @dataclass(frozen=True)

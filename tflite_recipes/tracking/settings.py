@@ -66,7 +66,9 @@ class MlflowSettings:
             yield Problem(f"the tag {name} is the run's own", "tracking.tags", fix, meant)
         for name in self.tags:
             if name not in own and name != allowed(name):
-                what = f"MLflow takes no tag {name[:80]!r}: letters, digits, spaces and _-./ only, at most {NAME_LENGTH}"
+                what = (
+                    f"MLflow takes no tag {name[:80]!r}: letters, digits, spaces and _-./ only, at most {NAME_LENGTH}"
+                )
                 yield Problem(what, "tracking.tags", fix)
 
 
