@@ -1,5 +1,6 @@
 """Whatever is told, MLflow's own checks take what is made of it; and what is cut says so."""
 
+import hashlib
 import json
 
 import pytest
@@ -34,12 +35,19 @@ def test_usual_names_stay(name):
 
 @pytest.mark.parametrize(
     ("name", "better"),
-    [("a:b", "a_b"), ("time.my.py:Halve_s", "time.my.py_Halve_s"), ("/a//b/", "_/a/_/b/_"), ("a/../b", "a/__/b")]
-    + [("", "_"), ("..", "__"), ("..a", "__a"), ("x" * 300, "x" * 241 + "_98df20bc")],
+    [
+        ("a:b", "a_b"),
+        ("time.my.py:Halve_s", "time.my.py_Halve_s"),
+        ("/a//b/", "_/a/_/b/_"),
+        ("a/../b", "a/__/b"),
+        ("", "_"),
+        ("..", "__"),
+        ("..a", "__a"),
+        ("x" * 300, "x" * 241 + "_" + hashlib.sha256(b"x" * 300).hexdigest()[:8]),
+    ],
 )
 def test_others_stay_as_like_as_can_be(name, better):
-    assert allowed(name)[:240] == better[:240]
-    assert len(allowed(name)) == len(better)
+    assert allowed(name) == better
 
 
 @given(st.dictionaries(ODD, st.integers(), max_size=8))

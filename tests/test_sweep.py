@@ -36,6 +36,11 @@ def test_a_dead_job_does_not_stop_the_next(here, cli_process, launcher):
     assert parent.info.status == "FAILED"
     assert len(children) == 3
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    # What every job has is not what tells them apart.
+    assert {run.info.run_name for run in children} == {
+        "convert source.arguments.die=false",
+        "convert source.arguments.die=true",
+    }
     outcomes = {run.data.params["source.arguments.die"]: run.info.status for run in children}
     assert outcomes == {"False": "FINISHED", "True": "FAILED"}
     (failed,) = (run for run in children if run.info.status == "FAILED")
