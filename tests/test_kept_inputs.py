@@ -204,3 +204,12 @@ def test_candidates_of_a_search_leave_it_to_the_search(here, uri):
     said, found = run_with(uri, read("source.path", "model.keras", shared=True), log_source="true")
     assert said[KEPT] == "parent"
     assert found == {}
+
+
+@pytest.mark.slow
+def test_a_part_of_a_checkpoint_is_not_kept_as_the_whole(here, uri):
+    write(here / "ckpt.index", "index")
+    write(here / "ckpt.data-00000-of-00001", "values")
+    said, found = run_with(uri, read("source.weights", "ckpt.index"))
+    assert said[NOT_KEPT] == "source.weights: a part of a checkpoint, which is several files"
+    assert found == {}

@@ -26,6 +26,7 @@ def build():
     i = keras.Input((helper.WIDTH,), name="x")
     return keras.Model(i, head(i))
 """
+WIDTH = "WIDTH = 4\n"
 LAYERS = """
 def head(x):
     import keras
@@ -36,8 +37,8 @@ METRIC = """
 import scores
 
 
-def agreement(labels, outputs):
-    return scores.share(labels, outputs)
+def agreement(outputs, labels):
+    return scores.share(next(iter(outputs.values())) if isinstance(outputs, dict) else outputs, labels)
 """
 
 
@@ -47,11 +48,11 @@ def search(tmp_path_factory):
     here = tmp_path_factory.mktemp("rebuildable")
     write(here / "proj" / "make.py", FACTORY)
     write(here / "proj" / "judge.py", METRIC)
-    write(here / "helper.py", "WIDTH = 4\n")
-    write(here / "scores.py", "def share(labels, outputs):\n    return float((labels == outputs.argmax(-1)).mean())\n")
+    write(here / "helper.py", WIDTH)
+    write(here / "scores.py", "def share(outputs, labels):\n    return float((labels == outputs.argmax(-1)).mean())\n")
     write(here / "parts" / "__init__.py", "")
     write(here / "parts" / "layers.py", LAYERS)
-    write(here / "elsewhere" / "far.py", "")
+    far = write(tmp_path_factory.mktemp("elsewhere") / "far.py", "")
     write(here / "unused.py", "")
     random = np.random.RandomState(0)
     np.savez(here / "test.npz", x=random.rand(20, 4).astype("float32"), labels=random.randint(0, 3, 20))
@@ -60,7 +61,7 @@ def search(tmp_path_factory):
     command += ["evaluation=npz", "evaluation.path=test.npz", "evaluation.max_drop=0.5,0.6"]
     command += ["evaluation.metric=function", "evaluation.function=proj/judge.py:agreement"]
     command += ["optimization.quantizers=[tflite_converter]"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(here / "elsewhere")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(far.parent)])}
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
@@ -106,7 +107,7 @@ def test_code_and_what_it_imported_are_kept_by_the_names_they_are_imported_by(se
         assert kept == {"code/parts/__init__.py", "code/parts/layers.py"}
         tags = {n.removeprefix("tflite_recipes.code."): v for n, v in run.data.tags.items() if ".code." in n}
         assert set(tags) == {"helper", "scores", "parts", "parts.layers", "far"}
-        assert tags["helper"] == f"sha256:{hashlib.sha256(b'WIDTH = 4' + os.linesep.encode()).hexdigest()[:12]}"
+        assert tags["helper"] == f"sha256:{hashlib.sha256(WIDTH.encode()).hexdigest()[:12]}"
         assert tags["far"] == "not kept"
 
 

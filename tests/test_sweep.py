@@ -37,10 +37,8 @@ def test_a_dead_job_does_not_stop_the_next(here, cli_process, launcher):
     assert len(children) == 3
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     # What every job has is not what tells them apart.
-    assert {run.info.run_name for run in children} == {
-        "convert source.arguments.die=false",
-        "convert source.arguments.die=true",
-    }
+    named = {run.info.run_name for run in children}
+    assert named == {"convert source.arguments.die=False", "convert source.arguments.die=True"}
     outcomes = {run.data.params["source.arguments.die"]: run.info.status for run in children}
     assert outcomes == {"False": "FINISHED", "True": "FAILED"}
     (failed,) = (run for run in children if run.info.status == "FAILED")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tflite_recipes.errors import RequestError
 from tflite_recipes.events import InputRead
-from tflite_recipes.model_files import files_in, sha256_of
+from tflite_recipes.model_files import WeightsKind, files_in, sha256_of, weights_kind
 from tflite_recipes.tracking.client import PREFIX, first_line
 from tflite_recipes.tracking.limits import SPOOL_HAS_IT, TAG_LENGTH, cut
 from tflite_recipes.tracking.settings import LogSource, MlflowSettings
@@ -105,6 +105,8 @@ def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
     """Upload one input; why it is not kept, "" where it is."""
     place = Path(given.path)
     try:
+        if place.is_file() and place.suffix == ".index" and weights_kind(place) is WeightsKind.CHECKPOINT:
+            return "a part of a checkpoint, which is several files"
         files = _files(place)
         if odd := next((name for name, _ in files if _ODD.search(name)), None):
             return f"the name {odd!r} cannot be an artifact's"
