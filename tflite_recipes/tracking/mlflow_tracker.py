@@ -42,7 +42,8 @@ class MlflowTracker:
         self._decided.wait()
         if self.run_id is None or self.failure is not None:
             return None
-        self._children.append(MlflowTracker(replace(self._settings, run_name=name), self.run_id))
+        own = replace(self._settings, run_name=name, register_as=None)  # a candidate is no result
+        self._children.append(MlflowTracker(own, self.run_id))
         return self._children[-1]
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tflite_recipes.errors import Problem
 from tflite_recipes.schema import within
+from tflite_recipes.tracking.registry import name_problems
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
@@ -47,3 +48,4 @@ class MlflowSettings:
             yield Problem(what, "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
         if not self.experiment.strip():
             yield Problem("the experiment has no name", "tracking.experiment", "tracking.experiment=tflite_recipes")
+        yield from name_problems(self.register_as, self.alias)
