@@ -28,6 +28,7 @@ class RunWriter:
     def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
         self.run_id: str | None = None
+        self.registered = ""  # "NAME/VERSION", or why not
         self._recipe = ""
         self._warnings: list[str] = []
         self._measured: dict[str, float] = {}
@@ -121,11 +122,12 @@ class RunWriter:
         assert self.run_id is not None
         reason = registry.why_not(outcome, self._gates, self._is_model)
         if reason:
+            self.registered = f"no: {reason}"[:5000]
             self._warn(f"not registered as {name}: {reason}")
-            self._batch(tags={f"{PREFIX}.registered": f"no: {reason}"[:5000]})
-            return
-        version = registry.register(self._client, self.run_id, name, self._settings.alias, self._tags)
-        self._batch(tags={f"{PREFIX}.registered": f"{name}/{version}"})
+        else:
+            version = registry.register(self._client, self.run_id, name, self._settings.alias, self._tags)
+            self.registered = f"{name}/{version}"
+        self._batch(tags={f"{PREFIX}.registered": self.registered})
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)
