@@ -131,6 +131,7 @@ def test_each_form_of_input_gives_the_same(tmp_path):
     np.testing.assert_array_equal(expected["sum"], left + right)
     np.testing.assert_array_equal(expected["less"], left < right)
     assert expected["less"].dtype == bool
+    assert list(expected) == ["sum", "less"]  # the file's order
     forms = [
         {"right": right.tolist(), "left": left.tolist()},
         {"left": left.astype("float64"), "right": right.astype("float64")},

@@ -60,9 +60,12 @@ def write_example(state: State) -> tuple[Path, str] | None:
     else:
         inputs = datasets.with_sizes(state.inputs, state.intent.sizes)
         try:
-            arrays, what = datasets.random_arrays(inputs, 1, 0, 0.0, 1.0), "random numbers, seed 0, in 0…1"
+            drawn = datasets.random_arrays(inputs, 1, 0, 0.0, 1.0)
         except TypeError:  # numpy's, of a type that it does not know
             return None
+        # Digits that say nothing.
+        arrays = {name: array.round(3) if array.dtype.kind == "f" else array for name, array in drawn.items()}
+        what = "random numbers, seed 0, in 0…1"
     text = to_text(arrays)
     if text is None:
         return None

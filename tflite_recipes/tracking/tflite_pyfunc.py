@@ -71,7 +71,8 @@ class TFLiteModel:
             if key not in made.get_signature_list():
                 raise ValueError(f"no signature {key!r}; the file has {', '.join(made.get_signature_list())}")
             runner = made.get_signature_runner(key)
-            inputs, outputs = runner.get_input_details(), runner.get_output_details()
+            inputs = _in_order(runner.get_input_details(), made.get_input_details())
+            outputs = _in_order(runner.get_output_details(), made.get_output_details())
             arrays = _arrays(model_input, inputs)
             fed = {name: _stored(name, arrays[name], inputs[name], chosen.get("quantize", True)) for name in inputs}
             parts = list(self._invoke(made, runner, fed, inputs))
@@ -109,6 +110,12 @@ class TFLiteModel:
                 shapes = ", ".join(f"{name} {values.shape}" for name, values in part.items())
                 raise ValueError(f"LiteRT cannot run the model on {shapes}: {str(error).splitlines()[0]}") from error
             yield {name: v[:count] if batch and v.ndim and len(v) == batch else v for name, v in results.items()}
+
+
+def _in_order(named: Mapping[str, Any], listed: list[Any]) -> dict[str, Any]:
+    """By name, in the file's own order; a signature has them by the alphabet."""
+    place = {int(details["index"]): number for number, details in enumerate(listed)}
+    return dict(sorted(named.items(), key=lambda item: place.get(int(item[1]["index"]), len(place))))
 
 
 def _arrays(model_input: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
