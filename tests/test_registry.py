@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -178,3 +184,51 @@ def test_a_registry_that_refuses_loses_no_run(settings, tmp_path):
     assert "Invalid model name 'a/b'" in tracker.failure
     run = client(settings.uri).get_run(tracker.run_id)
     assert run.info.status == "FINISHED"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a tracking server that hands artifacts through."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    stores = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", str(folder / "artifacts")]
+    command = [sys.executable, "-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        made = subprocess.Popen([*command, "--workers", "1"], cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 90
+        while True:
+            assert made.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < until, (folder / "server.log").read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        made.terminate()
+        made.wait(30)
+
+
+@pytest.mark.slow
+def test_a_server_has_the_version_and_gives_the_model(server, tmp_path):
+    import mlflow
+
+    settings = MlflowSettings(server, "models", None, {}, register_as="served")
+    run, writer = tell(settings, tracked_models.told(tmp_path))
+    assert writer.registered == "served/1"
+    assert run.data.tags["tflite_recipes.registered"] == "served/1"
+    mlflow.set_tracking_uri(server)
+    try:
+        models = [
+            mlflow.pyfunc.load_model(uri) for uri in ("models:/served@candidate", f"runs:/{run.info.run_id}/model")
+        ]
+    finally:
+        mlflow.set_tracking_uri(None)
+    example = models[0].input_example
+    for model in models:
+        assert (model.predict(example)["y"] == tracked_models.expected(example["x"])).all()
