@@ -195,9 +195,11 @@ def server(tmp_path_factory):
         port = taken.getsockname()[1]
     stores = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", str(folder / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no workers beside it
     with (folder / "server.log").open("w") as log:
-        made = subprocess.Popen([*command, "--workers", "1"], cwd=folder, env=environment, stdout=log, stderr=log)
+        made = subprocess.Popen(
+            [*command, "--workers", "1"], cwd=folder, env={**os.environ, **quiet}, stdout=log, stderr=log
+        )
     try:
         until = time.monotonic() + 90
         while True:
