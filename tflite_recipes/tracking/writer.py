@@ -107,7 +107,7 @@ class RunWriter:
         with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as place:
             try:
                 entry = model_flavor.build(Path(place), file, self._model, self.run_id)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except Exception as error:  # of nothing but local files: no reason to lose the run
                 self._warn(f"the file is logged as it is, and not as an MLflow model: {first_line(error)}")
                 self._client.log_artifact(self.run_id, str(file), model_flavor.FOLDER)
                 return
