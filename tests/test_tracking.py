@@ -186,8 +186,9 @@ def test_a_folder_that_cannot_be_made_is_a_line_not_a_traceback(here, cli_proces
 
 def test_a_failed_gate_keeps_the_model_and_says_so(here):
     write(here / "make.py", FACTORY)
-    result = small("target.flash_kb=0.5")
+    result = small("target.flash_kb=0.5", "tracking.register_as=never")
     assert result.status == ExitStatus.GATE
+    assert result.tags["tflite_recipes.registered"] == "no: a gate failed: target.flash_kb"
     assert result.path.exists()
     (gate,) = result.gates
     assert (gate.name, gate.passed) == ("target.flash_kb", False)
