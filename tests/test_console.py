@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from tflite_recipes import console, events, figures
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.runner import RunResult
@@ -63,6 +65,14 @@ def test_an_estimate_is_called_one(capsys, tmp_path):
     console.show_result(RunResult("mine", "d" * 64, ExitStatus.DONE, tmp_path, path, metrics, tags=tags))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[:2]]
     assert lines == [["target.cycles", "estimated", "5,000"], ["target.macs", "7"]]
+
+
+@pytest.mark.parametrize("said", ["digits/3", "no: a gate failed: target.flash_kb"])
+def test_what_a_run_was_registered_as_stands_before_its_model(capsys, tmp_path, said):
+    tags = {"tflite_recipes.registered": said}
+    path = tmp_path / "model.tflite"
+    console.show_result(RunResult("mine", "d" * 64, ExitStatus.DONE, tmp_path, path, run_id="abc", tags=tags))
+    assert capsys.readouterr().out.splitlines()[-3:] == [f"registered: {said}", f"model:  {path}", "run ID: abc"]
 
 
 def test_a_failed_run_points_to_its_log(capsys, tmp_path):

@@ -90,13 +90,29 @@ def test_artifacts_and_datasets(digits):
         "converter.log",
         "report.html",
     }
-    assert [item.path for item in client.list_artifacts(run.info.run_id, "model")] == ["model/model.tflite"]
+    assert {"model/model.tflite", "model/MLmodel"} <= {
+        item.path for item in client.list_artifacts(run.info.run_id, "model")
+    }
     contract = json.loads((next(folder.glob("outputs/*/*/io_contract.json"))).read_text())
     assert contract["inputs"][0]["name"] == "image"
     assert contract["inputs"][0]["source"] == {"shape": [None, 8, 8, 1], "dtype": "float32"}
     assert contract["inputs"][0]["tflite"]["dtype"] == "int8"
     contexts = {tag.value for used in run.inputs.dataset_inputs for tag in used.tags}
     assert contexts == {"training", "calibration", "evaluation"}
+
+
+def test_mlflow_loads_the_model_and_it_scores_what_the_run_measured(digits, monkeypatch):
+    from tflite_recipes.digits import held_out
+
+    folder, _, client, run = digits
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    assert run.data.params["input_example.data"] == "first calibration sample"
+    assert model.predict(model.input_example)["digit"].shape == (1, 10)
+    data = held_out()
+    found = model.predict({"image": data.images})["digit"].argmax(axis=1)
+    assert (found == data.labels).mean() == pytest.approx(run.data.metrics["accuracy.tflite"])
 
 
 def test_the_logged_recipe_runs_again_to_the_same_bytes(digits, monkeypatch, tmp_path):
@@ -170,8 +186,9 @@ def test_a_folder_that_cannot_be_made_is_a_line_not_a_traceback(here, cli_proces
 
 def test_a_failed_gate_keeps_the_model_and_says_so(here):
     write(here / "make.py", FACTORY)
-    result = small("target.flash_kb=0.5")
+    result = small("target.flash_kb=0.5", "tracking.register_as=never")
     assert result.status == ExitStatus.GATE
+    assert result.tags["tflite_recipes.registered"] == "no: a gate failed: target.flash_kb"
     assert result.path.exists()
     (gate,) = result.gates
     assert (gate.name, gate.passed) == ("target.flash_kb", False)

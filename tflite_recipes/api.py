@@ -127,6 +127,8 @@ def run(
         result = go(composed, folder, [*listeners, tracker], _POOL)
     finally:
         tracker.close()
+    if tracker.registered:
+        result = replace(result, tags={**result.tags, "tflite_recipes.registered": tracker.registered})
     return _tracked(result, tracker.run_id, next(iter(tracker.failures), None), composed.tracking.uri)
 
 

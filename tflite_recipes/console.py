@@ -164,6 +164,8 @@ def show_result(result: RunResult) -> None:
     out.print(f"{result.recipe}: {outcome}", markup=False)
     if result.found:
         out.print(f"recipe: {result.found}", markup=False, soft_wrap=True)
+    if registered := result.tags.get("tflite_recipes.registered"):
+        out.print(f"registered: {registered}", markup=False, soft_wrap=True)
     if result.path:
         out.print(f"model:  {result.path}", markup=False, soft_wrap=True)
     elif (result.output_dir / CANDIDATES).is_dir():

@@ -16,6 +16,7 @@ from tflite_recipes import events, inputs, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
+from tflite_recipes.input_example import FEEDING, write_example
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.state import Gate, Intent, State
@@ -264,6 +265,9 @@ def _deliver(state: State, spool: Spool) -> None:
     if state.tflite != final:
         os.replace(state.tflite, final)
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
+    if (example := write_example(state)) is not None:
+        spool.tell(events.Noted({FEEDING: example[1]}))
+        spool.tell(events.ArtifactKept(str(example[0]), "model"))
     spool.tell(events.ArtifactKept(str(final), "model"))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from tflite_recipes import datasets, digits, metrics, sample_checks, user_code
 from tflite_recipes.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.events import Reporter
+from tflite_recipes.input_example import keep_of_evaluation
 from tflite_recipes.metrics import Metric, Scores
 from tflite_recipes.schema import ExistingPath, NeedsTrust, near, within
 from tflite_recipes.state import Gate, State
@@ -233,6 +234,7 @@ def evaluate(state: State, arrays: Mapping[str, Any], question: Question, report
     reporter.used("evaluation", "evaluation", datasets.sha256(used), question.file, samples, described)
     reporter.note({"parity.data": question.file})
     sample_checks.warn_of_evaluation(state, arrays, reporter)
+    keep_of_evaluation(state, arrays)
     _score(state, arrays, question, reporter)
 
 

@@ -33,6 +33,11 @@ class MlflowTracker:
         """The run's ID, None while there is no run."""
         return self._writer.run_id if self._writer is not None else None
 
+    @property
+    def registered(self) -> str:
+        """The version that the run became, as "NAME/VERSION", or why none; "" where none was asked for."""
+        return self._writer.registered if self._writer is not None else ""
+
     def __call__(self, event: events.Event) -> None:
         if not isinstance(event, events.Progress):
             self._events.put(event)
@@ -42,7 +47,8 @@ class MlflowTracker:
         self._decided.wait()
         if self.run_id is None or self.failure is not None:
             return None
-        self._children.append(MlflowTracker(replace(self._settings, run_name=name), self.run_id))
+        own = replace(self._settings, run_name=name, register_as=None)  # a candidate is no result
+        self._children.append(MlflowTracker(own, self.run_id))
         return self._children[-1]
 
     @property

@@ -10,6 +10,7 @@ from typing import Annotated
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.schema import within
 from tflite_recipes.tracking.limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
+from tflite_recipes.tracking.registry import name_problems
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 # Tags that a run sets itself, and the override that may be meant.
@@ -51,6 +52,7 @@ class MlflowSettings:
             yield Problem(what, "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
         if not self.experiment.strip():
             yield Problem("the experiment has no name", "tracking.experiment", "tracking.experiment=tflite_recipes")
+        yield from name_problems(self.register_as, self.alias)
         yield from _too_long(self.experiment, "tracking.experiment", EXPERIMENT_LENGTH)
         yield from _too_long(self.run_name or "", "tracking.run_name", NAME_LENGTH)
         yield from self._tag_problems()

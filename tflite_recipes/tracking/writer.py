@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tflite_recipes import events
 from tflite_recipes.environment import version
-from tflite_recipes.tracking.client import PREFIX, alone, experiment_id
+from tflite_recipes.tracking import model_flavor, registry
+from tflite_recipes.tracking.client import PREFIX, alone, experiment_id, first_line
 from tflite_recipes.tracking.datasets import log_dataset
 from tflite_recipes.tracking.description import description
 from tflite_recipes.tracking.kept_inputs import keep
@@ -34,14 +38,20 @@ class RunWriter:
     def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
         self.run_id: str | None = None
+        self.registered = ""  # "NAME/VERSION", or why not
         self._recipe = ""
         self._warnings: list[str] = []
         self._measured: dict[str, float] = {}
         self._params: dict[str, str] = {}
         self._read: list[events.InputRead] = []
+        self._tags: dict[str, str] = {}
+        self._gates: dict[str, bool] = {}
+        self._model = model_flavor.ModelParts()
+        self._is_model = False
 
     def tell(self, event: events.Event) -> None:
         """Write one event down. Errors: whatever MLflow raises."""
+        self._model.hear(event)
         match event:
             case events.RunStarted():
                 self._start(event)
@@ -49,13 +59,17 @@ class RunWriter:
                 self._measured.update(metrics)
                 self._batch(metrics=metrics, at=event.at)
             case events.Tagged(tags=tags):
+                self._tags.update(tags)
                 self._batch(tags=with_version(tags))
             case events.Noted(params=params):
                 self._batch(params=params)
             case events.StepFinished(step=step, seconds=seconds):
                 self._batch(metrics={f"time.{step}_s": seconds}, at=event.at)
             case events.Judged(gate=gate):
+                self._gates[gate.name] = gate.passed
                 self._batch(tags={f"{PREFIX}.gate.{gate.name}": str(gate)})
+            case events.ArtifactKept(path=path, folder=model_flavor.FOLDER) if Path(path).name == model_flavor.FILE:
+                self._log_model(Path(path))
             case events.ArtifactKept(path=path, folder=folder):
                 self._client.log_artifact(self.run_id, path, folder or None)
             case events.DatasetUsed():
@@ -64,8 +78,7 @@ class RunWriter:
             case events.InputRead():
                 self._read.append(event)
             case events.Warned(text=text):
-                self._warnings.append(text)
-                self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)})
+                self._warn(text)
             case events.RunFinished():
                 self._finish(event)
 
@@ -86,6 +99,7 @@ class RunWriter:
             experiment = experiment_id(self._client, settings.experiment)
         run = self._client.create_run(experiment, int(event.at * 1e3), tags)
         self.run_id = run.info.run_id
+        self._tags.update(tags)
         self._batch(params=params_of(event.choices, event.config))
 
     def _finish(self, event: events.RunFinished) -> None:
@@ -100,6 +114,40 @@ class RunWriter:
         # The slow part comes last: all that is said of the run can be seen meanwhile.
         self._batch(tags=keep(self._client, self.run_id, self._read, self._settings, event.outcome))
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
+        if self._settings.register_as is not None:
+            self._register(self._settings.register_as, event.outcome)
+
+    def _log_model(self, file: Path) -> None:
+        """The folder `model/` as an MLflow model; where it cannot be made one, the file alone."""
+        assert self.run_id is not None
+        with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as place:
+            try:
+                entry = model_flavor.build(Path(place), file, self._model, self.run_id)
+            except Exception as error:  # of nothing but local files: no reason to lose the run
+                self._warn(f"the file is logged as it is, and not as an MLflow model: {first_line(error)}")
+                self._client.log_artifact(self.run_id, str(file), model_flavor.FOLDER)
+                return
+            self._client.log_artifacts(self.run_id, place, model_flavor.FOLDER)
+        self._is_model = True
+        self._batch(tags={model_flavor.HISTORY: json.dumps([entry])})
+        if ops := self._model.unsupported_ops:
+            self._warn(f"mlflow.pyfunc cannot load the model: LiteRT cannot run {ops}")
+
+    def _register(self, name: str, outcome: str) -> None:
+        """A version of the registered model `name`, or a tag that says why there is none."""
+        assert self.run_id is not None
+        reason = registry.why_not(outcome, self._gates, self._is_model)
+        if reason:
+            self.registered = f"no: {reason}"
+            self._warn(f"not registered as {name}: {reason}")
+        else:
+            version = registry.register(self._client, self.run_id, name, self._settings.alias, self._tags)
+            self.registered = f"{name}/{version}"
+        self._batch(tags={f"{PREFIX}.registered": self.registered})
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)})
 
     def _batch(
         self,
