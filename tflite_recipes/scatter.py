@@ -10,7 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 20, 60
 _LETTER, _LINE = 7.5, 13  # pixels, of the labels
-_AROUND = ((10, -6), (10, 14), (-10, -6), (-10, 14), (0, -12), (0, 21), (12, 4), (-12, 4))
+_AROUND = ((11, -6), (11, 14), (-11, -6), (-11, 14), (0, -13), (0, 22), (13, 4), (-13, 4))
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,48 @@ def together(places: Sequence[tuple[float, float]], labels: Sequence[str], near:
     return [(group[0], ", ".join(labels[number] for number in group)) for group in groups]
 
 
-def _labels(dots: Sequence[Dot], places: Sequence[tuple[float, float]]) -> list[str]:
-    """Each beside its dot, where it meets no other and no dot; those of dots on one another are one."""
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+@dataclass(frozen=True)
+class Placed:
+    """A label's text, the number of the dot that it belongs to, and its anchor from there in pixels, y downwards.
+    side: start, middle or end of the text is at the anchor."""
+
+    number: int
+    text: str
+    across: int
+    down: int
+    side: str
+
+
+def placed(
+    places: Sequence[tuple[float, float]], labels: Sequence[str], ringed: Sequence[bool], left: float, right: float
+) -> list[Placed]:
+    """Each label beside its dot, where it meets no other, no dot and no ring, between left and right; those of dots on
+    one another are one. places: in pixels, y downwards."""
+    sizes = [10 if ring else 6 for ring in ringed]
+    taken = [(x - size, y - size, x + size, y + size) for (x, y), size in zip(places, sizes, strict=True)]
     found = []
-    for number, text in together(places, [dot.label for dot in dots], 6.0):
+    for number, text in together(places, labels, 6.0):
         x, y = places[number]
         tried = [(shift, _box(x, y, shift, text)) for shift in _AROUND]
-        inside = [one for one in tried if one[1][0] > _LEFT + 2 and one[1][2] < WIDTH - 2 and one[1][1] > 0]
+        inside = [one for one in tried if one[1][0] > left and one[1][2] < right and one[1][1] > 0]
         free = (one for one in inside if not any(_meet(one[1], other) for other in taken))
         (across, down), box = next(free, (inside or tried)[0])
         taken.append(box)
-        anchor = {1: "start", 0: "middle", -1: "end"}[(across > 0) - (across < 0)]
-        here = f"x='{x + across:.1f}' y='{y + down:.1f}' text-anchor='{anchor}'"
-        found.append(f"<text {here}>{escape(text)}</text>")
+        found.append(Placed(number, text, across, down, {1: "start", 0: "middle", -1: "end"}[_sign(across)]))
+    return found
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+def _labels(dots: Sequence[Dot], places: Sequence[tuple[float, float]]) -> list[str]:
+    found = []
+    names, ringed = [dot.label for dot in dots], [dot.ringed for dot in dots]
+    for label in placed(places, names, ringed, _LEFT + 2, WIDTH - 2):
+        x, y = places[label.number]
+        here = f"x='{x + label.across:.1f}' y='{y + label.down:.1f}' text-anchor='{label.side}'"
+        found.append(f"<text {here}>{escape(label.text)}</text>")
     return found
 
 
