@@ -72,8 +72,8 @@ def scatter(
 
 
 def svg(body: str) -> str:
-    """The SVG of that size around its parts."""
-    size = f"width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}'"
+    """The SVG of that size around its parts; narrower where its place is."""
+    size = f"style='max-width: 100%; height: auto' width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}'"
     head = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' {size} font-family='system-ui' font-size='13'>"
     return f"{head}<rect width='100%' height='100%' fill='#fff'/>{body}</svg>"
 

@@ -57,11 +57,11 @@ def sift(listed: Sequence[PastRun], candidates: bool = False) -> tuple[list[Past
     for run in listed:
         above = by_id.get(run.parent or "")
         if not run.tag("recipe"):
-            why = "of other tools"
+            why = "runs of other tools"
         elif not run.tag("recipe_digest"):
             why = "parents of sweeps"
         elif above is not None and above.tag("recipe_digest") and not candidates:
-            why = "candidates of searches (--candidates shows them)"
+            why = "candidates of searches, which --candidates shows"
         else:
             kept.append(run)
             continue
@@ -71,7 +71,7 @@ def sift(listed: Sequence[PastRun], candidates: bool = False) -> tuple[list[Past
 
 def _newest(runs: PastRuns, title: str, kept: Sequence[PastRun], left_out: dict[str, int], limit: int) -> Chosen:
     if len(kept) > limit:
-        left_out = {**left_out, f"older (--limit {len(kept)} shows them)": len(kept) - limit}
+        left_out = {**left_out, f"older ones, which --limit {len(kept)} shows": len(kept) - limit}
     return _of_runs(runs, title, tuple(kept[-limit:]), left_out)
 
 
@@ -95,4 +95,4 @@ def _named(runs: PastRuns, word: str) -> PastRun:
 
 
 def _why(left_out: Mapping[str, int]) -> str:
-    return f": {', '.join(f'{count} {why}' for why, count in left_out.items())}" if left_out else ""
+    return f": {', '.join(f'{why} ({count})' for why, count in left_out.items())}" if left_out else ""

@@ -126,7 +126,7 @@ def compare_runs(
     missing = [number for number, place in enumerate(best, 1) if place is None]
     if across and up and missing:
         numbers = ", ".join(map(str, missing))
-        notes.append(f"not on the plot, without {across.metric} or {up.metric}: {numbers}")
+        notes.append(f"not on the plot, for want of {across.metric} or {up.metric}: {numbers}")
     keys = _keys(runs)
     shown = _metrics(runs, across, up)
     telling = _telling([(run.name, scheme_of(run)) for run in runs])
@@ -157,6 +157,7 @@ def _telling(named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 def _label(run: PastRun, keys: Sequence[str], telling: Sequence[str]) -> str:
     own = {"name": re.sub(r"^\d+ ", "", run.name), "scheme": scheme_of(run)}
+    telling = ("name",) if "name" in telling and own["scheme"] in own["name"] else telling
     differing = (f"{key}={run.params[key]}" for key in keys if run.params.get(key))
     return " ".join([*(own[name] for name in telling), *differing])
 
@@ -180,7 +181,9 @@ def _keys(runs: Sequence[PastRun]) -> tuple[str, ...]:
     named = sorted({key for run in runs for key in run.params if _is_config(key)})
     found = [key for key in named if _differs(key, runs)]
     told = all(run.params.get("optimization", "") in ("", "auto", scheme_of(run)) for run in runs)
-    hidden = ("optimization",) if told else ()
+    hidden: tuple[str, ...] = ("optimization",) if told else ()
+    # an empty mapping beside those that have something in it, which their own keys tell
+    hidden += tuple(key for key in found if any(other.startswith(f"{key}.") for other in found if "." in key))
     return tuple(key for key in found if key not in (*hidden, "optimization.scheme"))
 
 

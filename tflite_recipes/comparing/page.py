@@ -10,16 +10,22 @@ from tflite_recipes.comparing.comparison import ComparedRun, Comparison
 from tflite_recipes.report import document
 from tflite_recipes.scatter import Dot, scatter
 
+# As wide as the table is and the window allows, whatever the page's own width.
+_WIDE = (
+    "overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); "
+    "margin-left: 50%; transform: translateX(-50%)"
+)
+
 
 def render(comparison: Comparison) -> str:
     """The page."""
     count = f"{len(comparison.runs)} runs"
-    left_out = "".join(f"; not in it: {number} {escape(why)}" for why, number in comparison.left_out.items())
+    left_out = "".join(f"; not in it: {escape(why)} ({number})" for why, number in comparison.left_out.items())
     parts = [
         f"<h1>{escape(comparison.title)}</h1><p class='muted'>{count}{left_out}</p>",
         _notes(comparison.notes),
         f"<h2>Pareto plot</h2>{_plot(comparison)}",
-        f"<h2>Runs</h2><div style='overflow-x: auto'>{_table(comparison)}</div>",
+        f"<h2>Runs</h2><div style='{_WIDE}'>{_table(comparison)}</div>",
     ]
     return document(f"{comparison.title}: {count} compared", parts)
 

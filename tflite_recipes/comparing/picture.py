@@ -1,4 +1,4 @@
-"""`pareto.png`: the plot of a comparison, with what its numbers stand for beside it."""
+"""`pareto.png`: the plot of a comparison, with what its numbers stand for below it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tflite_recipes.comparing.comparison import ComparedRun, Comparison
 from tflite_recipes.page_bars import short
 from tflite_recipes.scatter import placed
 
-_INCHES, _DPI = (11.0, 5.2), 110
+_DPI = 110
+_WIDTH, _PLOT, _LINE = 8.0, 5.0, 0.19  # inches; a line of the list
 _ALIGNED = {"start": "left", "middle": "center", "end": "right"}
-_LISTED, _LETTERS = 22, 52
-_LEFT, _TOP, _STEP = 0.63, 0.9, 0.034  # of the list, as shares of the picture
+_LISTED, _LETTERS = 30, 80
 
 
 def write(comparison: Comparison, path: Path) -> bool:
@@ -25,9 +25,11 @@ def write(comparison: Comparison, path: Path) -> bool:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure: Any = Figure(figsize=_INCHES, dpi=_DPI)
+    listed = _list(comparison.plotted)
+    height = _PLOT + _LINE * (len(listed) + 1)
+    figure: Any = Figure(figsize=(_WIDTH, height), dpi=_DPI)
     canvas: Any = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.09, 0.13, 0.51, 0.78))
+    axes = figure.add_axes((0.12, 1 - 4.4 / height, 0.84, 4.0 / height))
     points = [(run.metrics[x.metric], run.metrics[y.metric]) for run in comparison.plotted]
     best = [(run.metrics[x.metric], run.metrics[y.metric]) for run in comparison.front]
     axes.plot(*zip(*best, strict=True), color="#2f7fb8", linewidth=1.2, zorder=1)
@@ -41,7 +43,8 @@ def write(comparison: Comparison, path: Path) -> bool:
     axes.grid(color="#e3e8ec", linewidth=0.6)
     canvas.draw()  # the places in pixels are known from here on
     _number(axes, points, comparison.plotted, figure.bbox.height)
-    _list(figure, comparison.plotted)
+    for place, (text, tint, weight) in enumerate(listed):
+        figure.text(0.12, 1 - (_PLOT + 0.1 + place * _LINE) / height, text, fontsize=8.5, color=tint, weight=weight)
     figure.savefig(path, format="png")
     return True
 
@@ -56,16 +59,16 @@ def _number(axes: Any, points: Sequence[tuple[float, float]], runs: Sequence[Com
         axes.annotate(label.text, points[label.number], shift, textcoords="offset pixels", fontsize=8.5, **side)
 
 
-def _list(figure: Any, runs: Sequence[ComparedRun]) -> None:
-    """What each number is, at the right, the Pareto-optimal ones in bold, and before others where there are many."""
+def _list(runs: Sequence[ComparedRun]) -> list[tuple[str, str, str]]:
+    """What each number is, a text with its colour and weight a line: the Pareto-optimal runs in bold, and before
+    others where there are many."""
     listed = sorted(sorted(runs, key=lambda run: not run.pareto)[:_LISTED], key=lambda run: run.number)
-    for place, run in enumerate(listed):
-        text = f"{run.number:>2}  {short(run.label, _LETTERS)}"
-        weight = "bold" if run.pareto else "normal"
-        figure.text(_LEFT, _TOP - place * _STEP, text, fontsize=8, weight=weight, color=colour(run))
+    lines = [
+        (f"{run.number:>2}  {short(run.label, _LETTERS)}", colour(run), "bold" if run.pareto else "normal")
+        for run in listed
+    ]
     used = {colour(run) for run in runs}
-    foot = [f"and {len(runs) - len(listed)} more"] if len(listed) < len(runs) else []
-    foot.append("bold, ringed and joined: no other run beats it in both")
-    foot.append(", ".join(f"{NAMES[code]}: {text}" for code, text in LEGEND if code in used))
-    for place, text in enumerate(foot):
-        figure.text(_LEFT, _TOP - (len(listed) + 0.6 + place) * _STEP, text, fontsize=8, color="#62707d")
+    told = [f"and {len(runs) - len(listed)} more"] if len(listed) < len(runs) else []
+    told += [f"{NAMES[code]}: {text}" for code, text in LEGEND if code in used]
+    told.append("bold, ringed and joined: no other run beats it in both")
+    return [*lines, ("; ".join(told), "#62707d", "normal")]

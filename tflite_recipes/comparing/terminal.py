@@ -28,7 +28,7 @@ def show_comparison(comparison: Comparison) -> None:
     """The table, the Pareto-optimal runs marked with *, and what one has to know."""
     out = rich_console()
     named = "" if "name" in comparison.named else f" of {comparison.runs[0].name}"
-    left_out = "".join(f"; not in it: {count} {why}" for why, count in comparison.left_out.items())
+    left_out = "".join(f"; not in it: {why} ({count})" for why, count in comparison.left_out.items())
     _line(out, f"{comparison.title}: {len(comparison.runs)} runs{named}{left_out}")
     columns = _columns(comparison)
     for block in blocks(columns, out.width):
