@@ -79,6 +79,8 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if options.command is None:
         parser.print_help()
         return ExitStatus.DONE
+    if hasattr(options, "words") and not any(word.startswith("-") for word in rest):
+        options.words, rest = [*options.words, *rest], []  # argparse leaves those that stand behind a flag
     options.rest = rest
     if rest and options.command != "run":  # whose overrides Hydra takes
         ways = (f"tflite-recipes {options.command} --help",)

@@ -46,7 +46,8 @@ def _diff(options: argparse.Namespace) -> ExitStatus:
 
     uri, words = tracked.split(options, options.words)
     if len(words) != 2:
-        what = f"{len(words)} runs are named; it takes two"
+        named = "1 run is" if len(words) == 1 else f"{len(words)} runs are"
+        what = f"{named} named; it takes two"
         raise RequestError(Problem(what, "diff", "", ("tflite-recipes diff RUN_A RUN_B",)))
     found = comparing.diff(*words, tracking_uri=uri, everything=options.all)
     if options.json:

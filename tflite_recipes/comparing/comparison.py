@@ -27,6 +27,8 @@ _SHOWN = (
 # Params that are no config keys, but what a run noted: what it measured on, and with.
 _NOTED = ("parity.data", "accuracy.metric", "latency.", "rules.")
 _ASIDE = ("tracking", "worker")
+# What the names of a search's candidates begin with; what follows says the scheme.
+_NUMBER = re.compile(r"^\d+ ")
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class Comparison:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """What else tells the runs apart: their names, where they have several, and their schemes, where the names do
-        not say them."""
+        """What else tells the runs apart: their names, where they have several, and their schemes, where they are not
+        all candidates of searches, whose names say them."""
         return _telling([(run.name, run.scheme) for run in self.runs])
 
 
@@ -152,12 +154,12 @@ def compare_runs(
 
 def _telling(named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     names = ("name",) if len({name for name, _ in named}) > 1 else ()
-    return names if names and all(scheme in name for name, scheme in named) else (*names, "scheme")
+    return names if names and all(_NUMBER.match(name) for name, _ in named) else (*names, "scheme")
 
 
 def _label(run: PastRun, keys: Sequence[str], telling: Sequence[str]) -> str:
-    own = {"name": re.sub(r"^\d+ ", "", run.name), "scheme": scheme_of(run)}
-    telling = ("name",) if "name" in telling and own["scheme"] in own["name"] else telling
+    own = {"name": _NUMBER.sub("", run.name), "scheme": scheme_of(run)}
+    telling = ("name",) if "name" in telling and _NUMBER.match(run.name) else telling
     differing = (f"{key}={run.params[key]}" for key in keys if run.params.get(key))
     return " ".join([*(own[name] for name in telling), *differing])
 
@@ -170,7 +172,7 @@ def gates_of(run: PastRun) -> dict[str, str]:
 
 def scheme_of(run: PastRun) -> str:
     """The scheme of a run's file; of a search, the candidate that it chose."""
-    chosen = re.sub(r"^\d+ ", "", run.tag("chosen"))
+    chosen = _NUMBER.sub("", run.tag("chosen"))
     scheme = run.params.get("optimization.scheme") or run.params.get("optimization", "")
     return f"auto: {chosen}" if chosen else scheme
 

@@ -10,6 +10,7 @@ from tflite_recipes.comparing.comparison import ComparedRun, Comparison
 from tflite_recipes.report import document
 from tflite_recipes.scatter import Dot, scatter
 
+_BREAK = "<wbr/>"  # where a line may break
 # As wide as the table is and the window allows, whatever the page's own width.
 _WIDE = (
     "overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); "
@@ -73,9 +74,9 @@ def _row(run: ComparedRun, comparison: Comparison) -> str:
     cells += [f"<td class='n'>{escape(run.figures.get(name, ''))}</td>" for name in comparison.metrics]
     cells.append(f"<td style='white-space: nowrap'>{escape(run.gates_in_short)}</td>")
     cells.append(f"<td class='{kind}'>{escape(run.outcome)}</td>")
-    cells.append(f"<td class='muted'><code>{run.run_id[:16]}<wbr>{run.run_id[16:]}</code></td>")
+    cells.append(f"<td class='muted'><code>{run.run_id[:16]}{_BREAK}{run.run_id[16:]}</code></td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
 def _breakable(title: str) -> str:
-    return escape(title).replace(".", ".<wbr>").replace("_", "_<wbr>")
+    return escape(title).replace(".", f".{_BREAK}").replace("_", f"_{_BREAK}")
