@@ -9,7 +9,7 @@ import pytest
 from conftest import write
 
 import tflite_recipes
-from tflite_recipes import comparing
+from tflite_recipes.comparing import asking
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def test_a_part_of_a_sweep_is_kept_beside_the_whole(swept):
     _, _, client, parent, children = swept
     one = tflite_recipes.compare(parent, limit=1, tracking_uri=client.tracking_uri)
     assert ([run.run_id for run in one.runs], one.whole, one.parent_run_id) == (children[-1:], False, parent)
-    assert comparing.log(one) is None
+    assert asking.log(one) is None
     found = {item.path for item in client.list_artifacts(parent, "compare/selection")}
     assert "compare/selection/compare.html" in found
 

@@ -12,6 +12,7 @@ from past_runs import past_run, scheme
 from rich.cells import cell_len
 from test_report import Checked
 
+from tflite_recipes.commands.comparing import keep_of_sweep
 from tflite_recipes.comparing import files, page, picture
 from tflite_recipes.comparing.choosing import sift
 from tflite_recipes.comparing.comparison import Axis, compare_runs
@@ -260,3 +261,10 @@ def test_completion_knows_the_flags():
     assert "--output " in candidates("tflite-recipes compare --o")
     assert candidates("tflite-recipes compare --candidates --y ") == []
     assert candidates("tflite-recipes diff --a") == ["--all "]
+
+
+def test_a_sweep_whose_comparison_cannot_be_kept_says_so_in_a_line(here, capsys):
+    keep_of_sweep("sqlite:///none.db", "0" * 32)
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("the runs' comparison is not logged: tracking.uri: there is no file none.db")

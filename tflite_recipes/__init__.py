@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from tflite_recipes.api import check as check
     from tflite_recipes.api import compose as compose
     from tflite_recipes.api import run as run
-    from tflite_recipes.comparing import compare as compare
-    from tflite_recipes.comparing import diff as diff
+    from tflite_recipes.comparing.asking import compare as compare
+    from tflite_recipes.comparing.asking import diff as diff
     from tflite_recipes.errors import Problem as Problem
     from tflite_recipes.errors import RequestError as RequestError
     from tflite_recipes.recipe import Recipe as Recipe
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check": "api",
-    "compare": "comparing",
+    "compare": "comparing.asking",
     "compose": "api",
-    "diff": "comparing",
+    "diff": "comparing.asking",
     "run": "api",
     "Problem": "errors",
     "RequestError": "errors",

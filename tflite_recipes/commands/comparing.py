@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from tflite_recipes.commands import tracked
 from tflite_recipes.commands.parsing import Add
+from tflite_recipes.comparing import LIMIT
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
 if TYPE_CHECKING:
-    from tflite_recipes.comparing import Comparison
+    from tflite_recipes.comparing.comparison import Comparison
 
 
 def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
-    from tflite_recipes.comparing.choosing import LIMIT
-
     diff = add("diff", _diff, "what differs between two past runs: config, ops, tensor types, size, metrics")
     diff.add_argument("words", nargs="*", metavar="RUN_ID", help="two runs, by ID or by how the ID begins")
     diff.add_argument("--all", action="store_true", help="also tracking.* and worker.*, all tensors, all times")
@@ -40,7 +39,7 @@ def add_to(add: Add) -> None:
 
 
 def _diff(options: argparse.Namespace) -> ExitStatus:
-    from tflite_recipes import comparing
+    from tflite_recipes.comparing import asking
     from tflite_recipes.comparing.terminal import show_diff
     from tflite_recipes.comparing.texts import diff_json
 
@@ -49,7 +48,7 @@ def _diff(options: argparse.Namespace) -> ExitStatus:
         named = "1 run is" if len(words) == 1 else f"{len(words)} runs are"
         what = f"{named} named; it takes two"
         raise RequestError(Problem(what, "diff", "", ("tflite-recipes diff RUN_A RUN_B",)))
-    found = comparing.diff(*words, tracking_uri=uri, everything=options.all)
+    found = asking.diff(*words, tracking_uri=uri, everything=options.all)
     if options.json:
         print(json.dumps(diff_json(found), indent=2))
     else:
@@ -58,8 +57,7 @@ def _diff(options: argparse.Namespace) -> ExitStatus:
 
 
 def _compare(options: argparse.Namespace) -> ExitStatus:
-    from tflite_recipes import comparing
-    from tflite_recipes.comparing import files
+    from tflite_recipes.comparing import asking, files
     from tflite_recipes.comparing.terminal import show_comparison
     from tflite_recipes.comparing.texts import comparison_json
 
@@ -68,7 +66,7 @@ def _compare(options: argparse.Namespace) -> ExitStatus:
         ways = ("tflite-recipes compare tflite_recipes",)
         raise RequestError(Problem("no experiment and no run is named", "compare", "", ways))
     chosen = {name: getattr(options, name) for name in ("candidates", "limit", "x", "y")}
-    found = comparing.compare(*words, tracking_uri=uri, **chosen)
+    found = asking.compare(*words, tracking_uri=uri, **chosen)
     if options.json:
         print(json.dumps(comparison_json(found), indent=2))
     else:
@@ -83,10 +81,10 @@ def _compare(options: argparse.Namespace) -> ExitStatus:
 def keep_of_sweep(uri: str, parent_run_id: str) -> None:
     """Log what a sweep's runs came to beside each other to its parent run. What goes wrong is a line on standard
     error: the sweep itself is done."""
-    from tflite_recipes import comparing
+    from tflite_recipes.comparing import asking
 
     try:
-        failure = comparing.log(comparing.compare(parent_run_id, tracking_uri=uri, limit=sys.maxsize))
+        failure = asking.log(asking.compare(parent_run_id, tracking_uri=uri, limit=sys.maxsize))
     except Exception as error:
         failure = next(iter(str(error).splitlines()), type(error).__name__)
     if failure is not None:
@@ -95,7 +93,7 @@ def keep_of_sweep(uri: str, parent_run_id: str) -> None:
 
 def _keep(found: Comparison, options: argparse.Namespace, say: TextIO) -> ExitStatus:
     """Log the files to the parent run; where that fails, what was asked for is done but not tracked."""
-    from tflite_recipes import comparing
+    from tflite_recipes.comparing import asking
 
     if options.no_log:
         return ExitStatus.DONE
@@ -103,7 +101,7 @@ def _keep(found: Comparison, options: argparse.Namespace, say: TextIO) -> ExitSt
         rest = "" if options.output is not None else "; --output DIR writes page and plot here"
         print(f"the runs share no parent run, so nothing is logged{rest}", file=say)
         return ExitStatus.DONE
-    failure = comparing.log(found)
+    failure = asking.log(found)
     if failure is not None:
         print(f"not logged to the parent run {found.parent_run_id}: {failure}", file=sys.stderr)
         return ExitStatus.UNTRACKED

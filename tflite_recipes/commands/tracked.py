@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from tflite_recipes.tracking.past_runs import DEFAULT_URI, default_uri
+from tflite_recipes.tracking.uris import DEFAULT_URI, default_uri
 
 _KEY = "tracking.uri="
 

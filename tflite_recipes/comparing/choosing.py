@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tflite_recipes.comparing import LIMIT
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.tracking.past_runs import PastRun, PastRuns
-
-LIMIT = 50
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -14,15 +13,9 @@ from typing import Any
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.tracking.client import PREFIX, client, first_line
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 _PAGE = 1000
 _PREFIX = re.compile("[0-9a-f]{4,31}")
 _ELSEWHERE = ("tracking.uri=URI of the server or the file where the runs are",)
-
-
-def default_uri() -> str:
-    """Where runs are looked for if nothing else is said."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 @dataclass(frozen=True)
