@@ -60,8 +60,7 @@ def _plot(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison) -> str:
     head = ("", "", *comparison.named, *comparison.keys, *comparison.metrics, "gates", "verdict", "run ID")
-    # a long name may break where it has a dot or an underscore
-    titles = "".join(f"<th style='white-space: normal'>{_breakable(title)}</th>" for title in head)
+    titles = "".join(f"<th>{_in_two(title)}</th>" for title in head)
     return f"<table><tr>{titles}</tr>{''.join(_row(run, comparison) for run in comparison.runs)}</table>"
 
 
@@ -78,5 +77,6 @@ def _row(run: ComparedRun, comparison: Comparison) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _breakable(title: str) -> str:
-    return escape(title).replace(".", f".{_BREAK}").replace("_", f"_{_BREAK}")
+def _in_two(title: str) -> str:
+    """A name on two lines, the group or kind on the first: names are longer than what stands below them."""
+    return escape(title).replace(".", ".<br/>", 1)
