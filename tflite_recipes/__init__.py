@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from tflite_recipes.api import check as check
     from tflite_recipes.api import compose as compose
     from tflite_recipes.api import run as run
+    from tflite_recipes.comparing.asking import compare as compare
+    from tflite_recipes.comparing.asking import diff as diff
     from tflite_recipes.errors import Problem as Problem
     from tflite_recipes.errors import RequestError as RequestError
     from tflite_recipes.recipe import Recipe as Recipe
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check": "api",
+    "compare": "comparing.asking",
     "compose": "api",
+    "diff": "comparing.asking",
     "run": "api",
     "Problem": "errors",
     "RequestError": "errors",
@@ -24,7 +28,7 @@ _HOMES = {
     "RunResult": "runner",
     "State": "state",
 }
-__all__ = ["Problem", "Recipe", "RequestError", "RunResult", "State", "check", "compose", "run"]
+__all__ = ["Problem", "Recipe", "RequestError", "RunResult", "State", "check", "compare", "compose", "diff", "run"]
 
 
 def __getattr__(name: str) -> Any:

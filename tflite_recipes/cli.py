@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tflite_recipes.commands import composing, looking, parsing, running
+from tflite_recipes.commands import comparing, composing, looking, parsing, running
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
-_COMMANDS = (running, looking, composing)
+_COMMANDS = (running, looking, composing, comparing)
 _EPILOG = """\
 a first run:      tflite-recipes run digits_integer_only
 your own model:   tflite-recipes run convert source=keras source.path=model.keras
@@ -79,6 +79,8 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if options.command is None:
         parser.print_help()
         return ExitStatus.DONE
+    if hasattr(options, "words") and not any(word.startswith("-") for word in rest):
+        options.words, rest = [*options.words, *rest], []  # argparse leaves those that stand behind a flag
     options.rest = rest
     if rest and options.command != "run":  # whose overrides Hydra takes
         ways = (f"tflite-recipes {options.command} --help",)
@@ -102,7 +104,11 @@ def _known_command(given: list[str]) -> None:
         raise RequestError(Problem(f"there is no command {given[0]!r}; {hint}", "tflite-recipes", "", ways))
     if given[1:] == [] and given[0] != "ls":
         examples = {"inspect": "model.tflite", "rules": "quantization_error.csv"}
+        runs = {"diff": "RUN_A RUN_B", "compare": "tflite_recipes"}
         missing = "file" if given[0] in examples else "recipe (tflite-recipes ls lists them)"
+        if given[0] in runs:
+            what = "no run is named" if given[0] == "diff" else "no experiment and no run is named"
+            raise RequestError(Problem(what, given[0], "", (f"tflite-recipes {given[0]} {runs[given[0]]}",)))
         raise RequestError(Problem(f"no {missing} is named", given[0], examples.get(given[0], "digits_integer_only")))
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tflite_recipes.commands import comparing
 from tflite_recipes.commands.parsing import Add
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
@@ -116,6 +117,8 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
             print(f"\n{' '.join(overrides)}:", file=sys.stderr)
             show_problems(result.problems)
     show_sweep(own, parent)
+    if tracking is not None and parent is not None:
+        comparing.keep_of_sweep(tracking.uri, parent)
     if failure:
         print(f"no parent run: {failure}", file=sys.stderr)
     return status

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
-DEFAULT = "sqlite:///mlflow.db"
+from tflite_recipes.tracking.uris import DEFAULT_URI, default_uri
+
 _KEY = "tracking.uri="
 
 
 def add_uri(command: argparse.ArgumentParser) -> None:
     """The flag that says where; `tracking.uri=URI`, as `run` takes it, says the same."""
-    command.add_argument("--tracking-uri", metavar="URI", help=f"default: MLFLOW_TRACKING_URI, else {DEFAULT}")
+    command.add_argument("--tracking-uri", metavar="URI", help=f"default: MLFLOW_TRACKING_URI, else {DEFAULT_URI}")
 
 
 def split(options: argparse.Namespace, words: Sequence[str]) -> tuple[str, list[str]]:
     """The tracking URI that was asked for, and the words that are left when `tracking.uri=URI` is taken from them."""
     said = [word.removeprefix(_KEY) for word in words if word.startswith(_KEY)]
-    uri = options.tracking_uri or next(iter(said), None) or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    uri = options.tracking_uri or next(iter(said), None) or default_uri()
     return uri, [word for word in words if not word.startswith(_KEY)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflite_recipes import pareto
 from tflite_recipes.search.candidates import Candidate
 from tflite_recipes.state import Gate
 
@@ -94,8 +95,4 @@ def _drop(outcome: Outcome) -> float:
 def front(outcomes: Sequence[Outcome], objective: str) -> list[Outcome]:
     """Of those with a file and a drop, each that no other beats in both objective and drop; by the objective."""
     plotted = [outcome for outcome in outcomes if outcome.has_file and outcome.drop is not None]
-    kept: list[Outcome] = []
-    for outcome in sorted(plotted, key=lambda one: (one.value(objective), _drop(one), one.number)):
-        if not kept or _drop(outcome) < _drop(kept[-1]):
-            kept.append(outcome)
-    return kept
+    return [plotted[place] for place in pareto.front([(one.value(objective), _drop(one)) for one in plotted])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.tracking.client import PREFIX, client, first_line
 
 _PAGE = 1000
+_PREFIX = re.compile("[0-9a-f]{4,31}")
 _ELSEWHERE = ("tracking.uri=URI of the server or the file where the runs are",)
 
 
@@ -64,6 +66,18 @@ class PastRuns:
                     raise
         what = f"there is no run {run_id!r} at {self.uri}"
         raise RequestError(Problem(what, "RUN_ID", "", _ELSEWHERE))
+
+    def beginning(self, start: str) -> PastRun:
+        """The run of this ID, or the only one whose ID begins like this (4 hexadecimal digits at least)."""
+        if not _PREFIX.fullmatch(start):
+            return self.run(start)
+        with _reaching(self.uri):
+            experiments = [str(found.experiment_id) for found in self._client.search_experiments()]
+        found = self._search(experiments, f"attributes.run_id LIKE '{start}%'")
+        if len(found) < 2:
+            return found[0] if found else self.run(start)
+        what = f"{len(found)} runs begin with {start}"
+        raise RequestError(Problem(what, "RUN_ID", "", tuple(run.run_id for run in found[:5])))
 
     def children(self, run_id: str) -> list[PastRun]:
         """The runs below a run (a sweep's jobs, a search's candidates), oldest first."""

@@ -1,0 +1,42 @@
+"""The files of a comparison: page, picture, JSON, CSV."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tflite_recipes.comparing import page, picture
+from tflite_recipes.comparing.comparison import Comparison
+from tflite_recipes.comparing.texts import comparison_csv, comparison_json
+from tflite_recipes.errors import Problem, RequestError
+
+PAGE, PICTURE, DATA, TABLE = "compare.html", "pareto.png", "compare.json", "compare.csv"
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write them, each whole or not at all; no picture where nothing can be plotted. Errors: RequestError where the
+    folder cannot be written to."""
+    texts = {
+        PAGE: page.render(comparison),
+        DATA: json.dumps(comparison_json(comparison), indent=2) + "\n",
+        TABLE: comparison_csv(comparison),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [_text(folder / name, text) for name, text in texts.items()]
+        beside = folder / f".{PICTURE}"
+        if picture.write(comparison, beside):
+            os.replace(beside, folder / PICTURE)
+            written.append(folder / PICTURE)
+    except OSError as error:
+        what = f"{folder} cannot be written to: {error.strerror or error}"
+        raise RequestError(Problem(what, "--output", "--output compare")) from error
+    return written
+
+
+def _text(path: Path, text: str) -> Path:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+    return path
