@@ -127,7 +127,7 @@ def plot(rows: Iterable[Mapping[str, Any]], count: int = _PLOTTED) -> str:
         _bar(row, head + place * _LINE, most, colours.get(row["name"], _OTHER)) for place, row in enumerate(shown)
     )
     tag = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
-    style = "style='font: 13px system-ui, sans-serif' fill='#1c2733'"
+    style = "style='font: 13px system-ui, sans-serif; background: #fff' fill='#1c2733'"
     return f"{tag} viewBox='0 0 {width} {height}' {style}>{keys}{bars}</svg>"
 
 

@@ -29,9 +29,8 @@ def compression(metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
     """Sizes as bars; the share of zeros and the speed, measured or estimated, beside them."""
     sizes = {name: metrics[name] for name in _SIZES if name in metrics}
     gained = [(name, labelled(name, metrics[name], tags)) for name in _GAINED if name in metrics]
-    if not sizes:
-        return ""
-    return section("Size, sparsity, speed", bars(sizes, "B") + (table((), gained, "n") if gained else ""))
+    drawn = bars(sizes, "B") if sizes else ""
+    return section("Size, sparsity, speed", drawn + (table((), gained, "n") if gained else ""))
 
 
 def by_layer(folder: Path) -> str:

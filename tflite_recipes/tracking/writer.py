@@ -11,7 +11,7 @@ from tflite_recipes import events
 from tflite_recipes.environment import version
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id
 from tflite_recipes.tracking.datasets import log_dataset
-from tflite_recipes.tracking.description import description
+from tflite_recipes.tracking.description import Story, description
 from tflite_recipes.tracking.params import AT_ONCE, VALUE_LENGTH, allowed, flat
 from tflite_recipes.tracking.settings import MlflowSettings
 
@@ -24,17 +24,16 @@ class RunWriter:
     def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
         self.run_id: str | None = None
-        self._recipe = ""
-        self._warnings: list[str] = []
-        self._measured: dict[str, float] = {}
+        self._experiment = ""
+        self._story = Story()
 
     def tell(self, event: events.Event) -> None:
         """Write one event down. Errors: whatever MLflow raises."""
+        self._story.take(event)
         match event:
             case events.RunStarted():
                 self._start(event)
             case events.Measured(metrics=metrics):
-                self._measured.update(metrics)
                 self._batch(metrics=metrics, at=event.at)
             case events.Tagged(tags=tags):
                 self._batch(tags=tags)
@@ -49,14 +48,12 @@ class RunWriter:
             case events.DatasetUsed():
                 assert self.run_id is not None
                 log_dataset(self._client, self.run_id, event)
-            case events.Warned(text=text):
-                self._warnings.append(text)
-                self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)[:5000]})
+            case events.Warned():
+                self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._story.warnings)[:5000]})
             case events.RunFinished():
                 self._finish(event)
 
     def _start(self, event: events.RunStarted) -> None:
-        self._recipe = event.recipe
         settings = self._settings
         tags = {
             **settings.tags,
@@ -69,10 +66,10 @@ class RunWriter:
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
         with alone(settings.uri):
-            experiment = experiment_id(self._client, settings.experiment)
+            self._experiment = experiment_id(self._client, settings.experiment)
         if commit := _git_commit():
             tags[f"{PREFIX}.git_commit"] = commit
-        run = self._client.create_run(experiment, int(event.at * 1e3), tags)
+        run = self._client.create_run(self._experiment, int(event.at * 1e3), tags)
         self.run_id = run.info.run_id
         self._batch(params={**event.choices, **flat(event.config)})
 
@@ -82,7 +79,9 @@ class RunWriter:
             self._batch(tags={f"{PREFIX}.error": text[:5000]})
         if event.log_tail:
             self._batch(tags={f"{PREFIX}.log_tail": event.log_tail[-5000:]})
-        self._batch(tags={"mlflow.note.content": description(self._recipe, event, self._measured)})
+        assert self.run_id is not None
+        said = description(self._story, event, self._experiment, self.run_id)
+        self._batch(tags={"mlflow.note.content": said})
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
 
     def _batch(
