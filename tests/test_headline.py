@@ -26,6 +26,11 @@ def test_a_file_that_is_better_has_no_drop():
     assert headline(metrics, {}, {}) == [Row("score", "0.9", "0.95", "better by 0.05")]
 
 
+def test_a_drop_that_is_no_number_is_not_called_better():
+    (row,) = headline({"accuracy.source": 0.9, "accuracy.tflite": float("nan"), "accuracy.drop": float("nan")}, {}, {})
+    assert row == Row("score", "0.9", "nan", "drop nan")
+
+
 def test_an_estimate_is_called_one_and_rare_ops_are_told():
     metrics = {"target.inference_ms": 1.5, "ops.total": 9.0, "ops.float": 2.0, "ops.flex": 0.0}
     rows = headline(metrics, {}, figures.estimated(["target.inference_ms"]))

@@ -8,8 +8,9 @@ import subprocess
 import pytest
 from page_check import Checked, text_of
 
-from tflite_recipes import api, events
-from tflite_recipes.errors import ExitStatus
+from tflite_recipes import activation_ranges, api, composition, events, inputs, quantization_error, report
+from tflite_recipes.errors import ExitStatus, Problem
+from tflite_recipes.state import Gate
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.slow
@@ -89,6 +90,56 @@ def test_it_fits_its_frame_and_loads_nothing(run, tmp_path, width):
     assert found["loaded"] == []
     assert (found["colour"], found["back"]) == ("rgb(28, 39, 51)", "rgb(255, 255, 255)")
     assert found["headings"] == Checked(html).headings
+
+
+LONG = "block_1/" + "x" * 240 + "/a.b;c:d"
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """The page of a run with names and texts that are longer than any line, wherever a model or a user gives one."""
+    folder = tmp_path_factory.mktemp("crowded")
+    tensor = {"shape": [None, *[1234] * 5], "dtype": "float32", "scale": 1 / 3, "zero_point": -128}
+    ports = [{"name": LONG, "source": tensor, "tflite": tensor}]
+    figures = {"max_abs_error": 1e-9, "mean_abs_error": 1e9, "cosine": 0.9, "sqnr_db": -20.0, "relative_rmse": 1 / 3}
+    part = {"layer": LONG, "ops": ["FULLY_CONNECTED", LONG], "bytes": 10**9, "constants": 9, "dtypes": {"int8": 10**9}}
+    sizes = {"file": 10**10, "weights": 10**9, "other_constants": 1, "metadata": 1, "graph": 1, "layers": [part]}
+    entry = {"shape": [1234] * 5, "dtype": "float32", "min": -1 / 3, "max": 1e9, "mean": 1 / 3}
+    manifest = {"source": LONG, "samples": 5, "seed": 0, "sha256": "f", "inputs": {LONG: entry}, "labels": {LONG: 5}}
+    for name, value in (
+        ("io_contract.json", {"inputs": ports, "outputs": ports, "remedies": [LONG]}),
+        ("ops.json", {"op_counts": {LONG: 3}, "tensor_dtypes": {"int8": 3}}),
+        ("parity.json", {LONG: {**figures, "without_delegates": {**figures, "samples": 64}}}),
+        ("sizes.json", sizes),
+        ("calibration.json", manifest),
+    ):
+        (folder / name).write_text(json.dumps(value))
+    (folder / "per_class.csv").write_text(f"class,samples,source_recall,tflite_recall,drop\n{LONG},9,0.9,0.5,0.4\n")
+    (folder / inputs.INPUTS).write_text(inputs.to_text([inputs.Input("source.path", LONG, "ab" * 32, 10**12)]))
+    activation_ranges.write_csv(
+        folder / activation_ranges.RANGES,
+        [activation_ranges.ActivationRange(LONG, LONG, LONG, "int16", 1e-9, -128, -1e9, 1e9)],
+    )
+    row = quantization_error.TensorError(
+        LONG, LONG, LONG, "activation", "int16", (None, *[1234] * 4), 0.1, 3, -100.0, -100.0, 1.0, 1e6, 1.0
+    )
+    quantization_error.write_csv(folder / quantization_error.TABLE, [row])
+    recipe = composition.compose("digits_integer_only", [f"tracking.run_name={'y' * 300}"])
+    gates = [Gate(f"target.{name}", 1e9 / 3, 1e9, False, "quantization steps", True, LONG) for name in ("a", "x" * 60)]
+    tags = {"tflite_recipes.verdict": LONG, "tflite_recipes.differences": LONG, "tflite_recipes.reproduces": "a" * 32}
+    problem = Problem(LONG, LONG, LONG, (LONG,))
+    metrics = {"size.tflite_bytes": 1e10, "size.float_bytes": 1e12, "accuracy.tflite": 1 / 3, "accuracy.source": 2 / 3}
+    told = (metrics, gates, [LONG], tags, folder, {"accuracy.metric": LONG, "parity.data": LONG})
+    return report.render(recipe, *told, problems=[problem], log_tail=LONG)
+
+
+@in_a_browser
+@pytest.mark.parametrize("width", [1200, 700])
+def test_names_of_any_length_stay_within_the_page(crowded, tmp_path, width):
+    found = opened(crowded, tmp_path, width)
+    assert found["wide"] == []
+    assert found["scroll"] <= width
+    assert len(found["headings"]) >= 14
 
 
 def test_what_the_page_shows_is_kept_beside_it(run):

@@ -79,9 +79,9 @@ def test_samples_and_the_widest_ranges(tmp_path):
     for part in (
         "60 samples of <cal>.npz, seed 7; ranges by percentile (percentile 99.9).",
         f"{HOSTILE} float32 (8, 8, 1) 0 1 0.25",
-        "samples of 2 labels",
+        "samples by label",
         "<cat> 40",
-        "The 10 widest of 12",
+        "the 10 widest of 12",
         "t00 layer ADD int8 -10 12 0.5 3",
         "t09",
     ):

@@ -11,7 +11,7 @@ METRIC = "accuracy.metric"
 _PLAIN = {
     "parity.top1_agreement": "same class as the source",
     "parity.cosine": "cosine similarity of the worst output",
-    "parity.sqnr_db": "signal to quantization noise of the worst output",
+    "parity.sqnr_db": "SQNR of the worst output",
     "parity.max_abs_error": "largest difference of an output",
     "latency.p50_ms": "latency, median",
     "latency.p90_ms": "latency, p90",
@@ -57,7 +57,7 @@ def _scores(metrics: Mapping[str, float], notes: Mapping[str, str]) -> Iterator[
     if "accuracy.tflite" not in metrics:
         return
     source, file, drop = (metrics.get(f"accuracy.{name}", float("nan")) for name in ("source", "tflite", "drop"))
-    said = f"drop {drop:.4g}" if drop >= 0 else f"better by {-drop:.4g}"
+    said = f"better by {-drop:.4g}" if drop < 0 else f"drop {drop:.4g}"
     yield Row(notes.get(METRIC, "score"), f"{source:.6g}", f"{file:.6g}", said)
     if "accuracy.worst_class_drop" in metrics:
         yield Row("class that lost most", "", "", f"drop {metrics['accuracy.worst_class_drop']:.4g}")

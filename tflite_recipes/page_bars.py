@@ -33,7 +33,8 @@ def bars(values: Mapping[str, float], unit: str) -> str:
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "long") -> str:
     """A table of plain texts, the first of each row its name; `head` may be empty. kind: the class of the other cells,
     "long" for texts, "n" for figures, "" for none."""
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    aligned = " class='n'" if kind == "n" else ""
+    titles = "".join(f"<th{aligned if number else ''}>{escape(title)}</th>" for number, title in enumerate(head))
     cells = (_cells(kind, *row) for row in rows)
     lines = ([f"<tr>{titles}</tr>"] if titles else []) + [f"<tr>{row}</tr>" for row in cells]
     return f"<table>{''.join(lines)}</table>"
@@ -46,7 +47,8 @@ def _cells(kind: str, first: str, *others: str) -> str:
 
 def columns(head: Iterable[str], rows: Iterable[Iterable[str]], kinds: Iterable[str], dense: bool = False) -> str:
     """A table of plain texts with the class of each column: "long" for names that may break anywhere, "n" for figures,
-    "id" for digests, "" for words. Rows may be shorter than the head. dense: for many columns."""
+    "type" for types with shapes, "id" for digests, "word" for what breaks between words alone, "" for anything else.
+    Rows may be shorter than the head. dense: for many columns."""
     classes = [f" class='{kind}'" if kind else "" for kind in kinds]
     titles = "".join(f"<th{kind}>{escape(title)}</th>" for title, kind in zip(head, classes, strict=False))
     lines = [f"<tr>{titles}</tr>"] if titles else []

@@ -20,7 +20,9 @@ table { border-collapse: collapse; margin: .4rem 0; max-width: 100%; }
 td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
 td:last-child, th:last-child { padding-right: 0; }
 th { font-weight: 600; color: #46535f; overflow-wrap: break-word; }
-td { overflow-wrap: break-word; } td.long { overflow-wrap: anywhere; min-width: 7rem; }
+td.long { min-width: 7rem; }
+td.type { min-width: 6.5rem; }
+td.word { overflow-wrap: break-word; } td.passed, td.failed { white-space: nowrap; }
 td.n, th.n { text-align: right; } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.id { overflow-wrap: anywhere; font: 12px/1.6 ui-monospace, monospace; color: #62707d; }
 table.dense { font-size: 13px; } table.dense td.long { min-width: 8rem; }

@@ -314,4 +314,5 @@ def _bar(row: TensorError, top: int, low: float, high: float) -> str:
 def _label(row: TensorError) -> str:
     name = row.layer or row.tensor
     name = name if len(name) <= 26 else f"…{name[-25:]}"
-    return f"{name}  {row.op}{' weight' if row.kind == 'weight' else ''}"
+    op = row.op if len(row.op) <= 24 else f"…{row.op[-23:]}"  # the name of a custom op
+    return f"{name}  {op}{' weight' if row.kind == 'weight' else ''}"

@@ -27,7 +27,7 @@ def errors(folder: Path) -> str:
         return ""
     rows = worst_first(read_errors(path))
     head = ("tensor", "layer and op", "type", "SQNR", "own SQNR", "RMSE / scale", "clipped")
-    kinds = ("long", "long", "", "n", "n", "n", "n")
+    kinds = ("long", "long", "type", "n", "n", "n", "n")
     table = columns(head, map(_error, rows[:_WORST]), kinds, dense=True)
     return section("Quantization error", f"{_RULES}{plot(rows)}{table}")
 
@@ -56,7 +56,7 @@ def _samples(path: Path) -> Iterator[str]:
     yield columns(head, rows, ("long", "", "n", "n", "n"))
     if labels := found.get("labels"):
         counts = columns(("label", "samples"), ((str(name), f"{n:,}") for name, n in labels.items()), ("long", "n"))
-        yield folded(f"samples of {len(labels)} labels", counts)
+        yield folded("samples by label", counts)
 
 
 def _method(ranges: Mapping[str, Any]) -> str:
@@ -74,8 +74,8 @@ def _ranges(path: Path) -> Iterator[str]:
     if not path.exists():
         return
     rows = read_csv(path)
-    most = f"The {_WORST} widest of {len(rows)}" if len(rows) > _WORST else "All"
-    yield f"<p>What the file's activations can hold. {most}; all of them: <code>{RANGES}</code></p>"
+    most = f", the {_WORST} widest of {len(rows)}" if len(rows) > _WORST else ""
+    yield f"<p>What the file's activations can hold{most}. All of them: <code>{RANGES}</code></p>"
     head = ("tensor", "layer and op", "type", "from", "to", "scale", "zero point")
     yield columns(head, map(_range, rows[:_WORST]), ("long", "long", "", "n", "n", "n", "n"), dense=True)
 

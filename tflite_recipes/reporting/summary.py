@@ -39,7 +39,7 @@ def results(
 ) -> str:
     """The gates, each with its answer, and the figures that a run is judged by."""
     rows = [(row.what, row.source, row.tflite, row.note) for row in headline(metrics, notes, tags)]
-    table = columns(("", "source", ".tflite", ""), rows, ("", "n", "n", "")) if rows else ""
+    table = columns(("", "source", ".tflite", ""), rows, ("", "n", "n", "word")) if rows else ""
     return section("Gates", _gates(gates) if gates or rows else "") + section("Results", table)
 
 
@@ -76,6 +76,6 @@ def _gate(gate: Gate) -> str:
         f"{gate.margin:.4g}",
     )
     cells = "".join(f"<td class='n'>{number}</td>" for number in numbers)
-    row = f"<td>{escape(gate.name)}</td><td class='{kind}'><b>{kind}</b></td>{cells}<td>{escape(gate.unit)}</td>"
+    row = f"<td class='long'>{escape(gate.name)}</td><td class='{kind}'><b>{kind}</b></td>{cells}"
     fix = f"<tr><td colspan='6' class='long'>would fit: <code>{escape(gate.fix)}</code></td></tr>" if gate.fix else ""
-    return f"<tr>{row}</tr>{fix}"
+    return f"<tr>{row}<td class='word'>{escape(gate.unit)}</td></tr>{fix}"
