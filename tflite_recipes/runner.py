@@ -15,7 +15,7 @@ from pathlib import Path
 from tflite_recipes import events, inputs, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.environment import ENVIRONMENT, environment_text
-from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
+from tflite_recipes.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.reporting import tables
@@ -275,8 +275,11 @@ def _deliver(state: State, spool: Spool) -> None:
     final = state.tflite.with_name(MODEL)
     if state.tflite != final:
         os.replace(state.tflite, final)
-    for table in tables.write(replace(state, tflite=final), final.parent):
-        spool.tell(events.ArtifactKept(str(table)))
+    try:
+        for table in tables.write(replace(state, tflite=final), final.parent):
+            spool.tell(events.ArtifactKept(str(table)))
+    except RequestError as error:  # a file that our reader does not understand is delivered all the same
+        spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
     spool.tell(events.ArtifactKept(str(final), "model"))
 
