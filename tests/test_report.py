@@ -59,8 +59,11 @@ def test_a_run_that_repeats_another_says_how_it_went(here):
     tags = {"tflite_recipes.reproduces": "a1b2c3", "tflite_recipes.differences": "numpy 2.1 → 2.2\n" + HOSTILE}
     text = page(here, verdict="identical bytes", tags=tags)
     assert "class='verdict passed'><b>identical bytes</b>" in text
-    for part in ("a1b2c3", "numpy 2.1 → 2.2", HOSTILE):
+    for part in ("tflite-recipes reproduce a1b2c3", "numpy 2.1 → 2.2", HOSTILE):
         assert part in text_of(text)
+    assert "tflite-recipes run digits_integer_only" not in text
+    same = page(here, verdict="identical bytes", tags={**tags, "tflite_recipes.differences": "none"})
+    assert "What differs" not in same
     assert "class='verdict failed'><b>differs</b>" in page(here, verdict="differs", tags=tags)
 
 

@@ -67,7 +67,7 @@ def render(
         section("Time by step", _bars(_times(metrics), "s")),
         origins.started_from(output_dir, tags),
         origins.ran_on(output_dir),
-        origins.again(recipe),
+        origins.again(recipe, repeated=tags.get(summary.REPRODUCES, "")),
         origins.resolved(recipe),
     ]
     return document(recipe.name, parts)

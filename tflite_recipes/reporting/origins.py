@@ -42,9 +42,11 @@ def ran_on(folder: Path) -> str:
     return section("Environment", table((), rows) + folded("all packages", f"<pre>{escape(text)}</pre>"))
 
 
-def again(recipe: Recipe, file: str = "recipe.yaml") -> str:
-    """Three ways, the surest first. file: the artifact that holds the resolved recipe."""
-    steps = "".join(f"<li>{text}:<br><code>{escape(command)}</code></li>" for text, command in _commands(recipe, file))
+def again(recipe: Recipe, file: str = "recipe.yaml", repeated: str = "") -> str:
+    """Three ways, the surest first. file: the artifact that holds the resolved recipe. repeated: the ID of the run that
+    this one repeats, "" for a run that was asked for by itself."""
+    told = _commands(recipe, file, repeated)
+    steps = "".join(f"<li>{text}:<br><code>{escape(command)}</code></li>" for text, command in told)
     return section("Run it again", f"<ul>{steps}</ul>")
 
 
@@ -54,10 +56,14 @@ def resolved(recipe: Recipe, file: str = "recipe.yaml") -> str:
     return section("Recipe", f"{said}<pre>{escape(recipe.to_yaml())}</pre>")
 
 
-def _commands(recipe: Recipe, file: str) -> Iterator[tuple[str, str]]:
+def _commands(recipe: Recipe, file: str, repeated: str) -> Iterator[tuple[str, str]]:
     """HTML that says what a command starts from, and the command as plain text."""
     if recipe.tracking is not None:
         where = "from MLflow alone, its inputs checked; the run ID stands on top of this run's page there"
         yield where, "tflite-recipes reproduce RUN_ID"
     yield f"from the artifact <code>{file}</code>, the resolved recipe", f"tflite-recipes run {file}"
-    yield "as it was asked for", shlex.join(["tflite-recipes", "run", recipe.name, *recipe.overrides])
+    if repeated:
+        yield "as it was asked for, from the run that this one repeats", f"tflite-recipes reproduce {repeated}"
+    else:
+        asked = shlex.join(["tflite-recipes", "run", recipe.name, *recipe.overrides])
+        yield "as it was asked for, a recipe of your own by its YAML file", asked

@@ -26,7 +26,7 @@ def head(recipe: Recipe, tags: Mapping[str, str], problems: Sequence[Problem]) -
     said = [f"<b>{escape(verdict)}</b>"] if verdict else []
     if repeated := tags.get(REPRODUCES):
         said.append(f"<p>Repeats the run <code>{escape(repeated)}</code></p>")
-    if differences := tags.get(DIFFERENCES):
+    if (differences := tags.get(DIFFERENCES, "none")) != "none":
         said.append(f"<p>What differs: {_lines(differences)}</p>")
     said += [f"<p>{_lines(chr(10).join(problem.lines()))}</p>" for problem in problems]
     if said:

@@ -106,7 +106,7 @@ def _remarks(story: Story, event: events.RunFinished) -> Iterator[str]:
             word, _, command = line.partition(": ")
             yield f"  - {word}: {_code(command)}"
     for name, words in (("differences", "differs"), ("remedies", "remedies taken"), ("chosen", "chosen")):
-        if told := story.tags.get(f"tflite_recipes.{name}"):
+        if (told := story.tags.get(f"tflite_recipes.{name}", "none")) != "none":
             yield f"- {words}: {_plain(told)}"
     if count := len(story.warnings):
         yield f"- {count} warning{'s' if count > 1 else ''}{':' if count <= _WARNINGS else ', the first of them:'}"
