@@ -12,14 +12,14 @@ def page(count):
 
 def test_several_sections_have_a_table_of_contents_that_leads_to_them():
     checked = Checked(page(6))
-    assert checked.links == [f"#s{n}" for n in range(1, 7)]
+    assert checked.labels == [f"s{n}" for n in range(1, 7)]
     assert checked.ids == {f"s{n}" for n in range(1, 7)}
     assert checked.headings == [f"part <{n}>" for n in range(6)]
     assert "".join(checked.text).index("head") < "".join(checked.text).index("part <0>")
 
 
 def test_few_sections_have_none():
-    assert Checked(page(2)).links == []
+    assert Checked(page(2)).labels == []
 
 
 @pytest.mark.parametrize("empty", ["", section("nothing", ""), folded("nothing", "")])

@@ -24,6 +24,7 @@ document.body.dataset.found = JSON.stringify({
   wide: wide.map(e => e.tagName + ' ' + e.textContent.slice(0, 60)),
   colour: getComputedStyle(document.body).color, back: getComputedStyle(document.body).backgroundColor,
   headings: [...document.querySelectorAll('h2')].map(e => e.textContent),
+  place: (document.querySelector('nav label:last-child')?.click(), scrollY),
 });
 </script>"""
 
@@ -90,6 +91,7 @@ def test_it_fits_its_frame_and_loads_nothing(run, tmp_path, width):
     assert found["loaded"] == []
     assert (found["colour"], found["back"]) == ("rgb(28, 39, 51)", "rgb(255, 255, 255)")
     assert found["headings"] == Checked(html).headings
+    assert found["place"] > 2000  # the table of contents leads there
 
 
 LONG = "block_1/" + "x" * 240 + "/a.b;c:d"

@@ -42,7 +42,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "long"
 
 def _cells(kind: str, first: str, *others: str) -> str:
     opened = f"<td class='{kind}'>" if kind else "<td>"
-    return f"<td>{escape(first)}</td>" + "".join(f"{opened}{escape(cell)}</td>" for cell in others)
+    named = "<td class='name'>" if kind == "long" else "<td>"
+    return f"{named}{escape(first)}</td>" + "".join(f"{opened}{escape(cell)}</td>" for cell in others)
 
 
 def columns(head: Iterable[str], rows: Iterable[Iterable[str]], kinds: Iterable[str], dense: bool = False) -> str:

@@ -21,7 +21,7 @@ td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
 td:last-child, th:last-child { padding-right: 0; }
 th { font-weight: 600; color: #46535f; overflow-wrap: break-word; }
 td.long { min-width: 7rem; }
-td.type { min-width: 6.5rem; }
+td.type { min-width: 6.5rem; } td.name { min-width: 8.5rem; }
 td.word { overflow-wrap: break-word; } td.passed, td.failed { white-space: nowrap; }
 td.n, th.n { text-align: right; } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.id { overflow-wrap: anywhere; font: 12px/1.6 ui-monospace, monospace; color: #62707d; }
@@ -32,7 +32,10 @@ tr + tr td { border-top: 1px solid #eef1f4; }
 .verdict { font-size: 1.15rem; margin: .8rem 0; padding: .5rem .8rem; border-left: 4px solid currentColor;
            background: #f3f6f8; }
 .verdict p { margin: .2rem 0; color: #1c2733; font-size: 15px; }
-nav { font-size: 13px; margin: .8rem 0; } nav a { margin-right: .9rem; white-space: nowrap; display: inline-block; }
+nav { font-size: 13px; margin: .8rem 0; }
+nav label { margin-right: .9rem; white-space: nowrap; display: inline-block; color: #1f6595;
+            text-decoration: underline; cursor: pointer; }
+h2 input { appearance: none; width: 1px; height: 1px; margin: 0; outline: none; scroll-margin: 1rem 0 85vh; }
 a { color: #1f6595; } code { font: 13px/1.4 ui-monospace, monospace; }
 pre { font: 12px/1.5 ui-monospace, monospace; background: #f3f6f8; padding: .8rem; margin: .4rem 0;
       white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -71,16 +74,20 @@ def folded(title: str, body: str) -> str:
 
 
 def _numbered(body: str) -> tuple[str, list[str]]:
-    """The headings with an `id` each, to be found by, and what they say. Text of a model is escaped, and is none."""
+    """The headings with a field each, to be found by, and what they say. Text of a model is escaped, and is none.
+
+    A link to a place of the page itself does nothing in MLflow's frame, whose sandbox may not load the page's own
+    address. A label takes the reader to its field wherever it is shown.
+    """
     titles: list[str] = []
 
     def linked(found: re.Match[str]) -> str:
         titles.append(found[1])
-        return f"<h2 id='s{len(titles)}'>{found[1]}</h2>"
+        return f"<h2><input type='radio' name='at' id='s{len(titles)}'>{found[1]}</h2>"
 
     return _HEADING.sub(linked, body), titles
 
 
 def _contents(titles: Iterable[str]) -> str:
-    links = (f"<a href='#s{number}'>{title}</a>" for number, title in enumerate(titles, 1))
-    return f"<nav>{' '.join(links)}</nav>"
+    labels = (f"<label for='s{number}'>{title}</label>" for number, title in enumerate(titles, 1))
+    return f"<nav>{' '.join(labels)}</nav>"
