@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from test_report import Checked
+from page_check import Checked
 
 from tflite_recipes import latency_page, report
 

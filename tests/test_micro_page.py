@@ -2,7 +2,7 @@
 
 import json
 
-from test_report import Checked
+from page_check import Checked
 
 from tflite_recipes import micro_page, page_bars
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.figures import figure
-from tflite_recipes.page_bars import table
+from tflite_recipes.page_bars import columns, table
 
 RESULT, PROFILE, PLOT = "latency.json", "profile.csv", "profile.svg"
 _ROWS = (
@@ -93,13 +93,11 @@ def _profile(result: Mapping[str, Any]) -> str:
 
 def _ops(rows: Sequence[Mapping[str, Any]]) -> str:
     head = ("op", "layer" if any("layer" in row for row in rows) else "run by", "place", "ms", "share")
-    lines = []
-    for row in longest(rows)[:_TOP]:
-        texts = (row["name"], row.get("layer", row.get("by", "")))
-        figures = (str(row["index"]), f"{row['ms']:.4f}", f"{row['share']:.1%}")
-        cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
-        lines.append(f"<tr>{cells}{''.join(f'<td class=n>{text}</td>' for text in figures)}</tr>")
-    return f"<table><tr>{''.join(f'<th>{title}</th>' for title in head)}</tr>{''.join(lines)}</table>"
+    lines = [
+        (row["name"], row.get("layer", row.get("by", "")), str(row["index"]), f"{row['ms']:.4f}", f"{row['share']:.1%}")
+        for row in longest(rows)[:_TOP]
+    ]
+    return columns(head, lines, ("long", "long", "n", "n", "n"))
 
 
 def longest(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -127,7 +125,7 @@ def plot(rows: Iterable[Mapping[str, Any]], count: int = _PLOTTED) -> str:
         _bar(row, head + place * _LINE, most, colours.get(row["name"], _OTHER)) for place, row in enumerate(shown)
     )
     tag = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
-    style = "style='font: 13px system-ui, sans-serif' fill='#1c2733'"
+    style = "style='font: 13px system-ui, sans-serif; background: #fff' fill='#1c2733'"
     return f"{tag} viewBox='0 0 {width} {height}' {style}>{keys}{bars}</svg>"
 
 

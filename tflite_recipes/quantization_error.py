@@ -289,7 +289,7 @@ def plot(rows: Iterable[TensorError], count: int = _PLOTTED) -> str:
     title = "SQNR in dB, weights brown; the mark is rounding alone"
     bars = "".join(_bar(row, _HEAD + position * _LINE, low, high) for position, row in enumerate(shown))
     head = f"<svg xmlns='http://www.w3.org/2000/svg' role='img' width='{width}' height='{height}'"
-    style = "style='font: 13px system-ui, sans-serif' fill='#1c2733'"
+    style = "style='font: 13px system-ui, sans-serif; background: #fff' fill='#1c2733'"
     text = f"<text x='{_LABEL}' y='16' fill='#62707d'>{title}</text>"
     return f"{head} viewBox='0 0 {width} {height}' {style}>{text}{bars}</svg>"
 
@@ -314,4 +314,5 @@ def _bar(row: TensorError, top: int, low: float, high: float) -> str:
 def _label(row: TensorError) -> str:
     name = row.layer or row.tensor
     name = name if len(name) <= 26 else f"…{name[-25:]}"
-    return f"{name}  {row.op}{' weight' if row.kind == 'weight' else ''}"
+    op = row.op if len(row.op) <= 24 else f"…{row.op[-23:]}"  # the name of a custom op
+    return f"{name}  {op}{' weight' if row.kind == 'weight' else ''}"

@@ -15,10 +15,11 @@ from pathlib import Path
 from tflite_recipes import events, inputs, report, sizes
 from tflite_recipes.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.environment import ENVIRONMENT, environment_text, git_commit
-from tflite_recipes.errors import ExitStatus, Problem, RecipeError, StepError
+from tflite_recipes.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
 from tflite_recipes.input_example import FEEDING, write_example
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
+from tflite_recipes.reporting import tables
 from tflite_recipes.state import Gate, Intent, State
 from tflite_recipes.worker import WorkerDied, WorkerPool
 
@@ -66,6 +67,7 @@ class Spool:
         self.output_dir = output_dir
         self.metrics: dict[str, float] = {}
         self.tags: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
         self.gates: list[Gate] = []
         self.warnings: list[str] = []
         self.step = ""
@@ -78,6 +80,8 @@ class Spool:
                 self.metrics.update(metrics)
             case events.Tagged(tags=tags):
                 self.tags.update(tags)
+            case events.Noted(params=params):
+                self.notes.update(params)
             case events.Judged(gate=gate):
                 self.gates.append(gate)
             case events.Warned(text=text):
@@ -176,16 +180,28 @@ def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
     spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
     if end.outcome in _VERDICTS:
         spool.tell(events.Tagged({"tflite_recipes.verdict": _VERDICTS[end.outcome]}))
-    if end.outcome in ("done", "gate"):
-        page = report.render(recipe, spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir)
-        (spool.output_dir / "report.html").write_text(page, encoding="utf-8")
-        spool.tell(events.ArtifactKept(str(spool.output_dir / "report.html")))
     log = spool.output_dir / LOG
+    tail = _tail(log) if end.status is ExitStatus.FAILED else ""
+    if end.outcome in _VERDICTS:
+        _keep_report(recipe, spool, end, tail)
     if log.exists():
         spool.tell(events.ArtifactKept(str(log)))
-    tail = _tail(log) if end.status is ExitStatus.FAILED else ""
     spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail, end.died))
     spool.close()
+
+
+def _keep_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> None:
+    """The page of the run. One that failed because nothing can be written has none."""
+    told = (spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir, spool.notes)
+    path = spool.output_dir / report.REPORT
+    try:
+        path.write_text(report.render(recipe, *told, problems=end.problems, log_tail=tail), encoding="utf-8")
+    except OSError as error:
+        if end.outcome != "failed":
+            raise
+        spool.tell(events.Warned(f"{report.REPORT} was not written: {error.strerror or error}"))
+    else:
+        spool.tell(events.ArtifactKept(str(path)))
 
 
 def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
@@ -264,6 +280,11 @@ def _deliver(state: State, spool: Spool) -> None:
     final = state.tflite.with_name(MODEL)
     if state.tflite != final:
         os.replace(state.tflite, final)
+    try:
+        for table in tables.write(replace(state, tflite=final), final.parent):
+            spool.tell(events.ArtifactKept(str(table)))
+    except RequestError as error:  # a file that our reader does not understand is delivered all the same
+        spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
     if (example := write_example(state)) is not None:
         spool.tell(events.Noted({FEEDING: example[1]}))

@@ -57,7 +57,7 @@ def keep_tables(
     objective, each = space.objective, best_of_each(space.schemes, outcomes, space.objective)
     plot = pareto(outcomes, chosen, objective)
     found = (folder / RECIPE).read_text(encoding="utf-8") if chosen is not None else ""
-    page = render(recipe, outcomes, each, chosen, plot, found, spool.metrics, spool.warnings)
+    page = render(recipe, outcomes, each, chosen, plot, found, spool.metrics, spool.warnings, folder, SEARCH_RECIPE)
     tables = ((TABLE, table(outcomes, chosen)), (SCHEMES, table(each, chosen)))
     for name, text in (*tables, (PLOT, plot), (REPORT, page)):
         (folder / name).write_text(text, encoding="utf-8")

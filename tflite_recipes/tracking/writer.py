@@ -13,7 +13,7 @@ from tflite_recipes.environment import version
 from tflite_recipes.tracking import model_flavor, registry
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id, first_line
 from tflite_recipes.tracking.datasets import log_dataset
-from tflite_recipes.tracking.description import description
+from tflite_recipes.tracking.description import Story, description
 from tflite_recipes.tracking.kept_inputs import keep
 from tflite_recipes.tracking.limits import (
     NAME_LENGTH,
@@ -38,35 +38,30 @@ class RunWriter:
     def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
         self.run_id: str | None = None
+        self._experiment = ""
         self.registered = ""  # "NAME/VERSION", or why not
-        self._recipe = ""
-        self._warnings: list[str] = []
-        self._measured: dict[str, float] = {}
+        self._story = Story()
         self._params: dict[str, str] = {}
         self._read: list[events.InputRead] = []
-        self._tags: dict[str, str] = {}
-        self._gates: dict[str, bool] = {}
         self._model = model_flavor.ModelParts()
         self._is_model = False
 
     def tell(self, event: events.Event) -> None:
         """Write one event down. Errors: whatever MLflow raises."""
+        self._story.take(event)
         self._model.hear(event)
         match event:
             case events.RunStarted():
                 self._start(event)
             case events.Measured(metrics=metrics):
-                self._measured.update(metrics)
                 self._batch(metrics=metrics, at=event.at)
             case events.Tagged(tags=tags):
-                self._tags.update(tags)
                 self._batch(tags=with_version(tags))
             case events.Noted(params=params):
                 self._batch(params=params)
             case events.StepFinished(step=step, seconds=seconds):
                 self._batch(metrics={f"time.{step}_s": seconds}, at=event.at)
             case events.Judged(gate=gate):
-                self._gates[gate.name] = gate.passed
                 self._batch(tags={f"{PREFIX}.gate.{gate.name}": str(gate)})
             case events.ArtifactKept(path=path, folder=model_flavor.FOLDER) if Path(path).name == model_flavor.FILE:
                 self._log_model(Path(path))
@@ -77,13 +72,12 @@ class RunWriter:
                 log_dataset(self._client, self.run_id, event, {given.path for given in self._read})
             case events.InputRead():
                 self._read.append(event)
-            case events.Warned(text=text):
-                self._warn(text)
+            case events.Warned():
+                self._tag_warnings()
             case events.RunFinished():
                 self._finish(event)
 
     def _start(self, event: events.RunStarted) -> None:
-        self._recipe = event.recipe
         settings = self._settings
         tags = {
             **started_by(),
@@ -96,10 +90,10 @@ class RunWriter:
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
         with alone(settings.uri):
-            experiment = experiment_id(self._client, settings.experiment)
-        run = self._client.create_run(experiment, int(event.at * 1e3), tags)
+            self._experiment = experiment_id(self._client, settings.experiment)
+        run = self._client.create_run(self._experiment, int(event.at * 1e3), tags)
         self.run_id = run.info.run_id
-        self._tags.update(tags)
+        self._story.tags.update(tags)
         self._batch(params=params_of(event.choices, event.config))
 
     def _finish(self, event: events.RunFinished) -> None:
@@ -110,7 +104,8 @@ class RunWriter:
         if event.log_tail:
             tail = cut(event.log_tail, TAG_LENGTH, "all in converter.log", end=True)
             self._batch(tags={f"{PREFIX}.log_tail": tail})
-        self._batch(tags={"mlflow.note.content": description(self._recipe, event, self._measured)})
+        said = description(self._story, event, self._experiment, self.run_id)
+        self._batch(tags={"mlflow.note.content": said})
         # The slow part comes last: all that is said of the run can be seen meanwhile.
         self._batch(tags=keep(self._client, self.run_id, self._read, self._settings, event.outcome))
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
@@ -136,18 +131,21 @@ class RunWriter:
     def _register(self, name: str, outcome: str) -> None:
         """A version of the registered model `name`, or a tag that says why there is none."""
         assert self.run_id is not None
-        reason = registry.why_not(outcome, self._gates, self._is_model)
+        reason = registry.why_not(outcome, {gate.name: gate.passed for gate in self._story.gates}, self._is_model)
         if reason:
             self.registered = f"no: {reason}"
             self._warn(f"not registered as {name}: {reason}")
         else:
-            version = registry.register(self._client, self.run_id, name, self._settings.alias, self._tags)
+            version = registry.register(self._client, self.run_id, name, self._settings.alias, self._story.tags)
             self.registered = f"{name}/{version}"
         self._batch(tags={f"{PREFIX}.registered": self.registered})
 
     def _warn(self, text: str) -> None:
-        self._warnings.append(text)
-        self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._warnings)})
+        self._story.warnings.append(text)
+        self._tag_warnings()
+
+    def _tag_warnings(self) -> None:
+        self._batch(tags={f"{PREFIX}.warnings": "\n".join(self._story.warnings)})
 
     def _batch(
         self,
