@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tflite_recipes.commands import composing, looking, parsing, running
+from tflite_recipes.commands import composing, looking, parsing, reproducing, running
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
-_COMMANDS = (running, looking, composing)
+_COMMANDS = (running, looking, composing, reproducing)
 _EPILOG = """\
 a first run:      tflite-recipes run digits_integer_only
 your own model:   tflite-recipes run convert source=keras source.path=model.keras
@@ -80,7 +80,7 @@ def _dispatch(given: list[str]) -> ExitStatus:
         parser.print_help()
         return ExitStatus.DONE
     options.rest = rest
-    if rest and options.command != "run":  # whose overrides Hydra takes
+    if rest and options.command not in ("run", "reproduce"):  # which take overrides
         ways = (f"tflite-recipes {options.command} --help",)
         raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "", ways))
     command: parsing.Command = options.function
@@ -103,6 +103,9 @@ def _known_command(given: list[str]) -> None:
     if given[1:] == [] and given[0] != "ls":
         examples = {"inspect": "model.tflite", "rules": "quantization_error.csv"}
         missing = "file" if given[0] in examples else "recipe (tflite-recipes ls lists them)"
+        if given[0] == "reproduce":
+            ways = ("tflite-recipes reproduce RUN_ID, which a run prints last, and MLflow's page shows",)
+            raise RequestError(Problem("no run ID is named", given[0], "", ways))
         raise RequestError(Problem(f"no {missing} is named", given[0], examples.get(given[0], "digits_integer_only")))
 
 
