@@ -36,8 +36,8 @@ def threads() -> int:
 
 
 def environment_text() -> str:
-    """Python, platform, CPU with the instruction sets that it has, TensorFlow's threads, variables that choose among its
-    kernels, and every installed distribution with its version.
+    """Python, platform, CPU with the instruction sets that it has, TensorFlow's threads, the variables by which it
+    chooses kernels, and every installed distribution with its version.
 
     Lines `# NAME VALUE` for the machine, `NAME==VERSION` for distributions.
     """
