@@ -108,7 +108,7 @@ def test_shapes_types_and_quantization(file):
 
     assert [what for _, what in said(file, change)] == [
         "shape [2, 64], not [1, 64]",
-        "scale [0.5], not 0; zeroPoint [3], not 0",
+        "scale 0.5, not none; zeroPoint 3, not none",
         f"type {schema.TensorType.INT8}, not 0",
     ]
 

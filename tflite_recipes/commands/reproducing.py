@@ -65,6 +65,10 @@ def _reproduce(options: argparse.Namespace) -> ExitStatus:
         show_result(done.run)
         verdict = done.verdict.value if done.verdict is not None else None
         show_reproduction(done.original, verdict, done.sha256, done.differences, done.notes)
+        if verdict == "numerically equal" and options.tolerance is None:
+            tolerance = done.record["tolerance"] if done.record else 0
+            what = "numerically equal is no success unless a tolerance is named"
+            show_problems([Problem(what, "--tolerance", f"--tolerance {tolerance:g}")])
     return done.status
 
 

@@ -118,35 +118,34 @@ def restored(
 def _one(key: str, path: str, entry: Input, given: str | None, flag: str, fetch: Fetch) -> Restored:
     if given is not None:
         if (digest := _digest(given, entry.bytes)) != entry.sha256:
-            what = f"{given} has the sha256 {digest}, and the run read a file of {entry.sha256}"
-            raise RequestError(
-                Problem(what, key, "", (f"{flag} with the file that the run read".replace("= ", "=FILE, "),))
-            )
+            what = f"{given} has the sha256 {digest}, and the run read {entry.sha256}"
+            raise RequestError(Problem(what, key, _with_file(flag)))
         return Restored(key, given, "as given")
     here = _digest(path, entry.bytes)
     if here == entry.sha256:
         return Restored(key, path, "where it was")
     kept = fetch(entry)
-    fix = f"{flag}FILE" if flag.endswith("=") else f"{flag} FILE"
     if kept is not None and (digest := _digest(str(kept), entry.bytes)) == entry.sha256:
         return Restored(key, str(kept), "as the server kept it" + ("; the one here is another" if here else ""))
     if kept is not None:
-        what = f"what the server kept has the sha256 {digest}, and the run read {entry.sha256}"
+        what = f"what the server kept has the sha256 {digest}"
     elif here:
-        what = f"{shown(path)} has the sha256 {here} now, and the run read a file of {entry.sha256}"
+        what = f"{shown(path)} has the sha256 {here} now"
     else:
-        what = (
-            f"{shown(path)} is not here, and the server did not keep it; the run read a file of sha256 {entry.sha256}"
-        )
-    raise RequestError(Problem(what, key, fix))
+        what = f"{shown(path)} is not here, and the server did not keep it"
+    raise RequestError(Problem(f"{what}; the run read sha256 {entry.sha256}", key, _with_file(flag)))
+
+
+def _with_file(flag: str) -> str:
+    """The flag with a file to be named."""
+    return f"{flag}FILE" if flag.endswith("=") else f"{flag} FILE"
 
 
 def _unrecorded(key: str, path: str, given: str | None, flag: str) -> Restored:
     """A file of no known digest is only read where the user names it: a recipe from a server must not choose."""
     if given is None:
-        fix = f"{flag}FILE" if flag.endswith("=") else f"{flag} FILE"
         what = f"the run recorded no digest of {shown(path)}, so that it cannot be told whether it is the same: name it"
-        raise RequestError(Problem(what, key, fix))
+        raise RequestError(Problem(what, key, _with_file(flag)))
     return Restored(key, given, "as given, and not checked: the run recorded no digest", checked=False)
 
 

@@ -74,7 +74,7 @@ class _Opened:
         quantization = table.quantization or schema.QuantizationParametersT()
         return {
             **{name: _plain(getattr(table, name)) for name in _TENSOR_FIELDS},
-            **{name: _plain(getattr(quantization, name)) or 0 for name in _QUANTIZATION},
+            **{name: _plain(getattr(quantization, name)) or None for name in _QUANTIZATION},
         }
 
 
@@ -142,9 +142,16 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     said = []
     for name, value in after.items():
         if before[name] != value:
-            short = len(f"{before[name]}{value}") <= 80
-            said.append(f"{name} {value}, not {before[name]}" if short else name)
+            was, now = _brief(before[name]), _brief(value)
+            said.append(f"{name} {now}, not {was}" if len(was + now) <= 80 else name)
     return "; ".join(said)
+
+
+def _brief(value: Any) -> str:
+    """A value as people read it: of a list of one the one, of a number what tells."""
+    if isinstance(value, list):
+        return _brief(value[0]) if len(value) == 1 else f"[{', '.join(map(_brief, value))}]"
+    return "none" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _constants(one: TFLiteFile, before: Tensor, other: TFLiteFile, after: Tensor) -> str:
