@@ -66,6 +66,11 @@ def nan_outputs():
     return keras.Model(i, keras.ops.log(keras.layers.Dense(2, name="y")(i) * 0.0 - 1.0))
 
 
+def hashes():
+    print("hash", hash("a name"))
+    return small()
+
+
 def small():
     import keras
     print("printed by a factory")
@@ -128,6 +133,15 @@ def test_what_a_model_prints_goes_to_the_log(here, capfd):
     assert result.status == ExitStatus.DONE
     assert "printed by a factory" in (result.output_dir / "converter.log").read_text()
     assert "printed by a factory" not in "".join(capfd.readouterr())
+
+
+def test_sets_have_the_same_order_in_every_process(here):
+    """What a factory makes of the names in a set would else be another model each time."""
+    result = run("hashes")
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-c", "print('hash', hash('a name'))"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said in (result.output_dir / "converter.log").read_text()
 
 
 @pytest.mark.parametrize(("function", "said"), [("raises", "the weights were not there"), ("leaves", "SystemExit")])

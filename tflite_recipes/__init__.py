@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tflite_recipes.errors import Problem as Problem
     from tflite_recipes.errors import RequestError as RequestError
     from tflite_recipes.recipe import Recipe as Recipe
+    from tflite_recipes.reproducing import Reproduction as Reproduction
+    from tflite_recipes.reproducing import reproduce as reproduce
     from tflite_recipes.runner import RunResult as RunResult
     from tflite_recipes.state import State as State
 
@@ -25,10 +27,25 @@ _HOMES = {
     "Problem": "errors",
     "RequestError": "errors",
     "Recipe": "recipe",
+    "Reproduction": "reproducing",
+    "reproduce": "reproducing",
     "RunResult": "runner",
     "State": "state",
 }
-__all__ = ["Problem", "Recipe", "RequestError", "RunResult", "State", "check", "compare", "compose", "diff", "run"]
+__all__ = [
+    "Problem",
+    "Recipe",
+    "Reproduction",
+    "RequestError",
+    "RunResult",
+    "State",
+    "check",
+    "compare",
+    "compose",
+    "diff",
+    "reproduce",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

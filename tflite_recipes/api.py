@@ -23,6 +23,7 @@ from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
+from tflite_recipes.state import Intent
 from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
 from tflite_recipes.worker import WorkerPool
 
@@ -88,6 +89,11 @@ def _console(progress: bool) -> list[Listener]:
     return [Console()]
 
 
+def begin_anew() -> None:
+    """End the process that owns TensorFlow; the next run starts another, in the environment as it is then."""
+    _POOL.close()
+
+
 def warm_up() -> None:
     """Start loading TensorFlow now, for a run that is sure to come."""
     _POOL.ready()
@@ -100,15 +106,18 @@ def run(
     output_dir: str | Path | None = None,
     progress: bool = True,
     parent_run_id: str | None = None,
+    intent: Intent | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run a recipe, given by name, by YAML file or as composed, and give what it came to.
 
     With `optimization=auto` it is a search, whose candidates are runs below it. A failing step does not raise: `status`
     and `problems` tell. `progress` prints the steps as the command line does.
-    `parent_run_id` puts the MLflow run under another. Errors: RequestError where the recipe does not compose.
+    `parent_run_id` puts the MLflow run under another. `intent` stands in for the recipe's own, and `tags` are told
+    first; neither is for a search. Errors: RequestError where the recipe does not compose.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
-    folder = Path(output_dir) if output_dir is not None else _fresh_folder(composed.name)
+    folder = Path(output_dir) if output_dir is not None else fresh_folder(composed.name)
     if (folder / SPOOL).exists():
         what = f"{folder} holds an earlier run, which would be mixed with this one"
         raise RequestError(Problem(what, "output_dir", f"hydra.run.dir={folder}_2"))
@@ -116,13 +125,14 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     _POOL.ready()
     searching = search.asked_of(composed) is not None
+    plain = functools.partial(run_steps, intent=intent, tags=tags)
     if composed.tracking is None:
-        go = _searching(None) if searching else run_steps
+        go = _searching(None) if searching else plain
         return go(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
     tracker = MlflowTracker(composed.tracking, parent_run_id)
-    go = _searching(tracker) if searching else run_steps
+    go = _searching(tracker) if searching else plain
     try:
         result = go(composed, folder, [*listeners, tracker], _POOL)
     finally:
@@ -149,7 +159,8 @@ def _searching(tracker: MlflowTracker | None) -> Callable[..., RunResult]:
     return functools.partial(search.search, follow=follow)
 
 
-def _fresh_folder(name: str) -> Path:
+def fresh_folder(name: str) -> Path:
+    """Where a run goes that was given no folder: one of its own, by the time, below `outputs/NAME`."""
     moment = time.time()
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(moment))
     return Path("outputs") / name / f"{stamp}.{int(moment % 1 * 1e6):06d}"

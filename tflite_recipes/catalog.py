@@ -54,6 +54,12 @@ def list_groups() -> dict[str, dict[str, Path]]:
     return dict(sorted(groups.items(), key=lambda item: (order.index(item[0]) if item[0] in order else 99, item[0])))
 
 
+def base_groups() -> list[str]:
+    """The groups that every recipe has, in their order."""
+    base = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["defaults"]
+    return [key for entry in base if isinstance(entry, dict) for key in entry if not key.startswith("override")]
+
+
 def find(name: str) -> Path:
     """The file of a recipe given by name or by path. Errors: RequestError with near matches."""
     given = Path(name)

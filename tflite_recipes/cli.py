@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tflite_recipes.commands import comparing, composing, looking, parsing, running
+from tflite_recipes.commands import comparing, composing, looking, parsing, reproducing, running
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
-_COMMANDS = (running, looking, composing, comparing)
+_COMMANDS = (running, looking, composing, comparing, reproducing)
 _EPILOG = """\
 a first run:      tflite-recipes run digits_integer_only
 your own model:   tflite-recipes run convert source=keras source.path=model.keras
@@ -82,7 +82,7 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if hasattr(options, "words") and not any(word.startswith("-") for word in rest):
         options.words, rest = [*options.words, *rest], []  # argparse leaves those that stand behind a flag
     options.rest = rest
-    if rest and options.command != "run":  # whose overrides Hydra takes
+    if rest and options.command not in ("run", "reproduce"):  # which take overrides
         ways = (f"tflite-recipes {options.command} --help",)
         raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "", ways))
     command: parsing.Command = options.function
@@ -109,6 +109,9 @@ def _known_command(given: list[str]) -> None:
         if given[0] in runs:
             what = "no run is named" if given[0] == "diff" else "no experiment and no run is named"
             raise RequestError(Problem(what, given[0], "", (f"tflite-recipes {given[0]} {runs[given[0]]}",)))
+        if given[0] == "reproduce":
+            ways = ("tflite-recipes reproduce RUN_ID, which a run prints last, and MLflow's page shows",)
+            raise RequestError(Problem("no run ID is named", given[0], "", ways))
         raise RequestError(Problem(f"no {missing} is named", given[0], examples.get(given[0], "digits_integer_only")))
 
 

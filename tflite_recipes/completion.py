@@ -23,7 +23,7 @@ from tflite_recipes.resolved import AS_RESOLVED
 from tflite_recipes.rule_making import SCHEMES
 from tflite_recipes.schema import TARGET
 
-COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules", "diff", "compare")
+COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules", "diff", "compare", "reproduce")
 _OVERRIDABLE = ("run", "show", "check")
 _TOP = ("name=", "steps=", "worker.")
 _RECIPES = (".yaml", ".yml")
@@ -51,12 +51,23 @@ _COMPARE_VALUED: Mapping[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--limit", "--x", "--y", "--tracking-uri"), ()),
     "--output": None,
 }
-_FLAGS_OF = {"run": _RUN_FLAGS, "rules": _RULES_FLAGS, "diff": _DIFF_FLAGS, "compare": _COMPARE_FLAGS}
+_REPRODUCE_VALUED: Mapping[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(("--source", "--calibration-data", "--evaluation-data", "--output-dir")),
+    **dict.fromkeys(("--input", "--tolerance", "--tracking-uri"), ()),
+}
+_FLAGS_OF: Mapping[str, tuple[str, ...]] = {
+    "run": _RUN_FLAGS,
+    "rules": _RULES_FLAGS,
+    "diff": _DIFF_FLAGS,
+    "compare": _COMPARE_FLAGS,
+    "reproduce": (*_REPRODUCE_VALUED, "--trust", "--help", "--debug"),
+}
 _VALUED_OF: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "run": _VALUED,
     "rules": _RULES_VALUED,
     "diff": {"--tracking-uri": ()},
     "compare": _COMPARE_VALUED,
+    "reproduce": _REPRODUCE_VALUED,
 }
 
 # Bash breaks words at = and : too, or not, as COMP_WORDBREAKS says, which is the user's: it says itself, in $2, what

@@ -175,6 +175,23 @@ def show_result(result: RunResult) -> None:
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
 
 
+def show_reproduction(
+    original: str, verdict: str | None, digests: tuple[str, str], differences: Sequence[str], notes: Sequence[str]
+) -> None:
+    """The verdict on a run that was made again, both files' digests, and what differs."""
+    out = rich_console()
+    for note in notes:
+        out.print(f"input:  {note}", markup=False, soft_wrap=True)
+    out.print(f"reproduces: {original}", markup=False)
+    if verdict is None:
+        out.print("verdict: none, because no file was made", markup=False)
+        return
+    out.print(f"sha256:  {digests[0]} (original)\n         {digests[1]}", markup=False, soft_wrap=True)
+    out.print(f"verdict: {verdict}", style="bold", markup=False)
+    for line in differences:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
 def show_rehearsal(result: RunResult, contract: Mapping[str, Any], candidate: str = "") -> None:
     """What a deep check found: the inputs and outputs that the file would have, and its ops."""
     out = rich_console()

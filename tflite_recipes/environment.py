@@ -11,8 +11,13 @@ import subprocess
 import sys
 
 ENVIRONMENT = "environment.txt"
+# TensorFlow's own name for how many threads share the work of one op. What was trained depends on their number, because
+# sums are taken in as many parts.
+THREADS = "TF_NUM_INTRAOP_THREADS"
 # The instruction sets that kernels are chosen by; of hundreds of flags these decide what rounds how.
 _TELLING = ("sse", "ssse", "avx", "fma", "f16c", "amx", "neon", "asimd", "sve", "i8mm", "bf16", "fphp")
+# Variables that choose other kernels.
+_CHOOSING = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_XLA_FLAGS", "XLA_FLAGS")
 
 
 def version() -> str:
@@ -31,12 +36,26 @@ def git_commit() -> str:
     return ""
 
 
-@functools.cache
+def threads() -> int:
+    """How many threads TensorFlow gives one op: what its variable says, else the processors that this process may
+    use."""
+    asked = os.environ.get(THREADS, "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment_text() -> str:
-    """Python, platform, CPU with the instruction sets that it has, and every installed distribution with its version.
+    """Python, platform, CPU with the instruction sets that it has, TensorFlow's threads, the variables by which it
+    chooses kernels, and every installed distribution with its version.
 
     Lines `# NAME VALUE` for the machine, `NAME==VERSION` for distributions.
     """
+    return _text(threads(), " ".join(f"{name}={os.environ[name]}" for name in _CHOOSING if os.environ.get(name)))
+
+
+@functools.cache
+def _text(thread_count: int, variables: str) -> str:
     found = {(d.metadata["Name"] or "").lower(): d.version for d in importlib.metadata.distributions()}
     model, features = _cpu()
     lines = [
@@ -44,6 +63,8 @@ def environment_text() -> str:
         f"# platform {platform.platform()}",
         f"# cpu {model} ({os.cpu_count()} cores)",
         f"# features {' '.join(features)}",
+        f"# threads {thread_count}",
+        *([f"# variables {variables}"] if variables else []),
         *(f"{name}=={release}" for name, release in sorted(found.items()) if name),
     ]
     return "\n".join(lines) + "\n"

@@ -81,9 +81,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON of the config without the name, the tracking and the worker's limits."""
-        config = {key: value for key, value in self.config.items() if key not in _NOT_DIGESTED}
-        canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return digest_of(self.config)
 
     def to_yaml(self) -> str:
         """A recipe file that gives this recipe again, and still takes `group=option` overrides."""
@@ -93,6 +91,13 @@ class Recipe:
         head = f"# @package _global_\n# {self.name}, resolved; recipe digest {self.digest}\n"
         text = yaml.safe_dump({"defaults": defaults}, sort_keys=False) + "\n"
         return head + text + yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+
+
+def digest_of(config: Mapping[str, Any]) -> str:
+    """The digest of a resolved recipe, from its plain config."""
+    config = {key: value for key, value in config.items() if key not in _NOT_DIGESTED}
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _model_name(source: Any, option: str) -> str:

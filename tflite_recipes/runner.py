@@ -26,6 +26,7 @@ from tflite_recipes.worker import WorkerDied, WorkerPool
 SPOOL = "events.jsonl"
 LOG = "converter.log"
 MODEL = "model.tflite"
+VERDICT = "tflite_recipes.verdict"
 # Artifact folders whose files lie in the output folder itself: easy to find, and beside the recipe that names them.
 _ON_TOP = ("model", "code")
 _TAIL_LINES = 20
@@ -132,18 +133,19 @@ def run(
     pool: WorkerPool,
     intent: Intent | None = None,
     memo: Memo | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again.
 
     `intent` stands in for the recipe's own, where some of its steps are left out. `memo` holds what runs have in common
-    that differ in their later steps only, the candidates of a search.
+    that differ in their later steps only, the candidates of a search. `tags` are told before the first step.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     pool.ready()  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
     try:
-        end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo)
+        end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo, tags or {})
     except BaseException:
         _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
         raise
@@ -162,9 +164,19 @@ def run(
     )
 
 
-def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, started: float, memo: Memo | None) -> _End:
+def _attempt(
+    recipe: Recipe,
+    intent: Intent,
+    spool: Spool,
+    pool: WorkerPool,
+    started: float,
+    memo: Memo | None,
+    tags: Mapping[str, str],
+) -> _End:
     try:
         spool.tell(_started(recipe, spool.output_dir))
+        if tags:
+            spool.tell(events.Tagged(tags))
         tell_origins(recipe, spool, shared=memo is not None)
         with scratch_folder(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
@@ -178,8 +190,9 @@ def _attempt(recipe: Recipe, intent: Intent, spool: Spool, pool: WorkerPool, sta
 
 def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
     spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
-    if end.outcome in _VERDICTS:
-        spool.tell(events.Tagged({"tflite_recipes.verdict": _VERDICTS[end.outcome]}))
+    told = VERDICT in spool.tags and end.outcome != "failed"  # by a step that judges more than gates do
+    if end.outcome in _VERDICTS and not told:
+        spool.tell(events.Tagged({VERDICT: _VERDICTS[end.outcome]}))
     log = spool.output_dir / LOG
     tail = _tail(log) if end.status is ExitStatus.FAILED else ""
     if end.outcome in _VERDICTS:

@@ -57,20 +57,27 @@ PossiblePath = Annotated[str, NamesFile(must_exist=False)]
 PrivatePath = Annotated[str, NamesFile(private=True)]
 
 
+@dataclass(frozen=True)
 class NeedsTrust:
     """Marks a key that has code or a program run, or another machine reached. In a recipe that came from a server it
-    keeps its default unless the user trusts the recipe."""
+    keeps its default unless the user trusts the recipe.
+
+    unless: values, as they stand in YAML, that are harmless besides its default and what is empty.
+    """
+
+    unless: tuple[str, ...] = ()
 
 
 def marked(instance: Any, kind: type) -> dict[str, tuple[Any, Any]]:
     """The fields of a dataclass's instance that carry a mark of this kind: name, the mark, and the value."""
-    hints = get_type_hints(type(instance), include_extras=True)
-    found: dict[str, tuple[Any, Any]] = {}
-    for f in fields(instance):
-        mark = next((mark for mark in _split(hints[f.name])[1] if isinstance(mark, kind)), None)
-        if mark is not None:
-            found[f.name] = (mark, getattr(instance, f.name))
-    return found
+    return {name: (mark, getattr(instance, name)) for name, mark in marks_of(type(instance), kind).items()}
+
+
+def marks_of(schema: type, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass that carry a mark of this kind, each with its mark."""
+    hints = get_type_hints(schema, include_extras=True)
+    found = {f.name: [mark for mark in _split(hints[f.name])[1] if isinstance(mark, kind)] for f in fields(schema)}
+    return {name: marks[0] for name, marks in found.items() if marks}
 
 
 def near(name: str, known: Sequence[str]) -> list[str]:

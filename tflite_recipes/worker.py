@@ -43,6 +43,8 @@ class Worker:
         self._messages, message_write = os.pipe()
         command = [sys.executable, "-P", "-m", "tflite_recipes.worker_main", str(job_read), str(message_write)]
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+        # Or the order of a set of names, in a user's factory say, would be another in every process.
+        environment["PYTHONHASHSEED"] = "0"
         package_root = str(Path(__file__).resolve().parent.parent)
         # -P keeps the working directory from shadowing modules; the child still has to find this very package.
         paths = [package_root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
@@ -226,8 +225,7 @@ def build(
     overrides: Sequence[str],
 ) -> Recipe:
     """A recipe from a config composed by Hydra and the choices it made. Errors: RequestError."""
-    base = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["defaults"]
-    groups = [key for entry in base if isinstance(entry, dict) for key in entry if not key.startswith("override")]
+    groups = catalog.base_groups()
     named = {
         group: file.recorded.get(group, str(option)) if option == AS_RESOLVED else str(option)
         for group, option in choices.items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
-from tflite_recipes.schema import within
+from tflite_recipes.schema import NeedsTrust, within
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, OpSet, limit, smaller_scheme, tell_pruning
 from tflite_recipes.steps.runners import RemoteRunner
@@ -123,7 +123,7 @@ class CpuTarget(GenericTarget, RemoteRunner):
     profile: bool = True
     sweep: list[int] = field(default_factory=list)
     architecture: Architecture = Architecture.any
-    runner: Runner = Runner.local
+    runner: Annotated[Runner, NeedsTrust(("none",))] = Runner.local
 
     @property
     def measures_latency(self) -> bool:

@@ -102,12 +102,29 @@ class PastRuns:
         return None if text is None else json.loads(text)
 
     def download(self, run: PastRun, path: str, folder: Path) -> Path | None:
-        """An artifact, a file or a folder, copied into `folder` (below its own path); None where there is none."""
+        """An artifact, a file or a folder, copied into `folder` under its own name; None where there is none."""
         parent = path.rpartition("/")[0]
         with _reaching(self.uri):
             if path not in {item.path for item in self._client.list_artifacts(run.run_id, parent or None)}:
                 return None
             return Path(self._client.download_artifacts(run.run_id, path, str(folder)))
+
+    def files(self, run: PastRun, folder: str = "") -> dict[str, int]:
+        """Every file among a run's artifacts below `folder`, by its path, with its size in bytes as the server states
+        it. The names are the server's: they may be anything."""
+        found: dict[str, int] = {}
+        with _reaching(self.uri):
+            for item in self._client.list_artifacts(run.run_id, folder or None):
+                if not item.is_dir:
+                    found[item.path] = int(item.file_size or 0)
+                elif len(item.path) > len(folder):  # or a folder that holds itself would never end
+                    found |= self.files(run, item.path)
+        return found
+
+    def experiment_name(self, run: PastRun) -> str:
+        """The name of the experiment that a run is in."""
+        with _reaching(self.uri):
+            return str(self._client.get_experiment(run.experiment_id).name)
 
     def _search(self, experiments: list[str], condition: str) -> list[PastRun]:
         found: list[PastRun] = []

@@ -1,0 +1,112 @@
+"""Two `.tflite` files run on the same samples, to see how far their outputs are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflite_recipes import datasets
+from tflite_recipes.backend import runtime
+from tflite_recipes.errors import StepError
+from tflite_recipes.events import Reporter
+from tflite_recipes.state import State
+from tflite_recipes.tflite_file import TFLiteFile, read_tflite
+
+_ROWS = 64
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far apart outputs are: the largest difference in the outputs' own unit, and as a share of the range of the
+    original's output. samples: how many, and what they were. failure: why there is none; "" where there is."""
+
+    absolute: float = float("inf")
+    relative: float = float("inf")
+    worst_output: str = ""
+    samples: str = ""
+    failure: str = ""
+
+
+def distance(original: Path, state: State, reporter: Reporter) -> Distance:
+    """The file of `state` against the original, in real values, on up to 64 calibration samples, else on seeded random
+    inputs. Inputs and outputs are bound by name, or by position where names differ."""
+    assert state.tflite is not None
+    if not state.runnable:
+        return Distance(failure="no runtime here can run the file")
+    before, after = read_tflite(original), read_tflite(state.tflite)
+    if not before.signatures:
+        return Distance(failure="the original has no signature to run it by")
+    arrays, samples = _samples(state)
+    try:
+        theirs = _outputs(before, before.signatures[0].key, arrays, reporter, "running the original", state.stateful)
+        ours = _outputs(after, state.signature, arrays, reporter, "running the new file", state.stateful)
+    except (StepError, ValueError) as error:
+        return Distance(failure=str(error).splitlines()[0])
+    return _largest(theirs, ours, samples)
+
+
+def _samples(state: State) -> tuple[dict[str, Any], str]:
+    if state.calibration is not None:
+        arrays = {name: np.asarray(array[:_ROWS]) for name, array in datasets.open_arrays(state.calibration).items()}
+        return arrays, f"{len(next(iter(arrays.values())))} calibration samples"
+    fixed = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
+    rows = fixed * max(1, _ROWS // fixed)
+    inputs = datasets.with_sizes(state.inputs, state.intent.sizes)
+    return datasets.random_arrays(inputs, rows, _SEED, 0.0, 1.0), f"{rows} seeded random inputs"
+
+
+def _outputs(
+    file: TFLiteFile, key: str, arrays: Mapping[str, Any], reporter: Reporter, what: str, stateful: bool
+) -> dict[str, Any]:
+    signature = next(signature for signature in file.signatures if signature.key == key)
+    names = [name for name, _ in signature.inputs]
+    if len(names) != len(arrays):
+        raise ValueError(f"a file takes {len(names)} inputs, and there are samples for {len(arrays)}")
+    fed = arrays if set(names) == set(arrays) else dict(zip(names, arrays.values(), strict=True))
+
+    def tell(done: int, total: int) -> None:
+        reporter.progress(what, done, total)
+
+    found = runtime.run(file.path, key, fed, tell, stateful=stateful)
+    return {name: found[name] for name, _ in signature.outputs}
+
+
+def _largest(theirs: Mapping[str, Any], ours: Mapping[str, Any], samples: str) -> Distance:
+    if len(theirs) != len(ours):
+        return Distance(samples=samples, failure=f"{len(ours)} outputs, not {len(theirs)}")
+    names: Sequence[tuple[str, str]] = [(name, name) for name in theirs]
+    if set(theirs) != set(ours):
+        names = list(zip(theirs, ours, strict=True))
+    worst = Distance(0.0, 0.0, next(iter(theirs), ""), samples)
+    for before, after in names:
+        one, other = np.asarray(theirs[before]), np.asarray(ours[after])
+        if one.shape != other.shape:
+            return Distance(samples=samples, failure=f"output {before} is {other.shape}, not {one.shape}")
+        absolute, relative = apart(one, other)
+        if relative >= worst.relative:
+            worst = Distance(absolute, relative, before, samples)
+    return worst
+
+
+def apart(one: Any, other: Any) -> tuple[float, float]:
+    """The largest difference between two arrays of one shape, and the same over the range of the first's values. NaN
+    and infinities equal themselves, and are infinitely far from all else; so are texts that differ."""
+    if one.dtype.kind not in "biuf":
+        return (0.0, 0.0) if (one == other).all() else (float("inf"), float("inf"))
+    first, second = one.astype("float64"), other.astype("float64")
+    finite = np.isfinite(first) & np.isfinite(second)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    if not (finite | same).all():
+        return float("inf"), float("inf")
+    if not finite.any():
+        return 0.0, 0.0
+    absolute = float(np.abs(first[finite] - second[finite]).max())
+    span = float(np.ptp(first[finite]))
+    if not absolute:
+        return 0.0, 0.0
+    return absolute, absolute / span if span else float("inf")
