@@ -8,8 +8,11 @@ result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +27,7 @@ from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
+from tflite_recipes.tracking_uri import without_password
 from tflite_recipes.worker import WorkerPool
 
 if TYPE_CHECKING:
@@ -100,12 +104,14 @@ def run(
     output_dir: str | Path | None = None,
     progress: bool = True,
     parent_run_id: str | None = None,
+    parent_key: str | None = None,
 ) -> RunResult:
     """Run a recipe, given by name, by YAML file or as composed, and give what it came to.
 
     With `optimization=auto` it is a search, whose candidates are runs below it. A failing step does not raise: `status`
     and `problems` tell. `progress` prints the steps as the command line does.
-    `parent_run_id` puts the MLflow run under another. Errors: RequestError where the recipe does not compose.
+    `parent_run_id` puts the MLflow run under another, `parent_key` under one whose record stands above the output
+    folder and which MLflow may not know yet. Errors: RequestError where the recipe does not compose.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
     folder = Path(output_dir) if output_dir is not None else _fresh_folder(composed.name)
@@ -121,11 +127,14 @@ def run(
         return go(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
-    tracker = MlflowTracker(composed.tracking, parent_run_id)
+    tracker = MlflowTracker(composed.tracking, parent_run_id, parent_key)
     go = _searching(tracker) if searching else run_steps
     try:
         result = go(composed, folder, [*listeners, tracker], _POOL)
-    finally:
+    except BaseException:
+        tracker.close(wait=False)
+        raise
+    with contextlib.suppress(KeyboardInterrupt):  # the run is done; what ends is the wait for the tracker
         tracker.close()
     return _tracked(result, tracker.run_id, next(iter(tracker.failures), None), composed.tracking.uri)
 
@@ -139,7 +148,7 @@ def _searching(tracker: MlflowTracker | None) -> Callable[..., RunResult]:
             return search.Follower()
 
         def close() -> str | None:
-            child.close()
+            child.close(wait=not isinstance(sys.exception(), KeyboardInterrupt))
             return child.run_id
 
         return search.Follower([child], close)
@@ -156,7 +165,9 @@ def _fresh_folder(name: str) -> Path:
 def _tracked(result: RunResult, run_id: str | None, failure: str | None, uri: str) -> RunResult:
     if failure is None:
         return replace(result, run_id=run_id)
-    what = f"the run is not (wholly) tracked at {uri}: {failure}; its files and events are in {result.output_dir}"
-    problem = Problem(what, "tracking.uri", "tracking=none", ("tracking.uri=sqlite:///other.db",))
+    place = without_password(uri)
+    what = f"the run is not (wholly) tracked at {place}: {failure}; its files and events are in {result.output_dir}"
+    later = f"tflite-recipes sync {shlex.quote(str(result.output_dir))}"
+    problem = Problem(what, "tracking.uri", "tracking=none", (later, "tracking.uri=sqlite:///other.db"))
     status = ExitStatus.UNTRACKED if result.status == ExitStatus.DONE else result.status
     return replace(result, run_id=run_id, status=status, problems=(*result.problems, problem))

@@ -23,7 +23,7 @@ from tflite_recipes.resolved import AS_RESOLVED
 from tflite_recipes.rule_making import SCHEMES
 from tflite_recipes.schema import TARGET
 
-COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules")
+COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules", "sync")
 _OVERRIDABLE = ("run", "show", "check")
 _TOP = ("name=", "steps=", "worker.")
 _RECIPES = (".yaml", ".yml")
@@ -42,6 +42,9 @@ _VALUED: Mapping[str, tuple[str, ...] | None] = {
 
 _RULES_FLAGS = ("--top", "--below", "--scheme", "--yaml", "--help", "--debug")
 _RULES_VALUED: Mapping[str, tuple[str, ...] | None] = {"--top": (), "--below": (), "--scheme": SCHEMES}
+
+_SYNC_FLAGS = ("--dry-run", "--tracking-uri", "--help", "--debug")
+_SYNC_VALUED: Mapping[str, tuple[str, ...] | None] = {"--tracking-uri": ()}
 
 # Bash breaks words at = and : too, or not, as COMP_WORDBREAKS says, which is the user's: it says itself, in $2, what
 # it would replace. Without arguments (called by hand) COMP_WORDS says so. Replies carry their own space at the end.
@@ -165,12 +168,12 @@ def _candidates(words: Sequence[str], word: str, after: Sequence[str]) -> list[s
 
 def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[str]) -> Iterable[str]:
     """What may follow a command."""
-    valued = {"run": _VALUED, "rules": _RULES_VALUED}.get(command, {})
+    valued = {"run": _VALUED, "rules": _RULES_VALUED, "sync": _SYNC_VALUED}.get(command, {})
     if words and words[-1] in valued:
         choices = valued[words[-1]]
         return _files(word, ()) if choices is None else [f"{choice} " for choice in choices]
     if word.startswith("-"):
-        flags = {"run": _RUN_FLAGS, "rules": _RULES_FLAGS}.get(command, ("--help", "--debug"))
+        flags = {"run": _RUN_FLAGS, "rules": _RULES_FLAGS, "sync": _SYNC_FLAGS}.get(command, ("--help", "--debug"))
         return [f"{flag} " for flag in flags]
     positional = _positional([*words, *after] if _positional(words, valued) else words, valued)
     if command in (*_OVERRIDABLE, "cp") and not positional:
@@ -183,6 +186,8 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
         return _files(word, (".tflite",))
     if command == "rules" and not positional:
         return _files(word, (".csv",))
+    if command == "sync":
+        return [*_files(word, ()), *(["tracking.uri="] if word else [])]
     return ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tflite_recipes.composition.composing import build, opened
@@ -21,13 +23,15 @@ from tflite_recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """What Hydra hands to one run: the recipe, or what is wrong with it; the folder; the job's number in a sweep."""
+    """What Hydra hands to one run: the recipe, or what is wrong with it; the folder; the job's number in a sweep,
+    and the sweep's own folder."""
 
     recipe: Recipe | None
     problems: tuple[Problem, ...]
     overrides: tuple[str, ...]
     output_dir: Path
     number: int
+    sweep_dir: Path
 
 
 def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: Callable[[Job], None]) -> None:
@@ -46,7 +50,8 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                 recipe = build(config, choices, file, [o.lstrip("+") for o in overrides])
             except RequestError as error:
                 problems = error.problems
-            task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
+            number = int(number) if isinstance(number, int) else 0
+            task(Job(recipe, problems, overrides, folder, number, _sweep_dir(hydra_config, folder)))
 
         with _arguments(["tflite-recipes", "--config-name", file.config_name, *arguments]), _raising():
             try:
@@ -56,6 +61,13 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
             except Exception as error:
                 raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+
+
+def _sweep_dir(hydra_config: Any, folder: Path) -> Path:
+    """The folder around those of a sweep's jobs; a single run's own."""
+    if hydra_config.mode is not RunMode.MULTIRUN:
+        return folder
+    return next(itertools.islice(folder.parents, len(Path(str(hydra_config.sweep.subdir)).parts) - 1, None), folder)
 
 
 @contextlib.contextmanager

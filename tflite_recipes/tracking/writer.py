@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from tflite_recipes import events
 from tflite_recipes.environment import version
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id
+from tflite_recipes.tracking.creating import create_once
 from tflite_recipes.tracking.datasets import log_dataset
 from tflite_recipes.tracking.description import description
 from tflite_recipes.tracking.params import AT_ONCE, VALUE_LENGTH, allowed, flat
+from tflite_recipes.tracking.record import KEY_TAG
 from tflite_recipes.tracking.settings import MlflowSettings
 
 _OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
 class RunWriter:
-    """Writes events to a run with MLflow's client, and raises what that raises. The first event is RunStarted."""
+    """Writes events to a run with MLflow's client, and raises what that raises. The first event is RunStarted.
 
-    def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
+    run_id: a run that exists already and is told all its events again, which must leave it as one telling does.
+    stamp: tags of its record, of which one is its key.
+    """
+
+    def __init__(
+        self,
+        mlflow_client: Any,
+        settings: MlflowSettings,
+        parent: str | None = None,
+        run_id: str | None = None,
+        stamp: Mapping[str, str] | None = None,
+    ) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
-        self.run_id: str | None = None
+        self.run_id = run_id
+        self._stamp = stamp or {KEY_TAG: uuid.uuid4().hex, **commit_tags()}
         self._recipe = ""
         self._warnings: list[str] = []
         self._measured: dict[str, float] = {}
@@ -65,15 +80,16 @@ class RunWriter:
             f"{PREFIX}.version": version(),
             "mlflow.runName": settings.run_name or event.recipe,
             "mlflow.source.name": "tflite-recipes",
+            **self._stamp,
         }
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
-        with alone(settings.uri):
-            experiment = experiment_id(self._client, settings.experiment)
-        if commit := _git_commit():
-            tags[f"{PREFIX}.git_commit"] = commit
-        run = self._client.create_run(experiment, int(event.at * 1e3), tags)
-        self.run_id = run.info.run_id
+        if self.run_id is None:
+            with alone(settings.uri):
+                experiment = experiment_id(self._client, settings.experiment)
+            self.run_id = create_once(self._client, experiment, int(event.at * 1e3), tags)
+        else:
+            self._batch(tags=tags)
         self._batch(params={**event.choices, **flat(event.config)})
 
     def _finish(self, event: events.RunFinished) -> None:
@@ -102,9 +118,10 @@ class RunWriter:
             self._client.log_batch(self.run_id, params=listed[start : start + AT_ONCE])
 
 
-def _git_commit() -> str:
-    """The commit of the repository that the user stands in, "" where there is none."""
+def commit_tags() -> dict[str, str]:
+    """The commit of the repository that the user stands in, as a tag; none where there is no repository."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-        return asked.stdout.strip() if asked.returncode == 0 else ""
-    return ""
+        if asked.returncode == 0:
+            return {f"{PREFIX}.git_commit": asked.stdout.strip()}
+    return {}
