@@ -7,7 +7,7 @@ import re
 from urllib.parse import parse_qsl, urlencode
 
 _SQLITE = "sqlite:///"
-_SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
 # As SQLAlchemy reads user:password@: the password ends at the first @, and may hold slashes.
 _DATABASE_USER = re.compile(r"([^:/@]*):([^@]*)@")
 

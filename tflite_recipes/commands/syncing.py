@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -35,9 +34,9 @@ def _sync(options: argparse.Namespace) -> ExitStatus:
     counts: Counter[Outcome] = Counter()
     for synced in sync(folders, uri, options.dry_run):
         counts[synced.outcome] += 1
-        where = f" at {synced.uri}" if synced.outcome is Outcome.WAITING else ""
-        print(f"{synced.folder} -> {synced.run_id or synced.outcome.value}{where}", flush=True)
-        sys.stdout.flush()
+        waiting = synced.outcome is Outcome.WAITING
+        came_to = f"{synced.outcome.value} at {synced.uri}" if waiting else synced.run_id or synced.outcome.value
+        print(f"{synced.folder} -> {came_to}", flush=True)
         show_problems(synced.problems)
     said = [f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome]]
     print(", ".join(said) or "nothing to upload: MLflow knows all runs there")

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from tflite_recipes.composition.composing import build, opened
 from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.recipe import Recipe
+from tflite_recipes.tracking_uri import scrubbed, without_password
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                 recipe = build(config, choices, file, [o.lstrip("+") for o in overrides])
             except RequestError as error:
                 problems = error.problems
+            around = _sweep_dir(hydra_config, folder)
+            if recipe is not None and recipe.tracking is not None:
+                _scrub((folder / str(hydra_config.output_subdir), around), recipe.tracking.uri)
             number = int(number) if isinstance(number, int) else 0
-            task(Job(recipe, problems, overrides, folder, number, _sweep_dir(hydra_config, folder)))
+            task(Job(recipe, problems, overrides, folder, number, around))
 
         with _arguments(["tflite-recipes", "--config-name", file.config_name, *arguments]), _raising():
             try:
@@ -61,6 +65,16 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
             except Exception as error:
                 raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+
+
+def _scrub(folders: Iterable[Path], uri: str) -> None:
+    """Take the password of the tracking URI out of what Hydra wrote down of the request."""
+    if without_password(uri) == uri:
+        return
+    for file in (file for folder in folders for file in folder.glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        if (clean := scrubbed(text, uri)) != text:
+            file.write_text(clean, encoding="utf-8")
 
 
 def _sweep_dir(hydra_config: Any, folder: Path) -> Path:

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import random
+import re
 import tempfile
 import threading
 import time
@@ -37,6 +38,7 @@ def client(uri: str) -> Any:
     """An MLflow client with telemetry off and MLflow's own log lines kept from the terminal."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     _prefer(_HASTY)
     # What MLflow logs as an error it raises too, and that is what our own lines tell.
     for name in _MLFLOW_LOGGERS:
@@ -154,4 +156,6 @@ def _artifacts_beside(uri: str, name: str) -> str | None:
 def first_line(error: Exception, uri: str = "") -> str:
     """An error in one line, without the password that the URI may hold."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and (cause := re.search(r"Max retries exceeded.*\(Caused by .*?([^:'\"]+)['\")]*$", lines[0])):
+        return f"no answer from the server: {cause[1].strip()}"
     return scrubbed(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", uri)
