@@ -204,7 +204,8 @@ def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli_p
     write(here / "make.py", FACTORY)
     server = servers.MlflowServer(tmp_path / "server", f"sqlite:///{tmp_path}/server.db")
     np.savez(here / "test.npz", x=np.eye(4, dtype=np.float32), labels=np.arange(4) % 2)
-    sweep = ("-m", "optimization=float16,auto", "hydra.sweep.dir=swept", f"tracking.uri={server.uri}")
+    searches = ("-m", "optimization=auto", "optimization.schemes=[dynamic_range],[none]")
+    sweep = (*searches, "hydra.sweep.dir=swept", f"tracking.uri={server.uri}")
     data = ("evaluation=npz", "evaluation.path=test.npz", "evaluation.max_drop=1")
     answer = cli_process("run", "convert", *SOURCE, *data, *sweep, cwd=here)
     assert answer.status == 4, answer.err
@@ -222,11 +223,16 @@ def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli_p
     parent = {run_id: run.data.tags.get("mlflow.parentRunId") for run_id, run in every.items()}
     (top,) = (run_id for run_id, above in parent.items() if above is None)
     assert every[top].info.run_name == "convert sweep"
-    assert every[top].data.params["sweep.optimization"] == "float16,auto"
-    jobs = {every[run_id].data.params["optimization"]: run_id for run_id, above in parent.items() if above == top}
-    assert jobs.keys() == {"float16", "auto"}
-    candidates = list((here / "elsewhere").glob("*/candidates/*/tracking.json"))
-    assert len(candidates) == len([run_id for run_id, above in parent.items() if above == jobs["auto"]]) > 1
+    assert every[top].data.params["sweep.optimization.schemes"] == "[dynamic_range],[none]"
+    jobs = [run_id for run_id, above in parent.items() if above == top]
+    assert len(jobs) == 2
+    candidates = {run_id: job for run_id, job in parent.items() if job in jobs}
+    assert set(candidates.values()) == set(jobs)
+    assert len(candidates) == len(list((here / "elsewhere").glob("*/candidates/*/tracking.json")))
+    assert len(every) == 1 + len(jobs) + len(candidates)
+    for run_id in candidates:
+        assert every[run_id].info.run_name.startswith("0")
+        assert every[run_id].data.params["optimization"] in ("dynamic_range", "none")
     assert {run.info.status for run in every.values()} == {"FINISHED"}
 
 

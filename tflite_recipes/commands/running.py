@@ -92,7 +92,7 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
     if tracking is not None:
         from tflite_recipes.tracking.sweeps import Sweep
 
-        sweep = Sweep(tracking, prepared.recipes[0].name, list(options.overrides))
+        sweep = Sweep(tracking, prepared.recipes[0].name, [*options.overrides, *options.rest])
     outcome, folder = "KILLED", None
     with _collected({"sweep": sweep.to_json() if sweep is not None else None}) as results:
         try:
