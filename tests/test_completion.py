@@ -71,7 +71,7 @@ def offered(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules "]),
+        ("", ["run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules ", "sync "]),
         ("ru", ["run ", "rules "]),
         ("run", ["run "]),
         ("--v", ["--version "]),

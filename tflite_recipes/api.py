@@ -133,6 +133,7 @@ def run(
         result = go(composed, folder, [*listeners, tracker], _POOL)
     except BaseException:
         tracker.close(wait=False)
+        _say_untracked(tracker, folder, progress)
         raise
     with contextlib.suppress(KeyboardInterrupt):  # the run is done; what ends is the wait for the tracker
         tracker.close()
@@ -162,12 +163,25 @@ def _fresh_folder(name: str) -> Path:
     return Path("outputs") / name / f"{stamp}.{int(moment % 1 * 1e6):06d}"
 
 
+def _say_untracked(tracker: MlflowTracker, folder: Path, progress: bool) -> None:
+    """Of a run that was interrupted, which has no result to say it in."""
+    if progress and tracker.failures:
+        from tflite_recipes.console import show_problems
+
+        show_problems((_untracked(tracker.failures[0], folder, tracker.uri),))
+
+
 def _tracked(result: RunResult, run_id: str | None, failure: str | None, uri: str) -> RunResult:
     if failure is None:
         return replace(result, run_id=run_id)
-    place = without_password(uri)
-    what = f"the run is not (wholly) tracked at {place}: {failure}; its files and events are in {result.output_dir}"
-    later = f"tflite-recipes sync {shlex.quote(str(result.output_dir))}"
-    problem = Problem(what, "tracking.uri", "tracking=none", (later, "tracking.uri=sqlite:///other.db"))
+    problem = _untracked(failure, result.output_dir, uri)
     status = ExitStatus.UNTRACKED if result.status == ExitStatus.DONE else result.status
     return replace(result, run_id=run_id, status=status, problems=(*result.problems, problem))
+
+
+def _untracked(failure: str, folder: Path, uri: str) -> Problem:
+    what = (
+        f"the run is not (wholly) tracked at {without_password(uri)}: {failure}; its files and events are in {folder}"
+    )
+    later = f"tflite-recipes sync {shlex.quote(str(folder))}"
+    return Problem(what, "tracking.uri", "tracking=none", (later, "tracking.uri=sqlite:///other.db"))

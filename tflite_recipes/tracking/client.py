@@ -22,7 +22,7 @@ from tflite_recipes.tracking_uri import located, scrubbed, sqlite_file, without_
 PREFIX = "tflite_recipes"
 # What MLflow waits for a server, where the user's environment does not say. Its own defaults keep at a dead one for
 # minutes, and asleep for as long as a 429 asks; the events are on disk, so that a run need not.
-_HASTY = {"TIMEOUT": "30", "MAX_RETRIES": "1", "BACKOFF_FACTOR": "1"}
+_HASTY = {"TIMEOUT": "20", "MAX_RETRIES": "1", "BACKOFF_FACTOR": "1"}
 _PATIENT = {"TIMEOUT": "120", "MAX_RETRIES": "3", "BACKOFF_FACTOR": "1"}
 _MLFLOW_LOGGERS = ("mlflow", "alembic", "alembic.runtime.migration", "mlflow.store.db.utils")
 _LOCKED_FOR_S = 60.0

@@ -44,6 +44,11 @@ class MlflowTracker:
         self._thread.start()
 
     @property
+    def uri(self) -> str:
+        """Where the run goes, with the password that is part of it."""
+        return self._settings.uri
+
+    @property
     def run_id(self) -> str | None:
         """The run's ID, None while there is no run."""
         return self._run_id or (self._writer.run_id if self._writer is not None else None)
