@@ -11,7 +11,7 @@ import pytest
 
 from tflite_recipes import events
 from tflite_recipes.errors import RequestError
-from tflite_recipes.tracking import record, replaying, spools, syncing
+from tflite_recipes.tracking import client, record, replaying, spools, syncing
 from tflite_recipes.tracking.settings import MlflowSettings
 
 SETTINGS = MlflowSettings("sqlite:///mlflow.db", "board", "first", {"team": "vision"})
@@ -158,6 +158,30 @@ def test_where_a_run_goes(here, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     assert syncing.destination(kept, None) == "postgresql://owner@host/runs"
     assert syncing.destination(kept, "sqlite:///a.db") == f"sqlite:///{here}/a.db"
+
+
+def test_a_locked_file_is_waited_for_and_other_errors_are_not():
+    met = [OSError("database is locked"), None]
+
+    def write_it() -> str:
+        if (error := met.pop(0)) is not None:
+            raise error
+        return "written"
+
+    assert client._steadily(write_it) == "written"
+    met[:] = [OSError("disk I/O error"), None]
+    with pytest.raises(OSError, match="disk"):
+        client._steadily(write_it)
+
+
+def test_a_server_is_asked_once_where_it_is_not_known_to_be_there(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    with client.hurried(5):
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "5"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ from tflite_recipes.tracking.settings import MlflowSettings
 from tflite_recipes.tracking.writer import commit_tags
 from tflite_recipes.tracking_uri import scrubbed, without_password
 
+# How long a server may take to answer before the jobs begin, and once they are done. It may be told later.
+_BEFORE_S, _AFTER_S = 10, 5
+
 
 class Sweep:
     """A sweep's run in MLflow, and its record, which stands in the sweep's folder as soon as a job has told which that
@@ -34,7 +37,8 @@ class Sweep:
         self._lock = contextlib.ExitStack()
         try:
             self._lock.enter_context(records.running(self._record.key))
-            self._record = replace(self._record, run_id=begin_sweep(self._record, Place.of(settings.uri)))
+            with hurried(_BEFORE_S):
+                self._record = replace(self._record, run_id=begin_sweep(self._record, Place.of(settings.uri)))
         except Exception as error:  # no server: the sweep runs all the same, and each run says so
             self.failure = first_line(error, settings.uri)
 
@@ -60,7 +64,7 @@ class Sweep:
             with records.held(folder, "run"):
                 known = records.load(folder)
                 records.save(folder, replace(self._record, run_id=self._record.run_id or known.run_id))
-                with hurried(5):
+                with hurried(_AFTER_S):
                     place = Place.of(self._settings.uri)
                     place.client.get_experiment_by_name(self._settings.experiment)
                 self._record, self.failure = replay_held(folder, place), None
