@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# MLflow decides on its telemetry while it is imported, which some test modules do before our own code.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DO_NOT_TRACK"] = "true"
+
 import pytest
+import servers
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -51,6 +57,25 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (published models, gauntlet) does not lie beside this repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MlflowServer]:
+    """`mlflow_server.uri`: MLflow's server over HTTP, on SQLite. Who kills it starts it again."""
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow_server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MlflowServer]:
+    """The same on PostgreSQL, whose own URI is `postgres_server.database`."""
+    if reason := servers.no_postgres():
+        pytest.skip(reason)
+    with (
+        servers.postgres() as database,
+        servers.mlflow_server(tmp_path_factory.mktemp("postgres_server"), database) as server,
+    ):
+        yield server
 
 
 @pytest.fixture

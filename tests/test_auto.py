@@ -14,7 +14,7 @@ from conftest import write
 
 from tflite_recipes import api, events
 from tflite_recipes.errors import ExitStatus
-from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
+from tflite_recipes.tracking.writer import RunWriter
 
 pytestmark = pytest.mark.slow
 
@@ -283,14 +283,14 @@ def test_a_search_out_of_reach_of_its_server_finds_all_the_same(here):
 
 
 def test_a_candidate_that_is_not_tracked_is_said(here, monkeypatch):
-    whole = MlflowTracker._tell
+    whole = RunWriter.tell
 
     def tell(self, event):
         if self._parent and isinstance(event, events.Tagged):
             raise OSError("the server went away")
         whole(self, event)
 
-    monkeypatch.setattr(MlflowTracker, "_tell", tell)
+    monkeypatch.setattr(RunWriter, "tell", tell)
     asked = small(here, f"tracking.uri=sqlite:///{here / 'mlflow.db'}", schemes="none")
     result = api.run("convert", asked, output_dir="out", progress=False)
     assert result.status == ExitStatus.UNTRACKED

@@ -22,11 +22,11 @@ def test_without_a_command_it_says_what_to_do_next(cli):
 
 def test_help_names_every_command_and_the_exit_statuses(cli):
     out = cli("--help").out
-    assert all(f"\n    {name} " in out for name in ("run", "ls", "show", "check", "cp", "inspect", "rules"))
+    assert all(f"\n    {name} " in out for name in ("run", "ls", "show", "check", "cp", "inspect", "rules", "sync"))
     assert "exit status: 0 done; 1 a gate said no; 2 the request is wrong; 3 a step failed; 4 done but not" in out
 
 
-@pytest.mark.parametrize("command", ["run", "ls", "show", "check", "cp", "inspect", "rules"])
+@pytest.mark.parametrize("command", ["run", "ls", "show", "check", "cp", "inspect", "rules", "sync"])
 def test_each_command_has_help(cli, command):
     answer = cli(command, "--help")
     assert answer.status == 0

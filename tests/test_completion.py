@@ -71,7 +71,13 @@ def offered(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", ["run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules ", "diff ", "compare "]),
+        (
+            "",
+            [
+                *("run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules "),
+                *("reproduce ", "diff ", "compare ", "sync "),
+            ],
+        ),
         ("ru", ["run ", "rules "]),
         ("run", ["run "]),
         ("--v", ["--version "]),

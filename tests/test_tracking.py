@@ -192,14 +192,14 @@ def test_a_failed_gate_keeps_the_model_and_says_so(here):
     assert result.path.exists()
     (gate,) = result.gates
     assert (gate.name, gate.passed) == ("target.flash_kb", False)
-    run = mlflow.MlflowClient("sqlite:///mlflow.db").get_run(result.run_id)
+    run = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}").get_run(result.run_id)
     assert run.data.tags["tflite_recipes.verdict"] == "gate failed"
 
 
 def test_tags_experiment_and_run_name(here):
     write(here / "make.py", FACTORY)
     result = small("tracking.experiment=boards", "tracking.run_name=first", "tracking.tags.team=vision")
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
     run = client.get_run(result.run_id)
     assert client.get_experiment(run.info.experiment_id).name == "boards"
     assert run.info.run_name == "first"

@@ -8,8 +8,11 @@ result.path, result.metrics["accuracy.tflite"], result.gates, result.run_id
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +28,7 @@ from tflite_recipes.runner import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.state import Intent
 from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
+from tflite_recipes.tracking_uri import without_password
 from tflite_recipes.worker import WorkerPool
 
 if TYPE_CHECKING:
@@ -106,6 +110,7 @@ def run(
     output_dir: str | Path | None = None,
     progress: bool = True,
     parent_run_id: str | None = None,
+    parent_key: str | None = None,
     intent: Intent | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> RunResult:
@@ -113,8 +118,9 @@ def run(
 
     With `optimization=auto` it is a search, whose candidates are runs below it. A failing step does not raise: `status`
     and `problems` tell. `progress` prints the steps as the command line does.
-    `parent_run_id` puts the MLflow run under another. `intent` stands in for the recipe's own, and `tags` are told
-    first; neither is for a search. Errors: RequestError where the recipe does not compose.
+    `parent_run_id` puts the MLflow run under another, `parent_key` under one whose record stands above the output
+    folder and which MLflow may not know yet. `intent` stands in for the recipe's own, and `tags` are told first;
+    neither is for a search. Errors: RequestError where the recipe does not compose.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
     folder = Path(output_dir) if output_dir is not None else fresh_folder(composed.name)
@@ -131,11 +137,15 @@ def run(
         return go(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
-    tracker = MlflowTracker(composed.tracking, parent_run_id)
+    tracker = MlflowTracker(composed.tracking, parent_run_id, parent_key)
     go = _searching(tracker) if searching else plain
     try:
         result = go(composed, folder, [*listeners, tracker], _POOL)
-    finally:
+    except BaseException:
+        tracker.close(wait=False)
+        _say_untracked(tracker, folder, progress)
+        raise
+    with contextlib.suppress(KeyboardInterrupt):  # the run is done; what ends is the wait for the tracker
         tracker.close()
     if tracker.registered:
         result = replace(result, tags={**result.tags, "tflite_recipes.registered": tracker.registered})
@@ -151,7 +161,7 @@ def _searching(tracker: MlflowTracker | None) -> Callable[..., RunResult]:
             return search.Follower()
 
         def close() -> str | None:
-            child.close()
+            child.close(wait=not isinstance(sys.exception(), KeyboardInterrupt))
             return child.run_id
 
         return search.Follower([child], close)
@@ -166,10 +176,25 @@ def fresh_folder(name: str) -> Path:
     return Path("outputs") / name / f"{stamp}.{int(moment % 1 * 1e6):06d}"
 
 
+def _say_untracked(tracker: MlflowTracker, folder: Path, progress: bool) -> None:
+    """Of a run that was interrupted, which has no result to say it in."""
+    if progress and tracker.failures:
+        from tflite_recipes.console import show_problems
+
+        show_problems((_untracked(tracker.failures[0], folder, tracker.uri),))
+
+
 def _tracked(result: RunResult, run_id: str | None, failure: str | None, uri: str) -> RunResult:
     if failure is None:
         return replace(result, run_id=run_id)
-    what = f"the run is not (wholly) tracked at {uri}: {failure}; its files and events are in {result.output_dir}"
-    problem = Problem(what, "tracking.uri", "tracking=none", ("tracking.uri=sqlite:///other.db",))
+    problem = _untracked(failure, result.output_dir, uri)
     status = ExitStatus.UNTRACKED if result.status == ExitStatus.DONE else result.status
     return replace(result, run_id=run_id, status=status, problems=(*result.problems, problem))
+
+
+def _untracked(failure: str, folder: Path, uri: str) -> Problem:
+    what = (
+        f"the run is not (wholly) tracked at {without_password(uri)}: {failure}; its files and events are in {folder}"
+    )
+    later = f"tflite-recipes sync {shlex.quote(str(folder))}"
+    return Problem(what, "tracking.uri", "tracking=none", (later, "tracking.uri=sqlite:///other.db"))

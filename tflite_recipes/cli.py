@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tflite_recipes.commands import comparing, composing, looking, parsing, reproducing, running
+from tflite_recipes.commands import comparing, composing, looking, parsing, reproducing, running, syncing
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 
-_COMMANDS = (running, looking, composing, comparing, reproducing)
+_COMMANDS = (running, looking, composing, reproducing, comparing, syncing)
 _EPILOG = """\
 a first run:      tflite-recipes run digits_integer_only
 your own model:   tflite-recipes run convert source=keras source.path=model.keras
@@ -102,7 +102,7 @@ def _known_command(given: list[str]) -> None:
         hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(COMMANDS)}"
         ways = tuple(f"tflite-recipes {' '.join([name, *given[1:]])}" for name in similar)
         raise RequestError(Problem(f"there is no command {given[0]!r}; {hint}", "tflite-recipes", "", ways))
-    if given[1:] == [] and given[0] != "ls":
+    if given[1:] == [] and given[0] not in ("ls", "sync"):
         examples = {"inspect": "model.tflite", "rules": "quantization_error.csv"}
         runs = {"diff": "RUN_A RUN_B", "compare": "tflite_recipes"}
         missing = "file" if given[0] in examples else "recipe (tflite-recipes ls lists them)"

@@ -23,7 +23,10 @@ from tflite_recipes.resolved import AS_RESOLVED
 from tflite_recipes.rule_making import SCHEMES
 from tflite_recipes.schema import TARGET
 
-COMMANDS = ("run", "ls", "show", "check", "cp", "inspect", "rules", "diff", "compare", "reproduce")
+COMMANDS = (
+    *("run", "ls", "show", "check", "cp", "inspect", "rules"),
+    *("reproduce", "diff", "compare", "sync"),
+)
 _OVERRIDABLE = ("run", "show", "check")
 _TOP = ("name=", "steps=", "worker.")
 _RECIPES = (".yaml", ".yml")
@@ -55,11 +58,14 @@ _REPRODUCE_VALUED: Mapping[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--source", "--calibration-data", "--evaluation-data", "--output-dir")),
     **dict.fromkeys(("--input", "--tolerance", "--tracking-uri"), ()),
 }
+_SYNC_FLAGS = ("--dry-run", "--tracking-uri", "--help", "--debug")
+_SYNC_VALUED: Mapping[str, tuple[str, ...] | None] = {"--tracking-uri": ()}
 _FLAGS_OF: Mapping[str, tuple[str, ...]] = {
     "run": _RUN_FLAGS,
     "rules": _RULES_FLAGS,
     "diff": _DIFF_FLAGS,
     "compare": _COMPARE_FLAGS,
+    "sync": _SYNC_FLAGS,
     "reproduce": (*_REPRODUCE_VALUED, "--trust", "--help", "--debug"),
 }
 _VALUED_OF: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
@@ -67,6 +73,7 @@ _VALUED_OF: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "rules": _RULES_VALUED,
     "diff": {"--tracking-uri": ()},
     "compare": _COMPARE_VALUED,
+    "sync": _SYNC_VALUED,
     "reproduce": _REPRODUCE_VALUED,
 }
 
@@ -210,6 +217,8 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
         return _files(word, (".tflite",))
     if command == "rules" and not positional:
         return _files(word, (".csv",))
+    if command == "sync":
+        return [*_files(word, ()), *(["tracking.uri="] if word else [])]
     return ()
 
 

@@ -19,6 +19,7 @@ from tflite_recipes.io_contract import IOContract
 from tflite_recipes.schema import TARGET, WorkerLimits, near
 from tflite_recipes.state import Intent, TensorSpec
 from tflite_recipes.steps.source import Source, code_problems
+from tflite_recipes.tracking_uri import scrubbed, without_password
 
 _APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
 _NOT_DIGESTED = ("name", "worker", "tracking")
@@ -156,7 +157,9 @@ def build(
     for key, value in (("worker", worker), ("conversion", conversion), ("io_contract", contract)):
         typed[key] = {name: item for name, item in schema.section_of(value).items() if name != TARGET}
     if tracking is not None:
-        typed["tracking"] = schema.section_of(tracking)
+        # What is written down of a recipe, here and on a server, holds no password; `tracking` itself has it.
+        typed["tracking"] = {**schema.section_of(tracking), "uri": without_password(tracking.uri)}
+        overrides = [scrubbed(override, tracking.uri) for override in overrides]
     final = tuple(replace(spec, values=typed.get(spec.name, spec.values)) for spec in steps)
     return Recipe(
         name, typed, dict(choices), tuple(base_groups), tuple(overrides), final, worker, conversion, contract, tracking

@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tflite_recipes.runner import RunResult
 
 _SWEEP = "TFLITE_RECIPES_SWEEP"
+_FOLDER = "sweep_folder"
 # Of several jobs' statuses, the first of these that occurs is the sweep's.
 _WORST = (ExitStatus.FAILED, ExitStatus.REQUEST, ExitStatus.GATE, ExitStatus.UNTRACKED, ExitStatus.DONE)
 
@@ -65,8 +66,8 @@ def _run(options: argparse.Namespace) -> ExitStatus:
     api.warm_up()  # while Hydra makes its folders
     with _collected({}) as results:
         composition.launch(options.recipe, arguments, options.config_dir, _job)
-        (result,) = results()
-    return finish(result[1])
+        ((_, result),) = _gathered(results)
+    return finish(result)
 
 
 def _questions(options: argparse.Namespace) -> list[str]:
@@ -90,55 +91,59 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
     from tflite_recipes import composition
     from tflite_recipes.console import show_problems, show_sweep
 
-    tracking, parent, failure = prepared.recipes[0].tracking, None, None
+    tracking, sweep = prepared.recipes[0].tracking, None
     if tracking is not None:
-        from tflite_recipes.tracking import sweeps
+        from tflite_recipes.tracking.sweeps import Sweep
 
+        sweep = Sweep(tracking, prepared.recipes[0].name, [*options.overrides, *options.rest])
+    outcome, folder = "KILLED", None
+    told = {"sweep": sweep.to_json() if sweep is not None else None, "shared": list(prepared.shared)}
+    with _collected(told) as results:
         try:
-            parent = sweeps.start_parent(tracking, prepared.recipes[0].name, list(options.overrides))
-        except Exception as error:  # no server: the sweep runs all the same, and each run says so
-            failure = str(error).splitlines()[0]
-    finished = False
-    try:
-        with _collected({"parent": parent, "shared": list(prepared.shared)}) as results:
             composition.launch(options.recipe, ["--multirun", *arguments], options.config_dir, _job)
-            jobs = results()
-        status = next(s for s in _WORST if s in {result.status for _, result in jobs} or s is ExitStatus.DONE)
-        finished = True
-    finally:
-        if parent is not None:
-            outcome = "KILLED" if not finished else "FAILED" if status is ExitStatus.FAILED else "FINISHED"
-            with contextlib.suppress(Exception):
-                sweeps.end_parent(tracking, parent, outcome)
+            jobs = _gathered(results)
+            status = next(s for s in _WORST if s in {result.status for _, result in jobs} or s is ExitStatus.DONE)
+            outcome = "FAILED" if status is ExitStatus.FAILED else "FINISHED"
+        finally:
+            if sweep is not None:
+                folder = _sweep_folder(results)
+                sweep.end(folder, outcome)
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     own = [([text for text in overrides if text not in shared], result) for overrides, result in jobs]
     for overrides, result in own:
         if result.problems:
             print(f"\n{' '.join(overrides)}:", file=sys.stderr)
             show_problems(result.problems)
-    show_sweep(own, parent)
-    if tracking is not None and parent is not None:
-        comparing.keep_of_sweep(tracking.uri, parent)
-    if failure:
-        print(f"no parent run: {failure}", file=sys.stderr)
+    show_sweep(own, sweep.run_id if sweep is not None else None)
+    if sweep is not None and sweep.failure:
+        show_problems((sweep.problem(folder),))
+        status = ExitStatus.UNTRACKED if status is ExitStatus.DONE else status
+    elif sweep is not None and sweep.run_id is not None:
+        comparing.keep_of_sweep(tracking.uri, sweep.run_id)
     return status
 
 
 @contextlib.contextmanager
-def _collected(settings: dict[str, Any]) -> Iterator[Callable[[], list[tuple[tuple[str, ...], RunResult]]]]:
-    """Results of the jobs that Hydra launches, gathered through a folder, because a launcher may run them in other
-    processes. The folder's place goes down in the environment."""
+def _collected(settings: dict[str, Any]) -> Iterator[Path]:
+    """A folder for the results of the jobs that Hydra launches, because a launcher may run them in other processes. Its
+    place goes down in the environment."""
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         os.environ[_SWEEP] = json.dumps({**settings, "results": folder})
-
-        def gather() -> list[tuple[tuple[str, ...], RunResult]]:
-            files = sorted(Path(folder).glob("*.pickle"))
-            return [pickle.loads(file.read_bytes()) for file in files]  # written by our own jobs
-
         try:
-            yield gather
+            yield Path(folder)
         finally:
             del os.environ[_SWEEP]
+
+
+def _gathered(results: Path) -> list[tuple[tuple[str, ...], RunResult]]:
+    """The jobs' overrides and what they came to."""
+    return [pickle.loads(file.read_bytes()) for file in sorted(results.glob("*.pickle"))]  # written by our own jobs
+
+
+def _sweep_folder(results: Path) -> Path | None:
+    """Where the jobs say that their sweep is; None where none has begun."""
+    file = results / _FOLDER
+    return Path(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def _job(job: Job) -> None:
@@ -147,12 +152,20 @@ def _job(job: Job) -> None:
     from tflite_recipes.runner import RunResult
 
     settings = json.loads(os.environ[_SWEEP])
+    parent: str | None = None
+    key: str | None = None
+    if (sweep := settings.get("sweep")) is not None:
+        from tflite_recipes.tracking.sweeps import remember
+
+        remember(job.sweep_dir, sweep)
+        (Path(settings["results"]) / _FOLDER).write_text(str(job.sweep_dir), encoding="utf-8")
+        parent, key = sweep["run_id"], sweep["key"]
     if job.recipe is None:
         result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=job.problems)
     else:
         try:
             recipe = _told_apart(job, settings.get("shared"))
-            result = api.run(recipe, output_dir=_relative(job.output_dir), parent_run_id=settings.get("parent"))
+            result = api.run(recipe, output_dir=_relative(job.output_dir), parent_run_id=parent, parent_key=key)
         except RequestError as error:
             result = RunResult(
                 job.recipe.name, job.recipe.digest, error.status, job.output_dir, problems=error.problems

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tflite_recipes.composition.composing import build, opened
 from tflite_recipes.errors import Problem, RequestError, gist
 from tflite_recipes.recipe import Recipe
+from tflite_recipes.tracking_uri import scrubbed, without_password
 
 
 @dataclass(frozen=True)
 class Job:
-    """What Hydra hands to one run: the recipe, or what is wrong with it; the folder; the job's number in a sweep."""
+    """What Hydra hands to one run: the recipe, or what is wrong with it; the folder; the job's number in a sweep,
+    and the sweep's own folder."""
 
     recipe: Recipe | None
     problems: tuple[Problem, ...]
     overrides: tuple[str, ...]
     output_dir: Path
     number: int
+    sweep_dir: Path
 
 
 def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: Callable[[Job], None]) -> None:
@@ -46,7 +51,11 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                 recipe = build(config, choices, file, [o.lstrip("+") for o in overrides])
             except RequestError as error:
                 problems = error.problems
-            task(Job(recipe, problems, overrides, folder, int(number) if isinstance(number, int) else 0))
+            around = _sweep_dir(hydra_config, folder)
+            if recipe is not None and recipe.tracking is not None:
+                _scrub((folder / str(hydra_config.output_subdir), around), recipe.tracking.uri)
+            number = int(number) if isinstance(number, int) else 0
+            task(Job(recipe, problems, overrides, folder, number, around))
 
         with _arguments(["tflite-recipes", "--config-name", file.config_name, *arguments]), _raising():
             try:
@@ -56,6 +65,23 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
             except Exception as error:
                 raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+
+
+def _scrub(folders: Iterable[Path], uri: str) -> None:
+    """Take the password of the tracking URI out of what Hydra wrote down of the request."""
+    if without_password(uri) == uri:
+        return
+    for file in (file for folder in folders for file in folder.glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        if (clean := scrubbed(text, uri)) != text:
+            file.write_text(clean, encoding="utf-8")
+
+
+def _sweep_dir(hydra_config: Any, folder: Path) -> Path:
+    """The folder around those of a sweep's jobs; a single run's own."""
+    if hydra_config.mode is not RunMode.MULTIRUN:
+        return folder
+    return next(itertools.islice(folder.parents, len(Path(str(hydra_config.sweep.subdir)).parts) - 1, None), folder)
 
 
 @contextlib.contextmanager

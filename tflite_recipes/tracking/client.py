@@ -5,59 +5,158 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import logging
 import os
+import random
+import re
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from tflite_recipes.tracking_uri import located, scrubbed, sqlite_file, without_password
+
 PREFIX = "tflite_recipes"
+# What MLflow waits for a server, where the user's environment does not say. Its own defaults keep at a dead one for
+# minutes, and asleep for as long as a 429 asks; the events are on disk, so that a run need not.
+_HASTY = {"TIMEOUT": "20", "MAX_RETRIES": "1", "BACKOFF_FACTOR": "1"}
+_PATIENT = {"TIMEOUT": "120", "MAX_RETRIES": "3", "BACKOFF_FACTOR": "1"}
+_MLFLOW_LOGGERS = ("mlflow", "alembic", "alembic.runtime.migration", "mlflow.store.db.utils")
+_LOCKED_FOR_S = 60.0
+_environment = threading.RLock()
+
+
+def be_patient() -> None:
+    """Wait for servers as somebody does who has nothing else to do. To be said before the first client is made."""
+    _prefer(_PATIENT)
 
 
 def client(uri: str) -> Any:
     """An MLflow client with telemetry off and MLflow's own log lines kept from the terminal."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # MLflow's own default keeps at a dead server for minutes; the events are on disk, so three tries will do.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    _prefer(_HASTY)
+    # What MLflow logs as an error it raises too, and that is what our own lines tell.
+    for name in _MLFLOW_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from mlflow.tracking import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    with alone(uri):
-        return MlflowClient(tracking_uri=uri)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    place = _with_driver(located(uri))
+    with alone(place):
+        made = _steadily(MlflowClient, tracking_uri=place)
+    return _Steady(made) if sqlite_file(place) else made
+
+
+def _with_driver(uri: str) -> str:
+    """SQLAlchemy 2.1 takes psycopg for PostgreSQL where none is named, and 2.0 psycopg2: the one that is there."""
+    scheme, sign, rest = uri.partition("://")
+    installed = [name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)]
+    return f"{scheme}+{installed[0]}{sign}{rest}" if scheme == "postgresql" and installed else uri
+
+
+def _prefer(values: dict[str, str]) -> None:
+    for name, value in values.items():
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+
+
+@contextlib.contextmanager
+def hurried(timeout_s: int | None = None) -> Iterator[None]:
+    """Ask a server once only: it is not known to be there, or what is asked must not be done twice."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    if timeout_s is not None:
+        wanted["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
+    with _environment:  # MLflow reads it at every request; threads take turns, or one would restore another's value
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 @contextlib.contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Let nobody else set up the same SQLite file meanwhile: two first runs at once would spoil its schema."""
-    if not uri.startswith("sqlite"):
+    """Let nobody else on this machine set up the same database meanwhile: two first runs at once would spoil its
+    schema. A server sees to that itself."""
+    if uri.startswith(("http", "databricks")):
         yield
         return
-    place = hashlib.sha256(f"{os.path.abspath('.')}|{uri}".encode()).hexdigest()[:16]
-    with open(os.path.join(tempfile.gettempdir(), f"tflite_recipes_{place}.lock"), "w", encoding="utf-8") as lock:
+    file = sqlite_file(located(uri))
+    what = os.path.realpath(file) if file else without_password(uri)
+    place = hashlib.sha256(what.encode()).hexdigest()[:16]
+    # Each user has locks of their own: those of another could not be opened.
+    name = os.path.join(tempfile.gettempdir(), f"tflite_recipes_{os.getuid()}_{place}.lock")
+    with open(name, "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+class _Steady:
+    """A client of a SQLite file that waits for other writers. SQLite itself waits 20 s (MLflow sets that), but answers
+    at once where two that have read both want to write. Such a write has left nothing behind, so it is done again."""
+
+    def __init__(self, mlflow_client: Any) -> None:
+        self._client = mlflow_client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def call(*positional: Any, **named: Any) -> Any:
+            return _steadily(found, *positional, **named)
+
+        return call
+
+
+def _steadily(call: Any, *positional: Any, **named: Any) -> Any:
+    until = time.monotonic() + _LOCKED_FOR_S
+    while True:
+        try:
+            return call(*positional, **named)
+        except Exception as error:
+            if "database is locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.05, 0.5))
 
 
 def experiment_id(mlflow_client: Any, name: str) -> str:
     """The experiment of this name, made where there is none; two runs may try at once."""
     found = mlflow_client.get_experiment_by_name(name)
     if found is None:
-        with contextlib.suppress(Exception):
-            # Without its kind, MLflow's page takes an experiment for one of language models.
-            return str(
-                mlflow_client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
-            )
-        found = mlflow_client.get_experiment_by_name(name)
+        # Without its kind, MLflow's page takes an experiment for one of language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        try:
+            return str(mlflow_client.create_experiment(name, _artifacts_beside(mlflow_client.tracking_uri, name), tags))
+        except Exception:
+            found = mlflow_client.get_experiment_by_name(name)
+            if found is None:
+                raise
     return str(found.experiment_id)
 
 
-def first_line(error: Exception) -> str:
-    """An error in one line."""
+def _artifacts_beside(uri: str, name: str) -> str | None:
+    """Where an experiment in a SQLite file elsewhere keeps its artifacts: beside that file. None: as MLflow has it."""
+    file = sqlite_file(located(uri))
+    if file is None or Path(file).parent.resolve() == Path.cwd().resolve():
+        return None
+    plain = "".join(c if c.isalnum() or c in "_-." else "_" for c in name)
+    return (Path(file).parent / "mlruns" / plain).as_uri()
+
+
+def first_line(error: Exception, uri: str = "") -> str:
+    """An error in one line, without the password that the URI may hold."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    if lines and (cause := re.search(r"Max retries exceeded.*\(Caused by .*?([^:'\"]+)['\")]*$", lines[0])):
+        return f"no answer from the server: {cause[1].strip()}"
+    return scrubbed(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", uri)

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from tflite_recipes import events
-from tflite_recipes.tracking.client import client, first_line
+from tflite_recipes.tracking import record as records
+from tflite_recipes.tracking.client import client, first_line, hurried
+from tflite_recipes.tracking.replaying import Place, begin_above, replay, replay_held
 from tflite_recipes.tracking.settings import MlflowSettings
 from tflite_recipes.tracking.writer import RunWriter
+
+_PROBE_S = 5  # for a server that was away to answer, before the run is told again
+_LEAVING_S = 5.0  # for what is left to be told, once the user wants to go
 
 
 class MlflowTracker:
     """A listener that passes events on to MLflow. `close` waits for the last, and says what went wrong, if anything.
 
-    Nothing that MLflow does can end a run: after a failure the events are only drained, as they are on disk already.
+    Nothing that MLflow does can end a run: after a failure the events are only drained, as they are on disk already,
+    with a record of where they belong. When the run is over they are told again, if the server answers then.
+    `parent` and `parent_key` are of the run above, which may have a key only.
     """
 
-    def __init__(self, settings: MlflowSettings, parent: str | None = None) -> None:
-        self._settings, self._parent = settings, parent
+    def __init__(self, settings: MlflowSettings, parent: str | None = None, parent_key: str | None = None) -> None:
+        self._settings, self._parent, self._parent_key = settings, parent, parent_key
         self._events: queue.Queue[events.Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, daemon=True)
-        self._decided = threading.Event()
+        self._decided, self._leaving, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._children: list[MlflowTracker] = []
         self._writer: RunWriter | None = None
+        self._folder: Path | None = None
+        self._record: records.Record | None = None
+        self._lock = contextlib.ExitStack()
+        self._above: MlflowTracker | None = None
+        self._run_id: str | None = None
         self.failure: str | None = None
         self._thread.start()
 
     @property
+    def uri(self) -> str:
+        """Where the run goes, with the password that is part of it."""
+        return self._settings.uri
+
+    @property
     def run_id(self) -> str | None:
         """The run's ID, None while there is no run."""
-        return self._writer.run_id if self._writer is not None else None
+        return self._run_id or (self._writer.run_id if self._writer is not None else None)
 
     @property
     def registered(self) -> str:
@@ -39,39 +59,107 @@ class MlflowTracker:
         return self._writer.registered if self._writer is not None else ""
 
     def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
+            self._remember(Path(event.output_dir))
         if not isinstance(event, events.Progress):
             self._events.put(event)
 
-    def child(self, name: str) -> MlflowTracker | None:
-        """A tracker for a run below this one, which has begun; None where this one cannot be told to anybody."""
+    def child(self, name: str) -> MlflowTracker:
+        """A tracker for a run below this one, which has begun. Where this one cannot be told to anybody, neither can
+        that one, before both are told again."""
         self._decided.wait()
-        if self.run_id is None or self.failure is not None:
-            return None
+        key = self._record.key if self._record is not None else None
         own = replace(self._settings, run_name=name, register_as=None)  # a candidate is no result
-        self._children.append(MlflowTracker(own, self.run_id))
-        return self._children[-1]
+        child = MlflowTracker(own, self.run_id, key)
+        child._above, child.failure = self, self.failure
+        self._children.append(child)
+        return child
 
     @property
     def failures(self) -> list[str]:
         """What went wrong with this run and with those below it."""
         return [tracker.failure for tracker in (self, *self._children) if tracker.failure is not None]
 
-    def close(self) -> None:
-        """Wait until everything is told."""
+    def close(self, wait: bool = True) -> None:
+        """Wait until everything is told; without `wait` for a few seconds only. An interrupt ends the waiting."""
+        if not wait:
+            self._leaving.set()
         self._events.put(None)
-        self._thread.join()
+        try:
+            self._thread.join(None if wait else _LEAVING_S)
+        except KeyboardInterrupt:
+            self._give_up()
+            raise
+        if self._thread.is_alive():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._leaving.set()
+        self._abandoned.set()
+        self.failure = self.failure or "interrupted before all was told"
+
+    def _remember(self, folder: Path) -> None:
+        """Leave in the run's folder what it takes to track it later, and keep everybody else from doing so now."""
+        try:
+            above = {"parent_key": self._parent_key, "parent_run_id": self._parent}
+            self._record = records.begun(self._settings, {}, **above)
+            self._folder = folder.absolute()
+            self._lock.enter_context(records.held(self._folder, "run"))
+            records.save(self._folder, self._record)
+        except Exception as error:
+            self.failure = first_line(error, self._settings.uri)
 
     def _work(self) -> None:
-        try:
-            self._writer = RunWriter(client(self._settings.uri), self._settings, self._parent)
-        except Exception as error:
-            self.failure = first_line(error)
-            self._decided.set()
+        made = None
+        with self._telling():
+            made = client(self._settings.uri)
         while (event := self._events.get()) is not None:
-            if self._writer is not None and self.failure is None:
-                try:
-                    self._writer.tell(event)
-                except Exception as error:
-                    self.failure = first_line(error)
+            if self.failure is None and not self._abandoned.is_set():
+                with self._telling():
+                    self._tell(made, event)
             if isinstance(event, events.RunStarted):
                 self._decided.set()
+        self._decided.set()
+        if self._above is None and not self._leaving.is_set():
+            self._heal()
+        self._lock.close()
+
+    def _tell(self, made: object, event: events.Event) -> None:
+        assert self._folder is not None
+        if self._writer is None:
+            assert self._record is not None
+            parent = self._parent
+            if parent is None and self._parent_key is not None:
+                parent = begin_above(self._folder, self._parent_key, Place(self._settings.uri, made))
+            self._writer = RunWriter(made, self._settings, parent, None, self._record.stamp)
+        self._writer.tell(event)
+        if isinstance(event, events.RunStarted):
+            records.update(self._folder, run_id=self._writer.run_id)
+        if isinstance(event, events.RunFinished):
+            records.update(self._folder, complete=True)
+
+    def _heal(self) -> None:
+        """Once the run is over: if the server answers (again), tell it what it missed, of the runs below too."""
+        lost = [tracker for tracker in (self, *self._children) if tracker.failure is not None]
+        if not lost:
+            return
+        try:
+            with hurried(_PROBE_S):
+                place = Place.of(self._settings.uri)
+                place.client.get_experiment_by_name(self._settings.experiment)
+        except Exception:
+            return
+        for tracker in lost:
+            if tracker._folder is None or not (tracker._folder / records.RECORD).exists():
+                continue
+            with tracker._telling():
+                told = replay_held(tracker._folder, place) if tracker is self else replay(tracker._folder, place, "run")
+                tracker._run_id, tracker.failure = told.run_id, None
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Whatever goes wrong inside is kept as this run's failure."""
+        try:
+            yield
+        except Exception as error:
+            self.failure = first_line(error, self._settings.uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tflite_recipes import events
 from tflite_recipes.environment import version
 from tflite_recipes.tracking import model_flavor, registry
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id, first_line
+from tflite_recipes.tracking.creating import create_once
 from tflite_recipes.tracking.datasets import log_dataset
 from tflite_recipes.tracking.description import Story, description
 from tflite_recipes.tracking.kept_inputs import keep
@@ -26,6 +28,7 @@ from tflite_recipes.tracking.limits import (
     named,
 )
 from tflite_recipes.tracking.params import params_of
+from tflite_recipes.tracking.record import KEY_TAG
 from tflite_recipes.tracking.run_tags import started_by, with_version
 from tflite_recipes.tracking.settings import MlflowSettings
 
@@ -33,11 +36,23 @@ _OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed
 
 
 class RunWriter:
-    """Writes events to a run with MLflow's client, and raises what that raises. The first event is RunStarted."""
+    """Writes events to a run with MLflow's client, and raises what that raises. The first event is RunStarted.
 
-    def __init__(self, mlflow_client: Any, settings: MlflowSettings, parent: str | None = None) -> None:
+    run_id: a run that exists already and is told all its events again, which must leave it as one telling does.
+    stamp: tags of its record, of which one is its key.
+    """
+
+    def __init__(
+        self,
+        mlflow_client: Any,
+        settings: MlflowSettings,
+        parent: str | None = None,
+        run_id: str | None = None,
+        stamp: Mapping[str, str] | None = None,
+    ) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
-        self.run_id: str | None = None
+        self.run_id = run_id
+        self._stamp = stamp or {KEY_TAG: uuid.uuid4().hex}
         self._experiment = ""
         self.registered = ""  # "NAME/VERSION", or why not
         self._story = Story()
@@ -86,13 +101,17 @@ class RunWriter:
             f"{PREFIX}.recipe_digest": event.digest,
             f"{PREFIX}.version": version(),
             "mlflow.runName": cut(settings.run_name or event.recipe, NAME_LENGTH),
+            **self._stamp,
         }
         if self._parent:
             tags["mlflow.parentRunId"] = self._parent
-        with alone(settings.uri):
-            self._experiment = experiment_id(self._client, settings.experiment)
-        run = self._client.create_run(self._experiment, int(event.at * 1e3), tags)
-        self.run_id = run.info.run_id
+        if self.run_id is None:
+            with alone(settings.uri):
+                self._experiment = experiment_id(self._client, settings.experiment)
+            self.run_id = create_once(self._client, self._experiment, int(event.at * 1e3), tags)
+        else:
+            self._experiment = str(self._client.get_run(self.run_id).info.experiment_id)
+            self._batch(tags=tags)
         self._story.tags.update(tags)
         self._batch(params=params_of(event.choices, event.config))
 
