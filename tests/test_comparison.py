@@ -179,6 +179,12 @@ def test_json_and_csv_have_every_run():
     assert rows[3]["gates"] == f"evaluation.max_drop {OVER}"
 
 
+def test_a_password_in_the_uri_is_not_written():
+    found = replace(compared(), uri="postgresql://me:s/e:c@ret@host:5432/runs")
+    assert comparison_json(found)["uri"] == "postgresql://host:5432/runs"
+    assert comparison_json(compared())["uri"] == "sqlite:///runs.db"
+
+
 def test_the_page_is_whole_safe_and_names_every_run():
     checked = Checked(page.render(compared()))
     text = " ".join(checked.text)

@@ -89,7 +89,7 @@ def _named(runs: PastRuns, word: str) -> PastRun:
     except RequestError as error:
         if error.problems[0].where != "RUN_ID" or not error.problems[0].what.startswith("there is no run"):
             raise
-        what = f"there is neither an experiment nor a run {word!r} at {runs.uri}"
+        what = f"there is neither an experiment nor a run {word!r}"
         raise RequestError(Problem(what, "EXPERIMENT|RUN_ID", "", error.problems[0].alternatives)) from error
 
 

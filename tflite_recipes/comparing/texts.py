@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +25,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         for run in comparison.runs
     ]
     return {
-        "uri": comparison.uri,
+        "uri": _without_user(comparison.uri),
         "title": comparison.title,
         "parent_run_id": comparison.parent_run_id,
         "keys": list(comparison.keys),
@@ -78,6 +79,11 @@ def diff_json(diff: RunDiff) -> dict[str, Any]:
         "same": dict(diff.same),
         "notes": list(diff.notes),
     }
+
+
+def _without_user(uri: str) -> str:
+    """A URI without the user and password in it: files go where others read them."""
+    return re.sub(r"//.*@", "//", uri)
 
 
 def _axis(axis: Axis | None) -> dict[str, Any] | None:
