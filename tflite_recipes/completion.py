@@ -42,6 +42,7 @@ _VALUED: Mapping[str, tuple[str, ...] | None] = {
 
 _RULES_FLAGS = ("--top", "--below", "--scheme", "--yaml", "--help", "--debug")
 _RULES_VALUED: Mapping[str, tuple[str, ...] | None] = {"--top": (), "--below": (), "--scheme": SCHEMES}
+# None: a file.
 _REPRODUCE_VALUED: Mapping[str, tuple[str, ...] | None] = {
     "--source": None,
     "--calibration-data": None,
@@ -182,7 +183,11 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
     valued = {"run": _VALUED, "rules": _RULES_VALUED, "reproduce": _REPRODUCE_VALUED}.get(command, {})
     if words and words[-1] in valued:
         choices = valued[words[-1]]
-        return _files(word, ()) if choices is None else [f"{choice} " for choice in choices]
+        return (
+            _files(word, None if command == "reproduce" else ())
+            if choices is None
+            else [f"{choice} " for choice in choices]
+        )
     if word.startswith("-"):
         return [f"{flag} " for flag in _FLAGS.get(command, ("--help", "--debug"))]
     positional = _positional([*words, *after] if _positional(words, valued) else words, valued)
