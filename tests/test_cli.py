@@ -11,6 +11,7 @@ import yaml
 from conftest import write
 
 from tflite_recipes import api, composition
+from tflite_recipes.completion import COMMANDS
 
 
 def test_without_a_command_it_says_what_to_do_next(cli):
@@ -26,7 +27,7 @@ def test_help_names_every_command_and_the_exit_statuses(cli):
     assert "exit status: 0 done; 1 a gate said no; 2 the request is wrong; 3 a step failed; 4 done but not" in out
 
 
-@pytest.mark.parametrize("command", ["run", "ls", "show", "check", "cp", "inspect", "rules", "sync"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(cli, command):
     answer = cli(command, "--help")
     assert answer.status == 0
@@ -45,6 +46,12 @@ def test_version(cli):
         (["run"], "no recipe"),
         (["show"], "no recipe"),
         (["inspect"], "no file"),
+        (["reproduce"], "no run ID is named"),
+        (["reproduce", "1", "--trus"], "there is no file mlflow.db with runs"),
+        (["reproduce", "1", "--fast"], "--fast is not known here"),
+        (["reproduce", "1", "calibration.samples=3"], "it would be another run"),
+        (["reproduce", "1", "--input", "model.keras"], "'model.keras' is not KEY=FILE"),
+        (["reproduce", "1", "--tolerance", "-1"], "-1.0 is no share of a range"),
         (["ls", "sorce"], "there is no group 'sorce'; there are source, substitution, pruning"),
         (["ls", "source", "target"], "target is not known here"),
         (["check", "convert", "--fast"], "--fast is not known here"),

@@ -71,13 +71,11 @@ def offered(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (
-            "",
-            [
-                *("run ", "ls ", "show ", "check ", "cp ", "inspect ", "rules "),
-                *("reproduce ", "diff ", "compare ", "sync "),
-            ],
-        ),
+        ("", [f"{name} " for name in completion.COMMANDS]),
+        ("rep", ["reproduce "]),
+        ("reproduce abc --tr", ["--tracking-uri ", "--trust "]),
+        ("reproduce abc --source mo", ["model.keras ", "more/"]),
+        ("reproduce abc --tolerance ", []),
         ("ru", ["run ", "rules "]),
         ("run", ["run "]),
         ("--v", ["--version "]),

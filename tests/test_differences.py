@@ -113,6 +113,20 @@ def test_shapes_types_and_quantization(file):
     ]
 
 
+def test_long_lists_are_counted(file):
+    def per_channel(scale):
+        def change(model):
+            quantization = schema.QuantizationParametersT()
+            quantization.scale = [0.123456789] * 500 + [scale] * 12
+            model.subgraphs[0].tensors[1].quantization = quantization
+
+        return change
+
+    before = file.with_name("before.tflite")
+    changed(file, per_channel(0.5)).rename(before)
+    assert said(before, per_channel(0.25)) == [("tensor 1 'net/first/kernel'", "scale (12 of 512)")]
+
+
 def test_names_in_signatures_are_bound_by_and_count(file):
     def rename(model):
         model.signatureDefs[0].inputs[0].name = b"other"

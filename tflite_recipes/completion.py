@@ -202,7 +202,11 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
     valued = _VALUED_OF.get(command, {})
     if words and words[-1] in valued:
         choices = valued[words[-1]]
-        return _files(word, ()) if choices is None else [f"{choice} " for choice in choices]
+        return (
+            _files(word, None if command == "reproduce" else ())
+            if choices is None
+            else [f"{choice} " for choice in choices]
+        )
     if word.startswith("-"):
         flags = _FLAGS_OF.get(command, ("--help", "--debug"))
         return [f"{flag} " for flag in flags]

@@ -143,8 +143,15 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     for name, value in after.items():
         if before[name] != value:
             was, now = _brief(before[name]), _brief(value)
-            said.append(f"{name} {now}, not {was}" if len(was + now) <= 80 else name)
+            said.append(f"{name} {now}, not {was}" if len(was + now) <= 80 else f"{name}{_count(before[name], value)}")
     return "; ".join(said)
+
+
+def _count(before: Any, after: Any) -> str:
+    """Of two long lists of one length (scales by channel, say), how many differ."""
+    if not (isinstance(before, list) and isinstance(after, list) and len(before) == len(after)):
+        return ""
+    return f" ({sum(a != b for a, b in zip(before, after, strict=True))} of {len(before)})"
 
 
 def _brief(value: Any) -> str:
