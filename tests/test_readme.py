@@ -11,6 +11,7 @@ import sample_files
 from conftest import REPOSITORY, write
 
 from tflite_recipes import api, catalog
+from tflite_recipes.completion import COMMANDS
 from tflite_recipes.errors import ExitStatus
 from tflite_recipes.remedies import Remedy, Rule
 
@@ -34,7 +35,7 @@ def test_it_shows_every_recipe_option_and_command():
     for group, options in catalog.list_groups().items():
         (row,) = (line for line in README.splitlines() if line.startswith(f"| `{group}` |"))
         assert all(f"`{option}`" in row for option in options), group
-    for command in ("run", "ls", "show", "check", "cp", "inspect"):
+    for command in COMMANDS:
         assert f"| `tflite-recipes {command} " in README
 
 
@@ -67,7 +68,7 @@ def test_its_requests_compose(here):
         if "-m" in overrides:
             from tflite_recipes.composition import prepare
 
-            assert len(prepare(recipe, [text for text in overrides if text != "-m"], sweep=True).recipes) == 2
+            assert len(prepare(recipe, [text for text in overrides if text != "-m"], sweep=True).recipes) > 1
         else:
             assert api.check(recipe, overrides) == ()
 
@@ -152,3 +153,9 @@ def test_the_own_step_and_the_own_recipe_run(here):
     halved = api.run("halved", ["source=keras", "source.path=model.keras", "tracking=none"], progress=False)
     assert halved.status == ExitStatus.DONE, halved.problems
     assert halved.metrics["own.factor"] == 0.5
+
+
+def test_its_pictures_are_there():
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert len(shown) >= 3
+    assert all((REPOSITORY / path).is_file() for path in shown)
