@@ -20,7 +20,7 @@ _WIDE = (
 
 def render(comparison: Comparison) -> str:
     """The page."""
-    count = f"{len(comparison.runs)} runs"
+    count = comparison.count
     left_out = "".join(f"; not in it: {escape(why)} ({number})" for why, number in comparison.left_out.items())
     parts = [
         f"<h1>{escape(comparison.title)}</h1><p class='muted'>{count}{left_out}</p>",
@@ -66,14 +66,14 @@ def _table(comparison: Comparison) -> str:
 
 def _row(run: ComparedRun, comparison: Comparison) -> str:
     kind = {"passed": "passed", "gate failed": "failed", "failed": "failed"}.get(run.outcome, "")
-    texts = (*(getattr(run, name) for name in comparison.named), *(run.config[key] for key in comparison.keys))
+    texts = (*(run.told(name) for name in comparison.named), *(run.config[key] for key in comparison.keys))
     mark = "<b title='Pareto-optimal'>◎</b>" if run.pareto else ""
     cells = [f"<td class='n'>{run.number}</td><td>{mark}</td>"]
     cells += [f"<td>{escape(text)}</td>" for text in texts]
     cells += [f"<td class='n'>{escape(run.figures.get(name, ''))}</td>" for name in comparison.metrics]
     cells.append(f"<td style='white-space: nowrap'>{escape(run.gates_in_short)}</td>")
     cells.append(f"<td class='{kind}'>{escape(run.outcome)}</td>")
-    cells.append(f"<td class='muted'><code>{run.run_id[:16]}{_BREAK}{run.run_id[16:]}</code></td>")
+    cells.append(f"<td class='muted'><code>{escape(run.run_id[:16])}{_BREAK}{escape(run.run_id[16:])}</code></td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
