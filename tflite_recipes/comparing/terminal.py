@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tflite_recipes.comparing.comparison import ComparedRun, Comparison
-from tflite_recipes.comparing.diffing import CHANGED, SAME, Change, MetricChange, RunDiff, Side
+from tflite_recipes.comparing.diffing import CHANGED, SAME, TIMES, Change, MetricChange, RunDiff, Side
 from tflite_recipes.comparing.tensors import TensorsDiff
 from tflite_recipes.console import rich_console
 from tflite_recipes.errors import printable
@@ -100,7 +100,10 @@ def show_diff(diff: RunDiff, everything: bool = False) -> None:
     for note in diff.notes:
         _line(out, f"note: {note}", "yellow")
     if not diff.differs:
-        _line(out, f"\nnothing differs: {_same(diff)}")
+        but = ", but for how long it took" if any(metric.changed for metric in diff.metrics) else ""
+        _line(out, f"\nnothing differs{but}: {_same(diff)}")
+        if everything:
+            _show_metrics(out, diff.metrics, everything)
         return
     _section(out, "config", _changed(diff.config))
     _section(out, "digests", _digests(diff.digests))
@@ -215,7 +218,7 @@ def _show_metrics(out: Console, metrics: Sequence[MetricChange], everything: boo
     shown = [
         metric
         for metric in metrics
-        if metric.changed and (everything or not metric.name.startswith("time.") or metric.name == "time.total_s")
+        if metric.changed and (everything or not metric.name.startswith(TIMES) or metric.name == "time.total_s")
     ]
     if shown:
         out.print()
