@@ -148,6 +148,8 @@ def test_what_is_not_there_is_refused(swept, at):
     for arguments, what in (
         (("compare", "nothing"), "there is neither an experiment nor a run 'nothing'"),
         (("compare", one), "has no runs below it"),
+        (("compare", one, one[:12]), "is named 2 times: name two runs at least"),
+        (("compare", ""), "no experiment and no run is named"),
         (("compare", "tflite_recipes", "--y", "parity.cosin"), "did you mean parity.cosine"),
         (("diff", one, "feed" * 8), "there is no run 'feedfeed"),
         (("diff", one), "1 run is named"),

@@ -202,6 +202,29 @@ def test_the_picture_is_a_png_and_leaves_nothing_beside_it(tmp_path):
     assert len(data) > 10_000
 
 
+HOSTILE = "<script>x</script> | `q` $a_{$ [b] \N{GRINNING FACE} \x1b]0;t\x07\x9b31m\u202e " + "L" * 300
+
+
+def test_names_are_neither_markup_nor_formulas_nor_commands_of_the_terminal(tmp_path, capsys, recwarn):
+    named = [replace(run, name=f"{place} {HOSTILE}", run_id=HOSTILE) for place, run in enumerate(RUNS)]
+    found = compare_runs(named, "sqlite:///runs.db", HOSTILE)
+    page_text = files.write(found, tmp_path)[0].read_text("utf-8")
+    assert "<script" not in page_text
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert not recwarn.list
+    show_comparison(found)
+    out = capsys.readouterr().out
+    assert "\\x1b]0;t\\x07\\x9b31m\\u202e" in out
+    assert not set(out) & {"\x1b", "\x07", "\x9b", "\u202e"}
+
+
+def test_the_picture_of_another_comparison_goes(tmp_path):
+    files.write(compared(), tmp_path)
+    written = files.write(compared(RUNS[5:]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
+    assert "pareto.png" not in {path.name for path in written}
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(RequestError, match="cannot be written to"):
@@ -239,6 +262,22 @@ def test_the_table_marks_the_front_and_says_what_it_is(capsys):
     assert lines[-2] == (
         "* no other run beats it in both: size.tflite_bytes (less is better) against accuracy.drop (less is better)"
     )
+
+
+def test_a_sweeps_runs_are_told_apart_by_their_keys_and_not_twice(capsys):
+    swept = [replace(run, name=f"digits optimization={run.params['optimization']}") for run in RUNS]
+    found = compared(swept)
+    assert found.named == ("scheme",)
+    assert [run.label for run in found.runs] == [run.label for run in compared().runs]
+    assert comparison_json(found)["runs"][0]["name"] == "digits optimization=none"
+    show_comparison(found)
+    assert capsys.readouterr().out.startswith("some <runs>: 6 runs of digits\n")
+    assert compared([*swept, replace(RUNS[0], name="digits and others")]).named == ("name", "scheme")
+
+
+def test_what_a_run_noted_is_no_key():
+    noted = [replace(run, params={**run.params, "input_example.data": str(run.run_id)}) for run in RUNS]
+    assert compared(noted).keys == compared().keys
 
 
 def test_candidates_are_told_by_their_names(capsys):

@@ -44,8 +44,8 @@ def test_options_figures_gates_warnings_and_links():
     lines = description(told, DONE, "7", "r1").splitlines()
     for line in (
         "`source=keras optimization=integer_only`",
-        "| size | 86,184 B | 29,264 B | 34.0% of the source |",
-        "| latency, median |  | 0.500 ms |  |",
+        "| size | &emsp;86,184 B | &emsp;29,264 B | &emsp;34.0% of the source |",
+        "| latency, median |  | &emsp;0.500 ms |  |",
         "- gate evaluation.max\\_drop: 0.01 of 0.02, 0.01 left: passed",
         "- remedies taken: unroll",
         "- 5 warnings, the first of them:",

@@ -240,6 +240,26 @@ def test_how_long_it_took_is_neither_better_nor_worse():
     assert better("time.total_s", 1.0, 2.0, {}) is None
 
 
+def test_how_long_it_took_is_no_difference(capsys):
+    slower = replace(A.run, metrics={**A.run.metrics, "time.total_s": 30.0})
+    found = diff_facts(A, replace(A, run=slower))
+    assert not found.differs
+    assert [metric.name for metric in found.metrics if metric.changed] == ["time.total_s"]
+    show_diff(found)
+    assert "nothing differs, but for how long it took: " in capsys.readouterr().out
+
+
+def test_shares_are_told_where_they_say_something(capsys):
+    named = {"accuracy.drop": (-0.1, 2.0), "parity.sqnr_db": (10.0, 20.0), "latency.p50_ms": (1.0, 30.0)}
+    one, two = (replace(A, run=replace(A.run, metrics={n: v[i] for n, v in named.items()})) for i in (0, 1))
+    show_diff(diff_facts(one, two))
+    out = capsys.readouterr().out
+    assert "(×30)" in out
+    assert "×22" not in out
+    assert "(+2.1e+03%)" in out
+    assert "(+100%)" not in out
+
+
 def test_on_a_terminal_what_differs_is_beside_and_the_rest_in_a_line(capsys):
     show_diff(diff_facts(A, B))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

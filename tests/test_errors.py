@@ -29,6 +29,8 @@ def test_a_problem_says_what_where_and_the_fix_on_lines_of_their_own():
     problem = Problem("is wrong", "group.key", "group.key=1", ("group=a", "group=b"))
     assert problem.lines() == ["group.key: is wrong", "fix: group.key=1", "or: group=a", "or: group=b"]
     assert Problem("is wrong").lines() == ["is wrong"]
+    said = Problem("run \x1b[2J\r is wrong,\n\tsee ‘überall’", "", "fix\u202e").lines()
+    assert said == ["run \\x1b[2J\\r is wrong,\n\tsee ‘überall’", "fix: fix\\u202e"]
 
 
 @given(problems)

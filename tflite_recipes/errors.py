@@ -40,7 +40,7 @@ class Problem:
         """The problem as it is printed, the `fix: ` and `or: ` lines on lines of their own."""
         head = f"{self.where}: {self.what}" if self.where else self.what
         fixes = [f"fix: {self.fix}"] if self.fix else []
-        return [head, *fixes, *(f"or: {other}" for other in self.alternatives)]
+        return [printable(line) for line in (head, *fixes, *(f"or: {other}" for other in self.alternatives))]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Problem:
@@ -54,6 +54,14 @@ class Problem:
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# C0 without tab and line end, DEL and C1, what turns the direction of writing, and halves of letters.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with every control character but line ends and tabs spelled out: names that come from a server, a model
+    or a file say what they say, and command no terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def gist(error: BaseException) -> str:

@@ -30,8 +30,15 @@ def choose(runs: PastRuns, words: Sequence[str], candidates: bool = False, limit
         raise RequestError(Problem(f"{limit} runs are none to compare", "--limit", f"--limit {LIMIT}"))
     if len(words) > 1:
         found = {run.run_id: run for run in map(runs.beginning, words)}
+        if len(found) < 2:
+            (only,) = found
+            what = f"run {only} is named {len(words)} times: name two runs at least"
+            ways = (f"tflite-recipes compare {only} OTHER_RUN_ID",)
+            raise RequestError(Problem(what, "RUN_ID", "", ways))
         return _of_runs(runs, "runs", tuple(found.values()), {})
     (word,) = words
+    if not word.strip():
+        raise RequestError(Problem("no experiment and no run is named", "EXPERIMENT|RUN_ID"))
     listed = runs.of_experiment(word)
     if listed is not None:
         kept, left_out = sift(listed, candidates)

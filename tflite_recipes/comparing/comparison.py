@@ -25,7 +25,7 @@ _SHOWN = (
     "target.gpu_op_percent",
 )
 # Params that are no config keys, but what a run noted: what it measured on, and with.
-_NOTED = ("parity.data", "accuracy.metric", "latency.", "rules.")
+_NOTED = ("parity.data", "accuracy.metric", "input_example.", "latency.", "rules.")
 _ASIDE = ("tracking", "worker")
 # What the names of a search's candidates begin with; what follows says the scheme.
 _NUMBER = re.compile(r"^\d+ ")
@@ -50,7 +50,8 @@ class Axis:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run of a comparison. number: from 1. label: what it is, in a line. scheme: of the file. config: the keys that
+    """A run of a comparison. number: from 1. called: its name, without the overrides that a sweep puts behind its
+    recipe's, which the keys tell. label: what it is, in a line. scheme: of the file. config: the keys that
     the runs differ in, "" where this one does not have the key. gates: by name, as they were answered. figures: the
     metrics of the table, with units. pareto: whether no other run beats it in both axes; None where it is not on the
     plot."""
@@ -58,6 +59,7 @@ class ComparedRun:
     number: int
     run_id: str
     name: str
+    called: str
     label: str
     status: str
     verdict: str
@@ -71,6 +73,10 @@ class ComparedRun:
     @property
     def outcome(self) -> str:
         return self.verdict or self.status.lower()
+
+    def told(self, column: str) -> str:
+        """What stands in one of the columns that `Comparison.named` names."""
+        return {"name": self.called, "scheme": self.scheme}[column]
 
     @property
     def gates_in_short(self) -> str:
@@ -99,6 +105,11 @@ class Comparison:
     whole: bool = False
 
     @property
+    def count(self) -> str:
+        """`4 runs`."""
+        return f"{len(self.runs)} run{'s' if len(self.runs) != 1 else ''}"
+
+    @property
     def plotted(self) -> tuple[ComparedRun, ...]:
         return tuple(run for run in self.runs if run.pareto is not None)
 
@@ -113,7 +124,7 @@ class Comparison:
     def named(self) -> tuple[str, ...]:
         """What else tells the runs apart: their names, where they have several, and their schemes, where they are not
         all candidates of searches, whose names say them."""
-        return _telling([(run.name, run.scheme) for run in self.runs])
+        return _telling([(run.called, run.scheme) for run in self.runs])
 
 
 def compare_runs(
@@ -131,12 +142,13 @@ def compare_runs(
         notes.append(f"not on the plot, for want of {across.metric} or {up.metric}: {numbers}")
     keys = _keys(runs)
     shown = _metrics(runs, across, up)
-    telling = _telling([(run.name, scheme_of(run)) for run in runs])
+    telling = _telling([(_called(run), scheme_of(run)) for run in runs])
     rows = tuple(
         ComparedRun(
             number,
             run.run_id,
             run.name,
+            _called(run),
             _label(run, keys, telling),
             run.status,
             run.tag("verdict"),
@@ -157,8 +169,14 @@ def _telling(named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return names if names and all(_NUMBER.match(name) for name, _ in named) else (*names, "scheme")
 
 
+def _called(run: PastRun) -> str:
+    recipe = run.tag("recipe")
+    first, _, _ = run.name.removeprefix(f"{recipe} ").partition(" ")
+    return recipe if recipe and run.name.startswith(f"{recipe} ") and "=" in first else run.name
+
+
 def _label(run: PastRun, keys: Sequence[str], telling: Sequence[str]) -> str:
-    own = {"name": _NUMBER.sub("", run.name), "scheme": scheme_of(run)}
+    own = {"name": _NUMBER.sub("", _called(run)), "scheme": scheme_of(run)}
     telling = ("name",) if "name" in telling and _NUMBER.match(run.name) else telling
     differing = (f"{key}={run.params[key]}" for key in keys if run.params.get(key))
     return " ".join([*(own[name] for name in telling), *differing])

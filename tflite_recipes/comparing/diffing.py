@@ -13,6 +13,7 @@ from tflite_recipes.comparing.tensors import TensorsDiff, diff_tensors
 from tflite_recipes.tracking.client import PREFIX
 from tflite_recipes.tracking.past_runs import PastRun
 
+TIMES = "time."
 ADDED, REMOVED, CHANGED, SAME = "added", "removed", "changed", "same"
 _OPPOSITE = {ADDED: REMOVED, REMOVED: ADDED}
 _DIGESTS = ("recipe_digest", "source_sha256", "calibration_sha256", "tflite_sha256")
@@ -106,7 +107,7 @@ class RunDiff:
 
     @property
     def differs(self) -> bool:
-        """Whether anything does, but for their IDs, names and times."""
+        """Whether anything does, but for their IDs, names and times, when they started and how long they took."""
         digests = [digest for digest in self.digests if digest.kind != SAME]
         parts = (self.config, digests, self.environment, self.gates, self.warnings)
         tensors = self.tensors.changed or self.tensors.only_a or self.tensors.only_b
@@ -115,7 +116,7 @@ class RunDiff:
             any(parts)
             or tensors
             or any(a != b for a, b in counts)
-            or any(metric.changed for metric in self.metrics)
+            or any(metric.changed and not metric.name.startswith(TIMES) for metric in self.metrics)
             or self.a.outcome != self.b.outcome
         )
 

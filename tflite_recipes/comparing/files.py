@@ -29,6 +29,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         if picture.write(comparison, beside):
             os.replace(beside, folder / PICTURE)
             written.append(folder / PICTURE)
+        else:  # that of another comparison is not to stand beside this one's page
+            (folder / PICTURE).unlink(missing_ok=True)
     except OSError as error:
         what = f"{folder} cannot be written to: {error.strerror or error}"
         raise RequestError(Problem(what, "--output", "--output compare")) from error

@@ -10,7 +10,6 @@ from tflite_recipes.comparing.comparison import ComparedRun, Comparison
 from tflite_recipes.report import document
 from tflite_recipes.scatter import Dot, scatter
 
-_BREAK = "<wbr/>"  # where a line may break
 # As wide as the table is and the window allows, whatever the page's own width.
 _WIDE = (
     "overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); "
@@ -20,7 +19,7 @@ _WIDE = (
 
 def render(comparison: Comparison) -> str:
     """The page."""
-    count = f"{len(comparison.runs)} runs"
+    count = comparison.count
     left_out = "".join(f"; not in it: {escape(why)} ({number})" for why, number in comparison.left_out.items())
     parts = [
         f"<h1>{escape(comparison.title)}</h1><p class='muted'>{count}{left_out}</p>",
@@ -66,15 +65,26 @@ def _table(comparison: Comparison) -> str:
 
 def _row(run: ComparedRun, comparison: Comparison) -> str:
     kind = {"passed": "passed", "gate failed": "failed", "failed": "failed"}.get(run.outcome, "")
-    texts = (*(getattr(run, name) for name in comparison.named), *(run.config[key] for key in comparison.keys))
     mark = "<b title='Pareto-optimal'>◎</b>" if run.pareto else ""
     cells = [f"<td class='n'>{run.number}</td><td>{mark}</td>"]
-    cells += [f"<td>{escape(text)}</td>" for text in texts]
+    cells += [_named(run, name) for name in comparison.named]
+    cells += [f"<td>{escape(run.config[key])}</td>" for key in comparison.keys]
     cells += [f"<td class='n'>{escape(run.figures.get(name, ''))}</td>" for name in comparison.metrics]
     cells.append(f"<td style='white-space: nowrap'>{escape(run.gates_in_short)}</td>")
     cells.append(f"<td class='{kind}'>{escape(run.outcome)}</td>")
-    cells.append(f"<td class='muted'><code>{run.run_id[:16]}{_BREAK}{run.run_id[16:]}</code></td>")
+    cells.append(f"<td class='muted' style='white-space: nowrap'><code>{_halves(run.run_id)}</code></td>")
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _halves(run_id: str) -> str:
+    """An ID on two lines, which a table's narrow column would break anywhere."""
+    return f"{escape(run_id[:16])}<br/>{escape(run_id[16:])}"
+
+
+def _named(run: ComparedRun, column: str) -> str:
+    """A cell with a name, which breaks anywhere, or a scheme, which breaks between its words."""
+    text = escape(run.told(column))
+    return f"<td class='word'>{text.replace('_', '_<wbr/>')}</td>" if column == "scheme" else f"<td>{text}</td>"
 
 
 def _in_two(title: str) -> str:

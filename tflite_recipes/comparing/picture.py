@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tflite_recipes.comparing.colours import LEGEND, NAMES, colour
 from tflite_recipes.comparing.comparison import ComparedRun, Comparison
+from tflite_recipes.errors import printable
 from tflite_recipes.page_bars import short
 from tflite_recipes.scatter import placed
 
@@ -25,6 +27,8 @@ def write(comparison: Comparison, path: Path) -> bool:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # a letter that the font lacks is a box in the picture; the page and the table have it
+    warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
     listed = _list(comparison.plotted)
     height = _PLOT + _LINE * (len(listed) + 1)
     figure: Any = Figure(figsize=(_WIDTH, height), dpi=_DPI)
@@ -36,7 +40,7 @@ def write(comparison: Comparison, path: Path) -> bool:
     axes.scatter(*zip(*best, strict=True), s=150, facecolors="none", edgecolors="#1c2733", linewidths=1.4, zorder=2)
     axes.scatter(*zip(*points, strict=True), s=34, c=[colour(run) for run in comparison.plotted], zorder=3)
     axes.set(xlabel=x.title, ylabel=y.title)
-    axes.set_title(f"{short(comparison.title, 40)}: {len(comparison.runs)} runs", fontsize=11)
+    axes.set_title(f"{_told(comparison.title, 40)}: {comparison.count}", fontsize=11, parse_math=False)
     axes.margins(0.1)
     axes.ticklabel_format(style="plain", useOffset=False)
     axes.xaxis.set_major_formatter("{x:,.10g}")
@@ -44,9 +48,15 @@ def write(comparison: Comparison, path: Path) -> bool:
     canvas.draw()  # the places in pixels are known from here on
     _number(axes, points, comparison.plotted, figure.bbox.height)
     for place, (text, tint, weight) in enumerate(listed):
-        figure.text(0.12, 1 - (_PLOT + 0.1 + place * _LINE) / height, text, fontsize=8.5, color=tint, weight=weight)
+        style = {"fontsize": 8.5, "color": tint, "weight": weight, "parse_math": False}
+        figure.text(0.12, 1 - (_PLOT + 0.1 + place * _LINE) / height, text, **style)
     figure.savefig(path, format="png")
     return True
+
+
+def _told(text: str, most: int) -> str:
+    """Text on one line; names are nobody's formulas."""
+    return short(" ".join(printable(text).split()), most)
 
 
 def _number(axes: Any, points: Sequence[tuple[float, float]], runs: Sequence[ComparedRun], height: float) -> None:
@@ -64,7 +74,7 @@ def _list(runs: Sequence[ComparedRun]) -> list[tuple[str, str, str]]:
     others where there are many."""
     listed = sorted(sorted(runs, key=lambda run: not run.pareto)[:_LISTED], key=lambda run: run.number)
     lines = [
-        (f"{run.number:>2}  {short(run.label, _LETTERS)}", colour(run), "bold" if run.pareto else "normal")
+        (f"{run.number:>2}  {_told(run.label, _LETTERS)}", colour(run), "bold" if run.pareto else "normal")
         for run in listed
     ]
     used = {colour(run) for run in runs}

@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from tflite_recipes.comparing.comparison import ComparedRun, Comparison
-from tflite_recipes.comparing.diffing import CHANGED, SAME, Change, MetricChange, RunDiff, Side
+from tflite_recipes.comparing.diffing import CHANGED, SAME, TIMES, Change, MetricChange, RunDiff, Side
 from tflite_recipes.comparing.tensors import TensorsDiff
 from tflite_recipes.console import rich_console
+from tflite_recipes.errors import printable
 from tflite_recipes.figures import figure
 from tflite_recipes.page_bars import short
 
@@ -27,9 +28,9 @@ Row = Sequence[str]
 def show_comparison(comparison: Comparison) -> None:
     """The table, the Pareto-optimal runs marked with *, and what one has to know."""
     out = rich_console()
-    named = "" if "name" in comparison.named else f" of {comparison.runs[0].name}"
+    named = "" if "name" in comparison.named else f" of {comparison.runs[0].called}"
     left_out = "".join(f"; not in it: {why} ({count})" for why, count in comparison.left_out.items())
-    _line(out, f"{comparison.title}: {len(comparison.runs)} runs{named}{left_out}")
+    _line(out, f"{comparison.title}: {comparison.count}{named}{left_out}")
     columns = _columns(comparison)
     for block in blocks(columns, out.width):
         out.print()
@@ -67,7 +68,7 @@ def blocks(columns: Sequence[Column], width: int) -> list[list[Column]]:
 
 def _width(column: Column) -> int:
     title, cells, _ = column
-    return max(cell_len(text) for text in (title, *cells))
+    return max(cell_len(printable(text)) for text in (title, *cells))
 
 
 def _columns(comparison: Comparison) -> list[Column]:
@@ -80,7 +81,7 @@ def _columns(comparison: Comparison) -> list[Column]:
         return f"{run.number}{'*' if run.pareto else ''}"
 
     found = [column("#", number)]
-    found += [column(name, lambda run, name=name: getattr(run, name)) for name in comparison.named]
+    found += [column(name, lambda run, name=name: run.told(name)) for name in comparison.named]
     found += [column(key, lambda run, key=key: short(run.config[key], 40)) for key in comparison.keys]
     found += [column(name, lambda run, name=name: run.figures.get(name, ""), True) for name in comparison.metrics]
     if any(run.gates for run in runs):
@@ -99,7 +100,10 @@ def show_diff(diff: RunDiff, everything: bool = False) -> None:
     for note in diff.notes:
         _line(out, f"note: {note}", "yellow")
     if not diff.differs:
-        _line(out, f"\nnothing differs: {_same(diff)}")
+        but = ", but for how long it took" if any(metric.changed for metric in diff.metrics) else ""
+        _line(out, f"\nnothing differs{but}: {_same(diff)}")
+        if everything:
+            _show_metrics(out, diff.metrics, everything)
         return
     _section(out, "config", _changed(diff.config))
     _section(out, "digests", _digests(diff.digests))
@@ -214,7 +218,7 @@ def _show_metrics(out: Console, metrics: Sequence[MetricChange], everything: boo
     shown = [
         metric
         for metric in metrics
-        if metric.changed and (everything or not metric.name.startswith("time.") or metric.name == "time.total_s")
+        if metric.changed and (everything or not metric.name.startswith(TIMES) or metric.name == "time.total_s")
     ]
     if shown:
         out.print()
@@ -226,23 +230,27 @@ def _metric(metric: MetricChange) -> Row:
     a, b = ("-" if value is None else figure(metric.name, value) for value in (metric.a, metric.b))
     absolute, relative = metric.absolute, metric.relative
     change = "" if absolute is None else f"{'+' if absolute > 0 else ''}{figure(metric.name, absolute)}"
-    share = f" ({_share(relative)})" if relative else ""
+    logarithmic = metric.name.endswith("_db")  # a share of which says nothing
+    share = f" ({_share(relative, (metric.a or 0) < 0)})" if relative and not logarithmic else ""
     return metric.name, a, b, f"{change}{share}", {True: "better", False: "worse", None: ""}[metric.better]
 
 
-def _share(relative: float) -> str:
-    """In percent; of what is more than ten times as much, the factor."""
-    return f"{relative * 100:+.3g}%" if relative < 9 else f"×{relative + 1:,.0f}"
+def _share(relative: float, negative: bool) -> str:
+    """In percent; of what is more than ten times as much, the factor. negative: that it is counted from less than
+    nothing, where there is no factor."""
+    return f"{relative * 100:+.3g}%" if relative < 9 or negative else f"×{relative + 1:,.0f}"
 
 
 def _grid(out: Console, head: Sequence[str], rows: Sequence[Row], right: Sequence[bool]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for title, figures in zip(head, right, strict=True):
-        table.add_column(escape(title), justify="right" if figures else "left", overflow="fold", no_wrap=figures)
+        table.add_column(
+            escape(printable(title)), justify="right" if figures else "left", overflow="fold", no_wrap=figures
+        )
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     out.print(table)
 
 
 def _line(out: Console, text: str, style: str | None = None) -> None:
-    out.print(text, style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)
+    out.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)

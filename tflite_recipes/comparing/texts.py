@@ -19,7 +19,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     left_out. Each run: number, run_id, name, status, verdict, scheme, config, metrics (all), gates, pareto."""
     runs = [
         {
-            **{name: value for name, value in asdict(run).items() if name != "figures"},
+            **{name: value for name, value in asdict(run).items() if name not in ("called", "figures")},
             "metrics": {name: _finite(value) for name, value in sorted(run.metrics.items())},
         }
         for run in comparison.runs

@@ -18,6 +18,8 @@ _LINE = 400
 _WARNINGS = 3
 # Groups that say little of what was converted.
 _UNTOLD = ("freeze", "tracking")
+# MLflow's page sets a table's columns side by side without a gap.
+_APART = "&emsp;"
 _CODE = re.compile(r"`+")
 
 
@@ -126,10 +128,11 @@ def _again(story: Story, experiment: str, run_id: str) -> Iterator[str]:
 
 def _table(head: Sequence[str], sides: str, rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Lines of a table, and the empty one that ends it."""
-    yield f"| {' | '.join(head)} |"
+    yield f"| {' | '.join(f'{_APART}{text}' if text else '' for text in head)} |"
     yield f"|{'|'.join('---:' if side == 'r' else '---' for side in sides)}|"
     for row in rows:
-        yield f"| {' | '.join(map(_plain, row))} |"
+        cells = (f"{_APART}{_plain(text)}" if text else "" for text in row[1:])
+        yield f"| {' | '.join((_plain(row[0]), *cells))} |"
     yield ""
 
 
