@@ -204,6 +204,19 @@ def test_runs_that_have_nothing_to_reproduce(desk, stand, cli):
     assert cli("reproduce", "0" * 32, "--tracking-uri", uri(desk)).status == 2
 
 
+def test_what_is_gone_or_makes_no_sense_is_said(desk, stand):
+    def no_model(folder):
+        shutil.rmtree(folder / "model")
+
+    def endless(folder):
+        write(folder / "inputs.json", '[{"key": "source.path", "path": "a", "sha256": "b", "bytes": Infinity}]')
+
+    for change, said in ((no_model, "model.tflite is gone"), (endless, "list of inputs cannot be read")):
+        with pytest.raises(RequestError, match=said):
+            reproduce(desk, copied(desk, change))
+    assert not Path("outputs").exists()
+
+
 def hostile(folder):
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["source"] = {

@@ -43,7 +43,9 @@ def fetched(past: PastRuns, run: PastRun, folder: Path) -> Fetched:
     if RECIPE not in files:
         raise RequestError(_no_recipe(past, run))
     if MODEL not in files:
-        what = f"the run made no .tflite (its status is {run.status}), so there is nothing to hold a new one against"
+        made = run.tag("tflite_sha256")
+        why = f"the run's {MODEL} is gone (its sha256 was {shown(made)[1:-1]})" if made else "the run made no .tflite"
+        what = f"{why}; its status is {run.status}, and there is nothing to hold a new file against"
         way = f"tflite-recipes run recipe.yaml with its artifact recipe.yaml, at {past.uri}"
         raise RequestError(Problem(what, run.run_id, "", (way,)))
     text = {
@@ -71,7 +73,7 @@ def _inputs(text: str | None) -> tuple[Input, ...] | None:
         return None
     try:
         return from_text(text)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RequestError(Problem(f"the run's list of inputs cannot be read: {error}", INPUTS)) from error
 
 
