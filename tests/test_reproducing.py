@@ -55,6 +55,7 @@ def desk(tmp_path_factory):
             "calibration.path=cal.npz",
             "tracking.experiment=boards",
             "target.flash_kb=0.5",
+            "tracking.log_source=false",
             f"tracking.uri={uri(folder)}",
         ),
     ]
@@ -203,6 +204,19 @@ def test_runs_that_have_nothing_to_reproduce(desk, stand, cli):
     assert cli("reproduce", "0" * 32, "--tracking-uri", uri(desk)).status == 2
 
 
+def test_what_is_gone_or_makes_no_sense_is_said(desk, stand):
+    def no_model(folder):
+        shutil.rmtree(folder / "model")
+
+    def endless(folder):
+        write(folder / "inputs.json", '[{"key": "source.path", "path": "a", "sha256": "b", "bytes": Infinity}]')
+
+    for change, said in ((no_model, "model.tflite is gone"), (endless, "list of inputs cannot be read")):
+        with pytest.raises(RequestError, match=said):
+            reproduce(desk, copied(desk, change))
+    assert not Path("outputs").exists()
+
+
 def hostile(folder):
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["source"] = {
@@ -236,12 +250,44 @@ def test_a_hostile_recipe_runs_nothing_and_reads_nothing(desk, stand, cli):
     assert not (stand / "outputs").exists()
 
 
+def test_a_model_from_the_server_must_not_write_files(desk, stand):
+    import tensorflow as tf
+
+    class Writing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def call(self, x):
+            tf.io.write_file(str(stand / "written"), tf.strings.as_string(tf.reduce_sum(x)))
+            return {"y": x * 2.0}
+
+    module = Writing()
+    tf.saved_model.save(module, str(desk / "writing"), signatures=module.call)
+
+    def change(folder):
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        recipe["source"] = {"_target_": "tflite_recipes.steps.source.SavedModelSource", "path": "writing"}
+        write(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
+        shutil.copytree(desk / "writing", folder / "inputs" / "source.path" / "writing")
+        listed = json.loads((folder / "inputs.json").read_text())
+        listed[0] = vars(described("source.path", str(desk / "writing")))
+        write(folder / "inputs.json", json.dumps(listed))
+
+    with pytest.raises(RequestError, match="ops that reach files, processes or Python: 'WriteFile'") as refused:
+        reproduce(desk, copied(desk, change, UNTOLD))
+    assert [(p.where, p.fix) for p in refused.value.problems] == [("source.path", "--trust")]
+    assert not Path("outputs").exists()
+
+
 def test_trusted_code_is_the_code_that_the_run_had(desk, stand):
-    write(stand / "make.py", FACTORY)
+    write(stand / "parts" / "widths.py", "from .other import UNITS\n")
+    write(stand / "parts" / "other.py", "UNITS = 3\n")
+    write(stand / "parts" / "__init__.py", "")
+    write(stand / "make.py", "from parts.widths import UNITS\n" + FACTORY.replace("units=3", "units=UNITS"))
     words = ["source=factory", "source.function=make.py:build", f"tracking.uri={uri(desk)}"]
     first = api.run("convert", words, progress=False)
     assert first.status == ExitStatus.DONE, first.problems
     write(stand / "make.py", EVIL.replace("units=3", "units=5"))
+    write(stand / "parts" / "other.py", "UNITS = 7\n")  # here is another, which is not taken
+    os.remove(stand / "parts" / "widths.py")
     with pytest.raises(RequestError, match="has code run"):
         reproduce(desk, first.run_id)
     done = reproduce(desk, first.run_id, trust=True, overrides=["tracking.uri=http://127.0.0.1:9"])
@@ -290,9 +336,11 @@ def test_from_the_server_alone(desk, stand, server):
     for name in ("recipe.yaml", "environment.txt", "inputs.json"):
         to.log_artifact(run_id, str(folder / name))
     to.log_artifact(run_id, str(folder / "model.tflite"), "model")
+    above = to.create_run(experiment).info.run_id  # as a search has its candidates' inputs
+    to.set_tag(run_id, "mlflow.parentRunId", above)
     for key, name in (("source.path", "model.keras"), ("calibration.path", "cal.npz"), ("pruning.data", "train.npz")):
         os.replace(name, f"kept {name}")  # a blank in a name is no trouble either
-        to.log_artifact(run_id, f"kept {name}", f"inputs/{key}")
+        to.log_artifact(run_id if key == "pruning.data" else above, f"kept {name}", f"inputs/{key}")
         os.remove(f"kept {name}")
     done = tflite_recipes.reproduce(run_id, server, progress=False)
     assert (done.verdict.value, done.status) == ("identical bytes", ExitStatus.DONE)
@@ -300,3 +348,7 @@ def test_from_the_server_alone(desk, stand, server):
     new = to.get_run(done.run.run_id)
     assert new.info.experiment_id == experiment
     assert new.data.tags["tflite_recipes.reproduces"] == run_id
+    # A reproduction has its inputs from what it reproduces, and a run is known by how its ID begins.
+    shutil.rmtree(done.run.output_dir)
+    again = tflite_recipes.reproduce(done.run.run_id[:12], server, progress=False)
+    assert again.verdict.value == "identical bytes"

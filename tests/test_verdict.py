@@ -210,5 +210,9 @@ def test_distances():
     one = np.array([0.0, 1.0, 2.0])
     assert apart(one, one + 0.5) == (0.5, 0.25)
     assert apart(one, np.array([0.0, np.nan, 2.0])) == (np.inf, np.inf)
-    assert apart(np.array([1.0]), np.array([1.5])) == (0.5, np.inf)
+    assert apart(np.array([2.0]), np.array([2.5])) == (0.5, 0.25)
+    assert apart(np.array([0.0]), np.array([0.5])) == (0.5, np.inf)
+    assert apart(np.array([0, 999]), np.array([1, 999])) == (1.0, np.inf)  # another class is no small difference
+    step = np.array([0.0, 0.1], "float32")  # of a range of 25.5, of which the samples show a part
+    assert apart(step, step[::-1], 25.5)[1] == pytest.approx(1 / 255)
     assert apart(np.array(["a"]), np.array(["b"])) == (np.inf, np.inf)

@@ -18,6 +18,7 @@ from tflite_recipes.errors import RecipeError, StepError
 from tflite_recipes.events import Reporter
 from tflite_recipes.quantization_rules import Resolved
 from tflite_recipes.state import CALIBRATED
+from tflite_recipes.tflite_file import flex_options
 
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 _OPS = {
@@ -51,7 +52,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         else:
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
-    return Converted(data, between.resolved)
+    return Converted(flex_options.ordered(data), between.resolved)
 
 
 # The last few float files by what they were made from; a search converts one model into many schemes.

@@ -17,6 +17,9 @@ from tflite_recipes.state import State
 from tflite_recipes.tflite_file import TFLiteFile, read_tflite
 
 _ROWS = 64
+_BITS = {"int8": 8, "uint8": 8, "int16": 16}
+# What numbers of these types count or choose is another where it is off by one.
+_EXACT = ("int32", "int64", "uint32", "uint64", "bool")
 _SEED = 0
 
 
@@ -47,7 +50,19 @@ def distance(original: Path, state: State, reporter: Reporter) -> Distance:
         ours = _outputs(after, state.signature, arrays, reporter, "running the new file", state.stateful)
     except (StepError, ValueError) as error:
         return Distance(failure=str(error).splitlines()[0])
-    return _largest(theirs, ours, samples)
+    return _largest(theirs, ours, samples, _declared(before))
+
+
+def _declared(file: TFLiteFile) -> dict[str, float]:
+    """By output of the first signature, the range that its integers stand for; 0 where they are no quantized ones.
+    Samples show a part of it only, in which one step would be a larger share."""
+    signature = file.signatures[0]
+    tensors = file.subgraphs[signature.subgraph].tensors
+    spans = {}
+    for name, index in signature.outputs:
+        kind, scales = tensors[index].dtype, tensors[index].scales
+        spans[name] = max(scales, default=0.0) * float(2 ** _BITS[kind] - 1) if kind in _BITS else 0.0
+    return spans
 
 
 def _samples(state: State) -> tuple[dict[str, Any], str]:
@@ -76,7 +91,9 @@ def _outputs(
     return {name: found[name] for name, _ in signature.outputs}
 
 
-def _largest(theirs: Mapping[str, Any], ours: Mapping[str, Any], samples: str) -> Distance:
+def _largest(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], samples: str, declared: Mapping[str, float]
+) -> Distance:
     if len(theirs) != len(ours):
         return Distance(samples=samples, failure=f"{len(ours)} outputs, not {len(theirs)}")
     names: Sequence[tuple[str, str]] = [(name, name) for name in theirs]
@@ -87,15 +104,19 @@ def _largest(theirs: Mapping[str, Any], ours: Mapping[str, Any], samples: str) -
         one, other = np.asarray(theirs[before]), np.asarray(ours[after])
         if one.shape != other.shape:
             return Distance(samples=samples, failure=f"output {before} is {other.shape}, not {one.shape}")
-        absolute, relative = apart(one, other)
+        absolute, relative = apart(one, other, declared.get(before, 0.0))
         if relative >= worst.relative:
             worst = Distance(absolute, relative, before, samples)
     return worst
 
 
-def apart(one: Any, other: Any) -> tuple[float, float]:
-    """The largest difference between two arrays of one shape, and the same over the range of the first's values. NaN
-    and infinities equal themselves, and are infinitely far from all else; so are texts that differ."""
+def apart(one: Any, other: Any, declared: float = 0.0) -> tuple[float, float]:
+    """The largest difference between two arrays of one shape, and the same over the range of the first's values, or the
+    `declared` one where that is wider; over their magnitude where all are one value.
+
+    NaN and infinities equal themselves, and are infinitely far from all else; so are texts that differ, and as a share
+    integers that are no quantized ones (an index, a count).
+    """
     if one.dtype.kind not in "biuf":
         return (0.0, 0.0) if (one == other).all() else (float("inf"), float("inf"))
     first, second = one.astype("float64"), other.astype("float64")
@@ -106,7 +127,8 @@ def apart(one: Any, other: Any) -> tuple[float, float]:
     if not finite.any():
         return 0.0, 0.0
     absolute = float(np.abs(first[finite] - second[finite]).max())
-    span = float(np.ptp(first[finite]))
     if not absolute:
         return 0.0, 0.0
-    return absolute, absolute / span if span else float("inf")
+    span = max(float(np.ptp(first[finite])), declared) or float(np.abs(first[finite]).max())
+    exact = str(one.dtype) in _EXACT or not span
+    return absolute, float("inf") if exact else absolute / span

@@ -2,7 +2,9 @@
 
 from tflite_recipes.model_files.custom_objects import bare, missing_in, missing_objects, not_given
 from tflite_recipes.model_files.digest import files_in, saved_model_bytes, sha256_of
+from tflite_recipes.model_files.graph_ops import reaching_ops
 from tflite_recipes.model_files.keras_file import KerasFile, config_of, read_keras_file
+from tflite_recipes.model_files.refusals import GRAPH_FILE
 from tflite_recipes.model_files.saved_model import SignatureInfo, read_saved_model
 from tflite_recipes.model_files.tflite_model import FloatTFLite, read_float_tflite
 from tflite_recipes.model_files.weights import saved_model_weight_bytes, too_large
@@ -15,6 +17,7 @@ from tflite_recipes.model_files.weights_file import (
 )
 
 __all__ = [
+    "GRAPH_FILE",
     "FloatTFLite",
     "KerasFile",
     "SignatureInfo",
@@ -26,6 +29,7 @@ __all__ = [
     "missing_in",
     "missing_objects",
     "not_given",
+    "reaching_ops",
     "read_float_tflite",
     "read_keras_file",
     "read_saved_model",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.model_files.protos import message_class
 from tflite_recipes.model_files.refusals import GRAPH_FILE, damaged, no_saved_model
 from tflite_recipes.state import TensorSpec
 
@@ -53,7 +53,7 @@ def read_saved_model(path: Path) -> tuple[SignatureInfo, ...]:
         raise no_saved_model(path)
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
-    saved = _saved_model_class()()
+    saved = message_class("tflite_recipes_saved_model", _MESSAGES, "SavedModel")()
     try:
         saved.ParseFromString(graph.read_bytes())
     except (DecodeError, OSError) as error:
@@ -65,37 +65,6 @@ def read_saved_model(path: Path) -> tuple[SignatureInfo, ...]:
     # Initialization stands among the signatures, as if one could ask for it.
     signatures = {pair.key: pair.value for pair in meta_graph.signature_def if not pair.key.startswith("__saved_model")}
     return tuple(_signature(key, signatures[key]) for key in sorted(signatures))
-
-
-@functools.cache
-def _saved_model_class() -> Any:
-    """The class of SavedModel messages, described down to what is read here; all other fields are skipped over.
-
-    The pool is our own, and the package too, so that nothing meets TensorFlow's descriptors in the same process.
-    """
-    from google.protobuf import (  # type: ignore[import-untyped, unused-ignore]
-        descriptor_pb2,
-        descriptor_pool,
-        message_factory,
-    )
-
-    package = "tflite_recipes_saved_model"
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
-    constants: Any = descriptor_pb2.FieldDescriptorProto
-    for message, fields in _MESSAGES.items():
-        message_type = file.message_type.add(name=message)
-        for text in fields.split(", "):
-            kind, name, number = text.split()
-            field = message_type.field.add(name=name, number=int(number))
-            field.label = constants.LABEL_REPEATED if kind.endswith("[]") else constants.LABEL_OPTIONAL
-            kind = kind.removesuffix("[]")
-            if kind in _MESSAGES:
-                field.type, field.type_name = constants.TYPE_MESSAGE, f".{package}.{kind}"
-            else:
-                field.type = constants.Type.Value(f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.SavedModel"))
 
 
 def _signature(key: str, definition: Any) -> SignatureInfo:

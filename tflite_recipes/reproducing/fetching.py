@@ -3,9 +3,9 @@ looked at before anything is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.inputs import INPUTS, Input, from_text
@@ -14,6 +14,7 @@ from tflite_recipes.tracking.past_runs import PastRun, PastRuns
 
 RECIPE, ENVIRONMENT, MODEL = "recipe.yaml", "environment.txt", "model/model.tflite"
 CODE, KEPT = "code", "inputs"
+_ABOVE = 5  # a reproduction of one of a candidate, its search, the sweep that this is part of
 _LARGEST_TEXT, _LARGEST_CODE = 5_000_000, 10_000_000
 _LARGEST_MODEL = 1 << 33
 
@@ -42,7 +43,9 @@ def fetched(past: PastRuns, run: PastRun, folder: Path) -> Fetched:
     if RECIPE not in files:
         raise RequestError(_no_recipe(past, run))
     if MODEL not in files:
-        what = f"the run made no .tflite (its status is {run.status}), so there is nothing to hold a new one against"
+        made = run.tag("tflite_sha256")
+        why = f"the run's {MODEL} is gone (its sha256 was {shown(made)[1:-1]})" if made else "the run made no .tflite"
+        what = f"{why}; its status is {run.status}, and there is nothing to hold a new file against"
         way = f"tflite-recipes run recipe.yaml with its artifact recipe.yaml, at {past.uri}"
         raise RequestError(Problem(what, run.run_id, "", (way,)))
     text = {
@@ -70,29 +73,48 @@ def _inputs(text: str | None) -> tuple[Input, ...] | None:
         return None
     try:
         return from_text(text)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RequestError(Problem(f"the run's list of inputs cannot be read: {error}", INPUTS)) from error
 
 
 def code(past: PastRuns, found: Fetched) -> dict[str, Path]:
-    """The `.py` files that the run loaded, by name."""
+    """The `.py` files that the run loaded, by their paths below `code/`."""
     names = [path for path in found.files if path.startswith(f"{CODE}/") and path.endswith(".py")]
     return {
-        PurePosixPath(name).name: download(past, found.run, found.files, name, found.folder, _LARGEST_CODE)
+        name.removeprefix(f"{CODE}/"): download(past, found.run, found.files, name, found.folder, _LARGEST_CODE)
         for name in names
     }
 
 
 def kept_input(past: PastRuns, found: Fetched, entry: Input) -> Path | None:
-    """A file or folder that the run kept of its inputs; None where it kept none. Its digest is not looked at here."""
+    """A file or folder that the run kept of its inputs, or another that has the same (a search keeps those of its
+    candidates, a run that was reproduced those of the reproduction); None where none did. Its digest is not looked at
+    here."""
     root = f"{KEPT}/{entry.key}/"
-    names = [path for path in found.files if path.startswith(root)]
-    tops = {path.removeprefix(root).partition("/")[0] for path in names}
-    if len(tops) != 1:
-        return None
-    for name in names:
-        download(past, found.run, found.files, name, found.folder, max(entry.bytes, 1))
-    return found.folder / KEPT / entry.key / tops.pop()
+    for run, files in _with_those_above(past, found):
+        names = [path for path in files if path.startswith(root)]
+        tops = {path.removeprefix(root).partition("/")[0] for path in names}
+        if len(tops) == 1:
+            for name in names:
+                download(past, run, files, name, found.folder, max(entry.bytes, 1))
+            return found.folder / KEPT / entry.key / tops.pop()
+    return None
+
+
+def _with_those_above(past: PastRuns, found: Fetched) -> Iterator[tuple[PastRun, Mapping[str, int]]]:
+    """The run, and those that may have its inputs: the one above it, the one that it reproduces. With their files."""
+    run = found.run
+    yield run, found.files
+    for _ in range(_ABOVE):
+        other = run.tag("reproduces") or run.parent
+        if not other:
+            return
+        try:
+            run = past.run(other)
+            files = past.files(run)
+        except RequestError:  # deleted, or not to be read
+            return
+        yield run, files
 
 
 def download(past: PastRuns, run: PastRun, files: Mapping[str, int], name: str, folder: Path, limit: int) -> Path:

@@ -15,8 +15,9 @@ from typing import Any
 from tflite_recipes import api, catalog, environment
 from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.model_files import GRAPH_FILE, reaching_ops
 from tflite_recipes.recipe import Recipe, StepSpec
-from tflite_recipes.reproducing import changes, fetching, own_code, restoring, settings, trust
+from tflite_recipes.reproducing import changes, fetching, modules, own_code, restoring, settings, trust
 from tflite_recipes.reproducing.fetching import Fetched
 from tflite_recipes.reproducing.restoring import Recorded, Restored
 from tflite_recipes.runner import RunResult
@@ -24,7 +25,7 @@ from tflite_recipes.state import Intent
 from tflite_recipes.steps.reproduction import RECORD, AgainstOriginal, Verdict, sha256, summary
 from tflite_recipes.tracking.past_runs import PastRun, PastRuns
 
-_ORIGINAL, _KNOWN = "original", "known.json"
+_ORIGINAL, _KNOWN, _MODULES = "original", "known.json", "modules"
 _WORD = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _STEP = "reproduction"
@@ -67,11 +68,11 @@ def reproduce(
 ) -> Reproduction:
     """Make a past run again, and judge the new file beside its own.
 
-    uri: the tracking URI, null for MLFLOW_TRACKING_URI, else sqlite:///mlflow.db. source, calibration_data,
-    evaluation_data, inputs (by key of the recipe): where files are now that were moved; each must have the digest that
-    the run recorded. tolerance: up to which share of an output's range outputs may be apart; with null the verdict is
-    given at 0.005, one step of an int8 output, and `numerically equal` is not a success. trust: run code that the
-    fetched recipe names. overrides: `tracking.KEY=VALUE` and `worker.KEY=VALUE`.
+    run_id: its ID, or how that begins. uri: the tracking URI, null for MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.
+    source, calibration_data, evaluation_data, inputs (by key of the recipe): where files are now that were moved; each
+    must have the digest that the run recorded. tolerance: up to which share of an output's range outputs may be apart;
+    with null the verdict is given at 0.005, one step of an int8 output, and `numerically equal` is not a success.
+    trust: run code that the fetched recipe names. overrides: `tracking.KEY=VALUE` and `worker.KEY=VALUE`.
 
     The new run is tracked beside the old one. A failing step does not raise. Errors: RequestError, where there is
     nothing to reproduce, an input is gone or another, or the recipe does what needs trust.
@@ -82,12 +83,14 @@ def reproduce(
     flags = {"--source": source, "--calibration-data": calibration_data, "--evaluation-data": evaluation_data}
     given = {key: str(path) for key, path in {**flags, **(inputs or {})}.items() if path is not None}
     past = PastRuns(uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
-    run = past.run(run_id)
+    run = past.beginning(run_id)
     name = run.tag("recipe") if _WORD.fullmatch(run.tag("recipe")) else "reproduction"
     folder = Path(output_dir) if output_dir is not None else api.fresh_folder(name)
-    with _filled(folder):
-        prepared = _prepare(past, run, name, folder / _ORIGINAL, _Asked(said, given, trust, tolerance))
-    with _as_many_threads(prepared.threads):
+    with contextlib.ExitStack() as stack:
+        with _filled(folder):
+            prepared = _prepare(past, run, name, folder / _ORIGINAL, _Asked(said, given, trust, tolerance))
+        stack.enter_context(_as_many_threads(prepared.threads))
+        stack.enter_context(_with_modules(folder / _ORIGINAL / _MODULES))
         tags = {"tflite_recipes.reproduces": run.run_id}
         result = api.run(prepared.recipe, output_dir=folder, progress=progress, intent=prepared.intent, tags=tags)
     return _concluded(run, result, prepared, tolerance)
@@ -140,14 +143,20 @@ def _prepare(past: PastRuns, run: PastRun, name: str, original: Path, asked: _As
     _authentic(found, before)
     code = own_code.Resolved(dict(before))
     if asked.trust:
-        code = own_code.resolved(before, run.tags, fetching.code(past, found))
+        kept = fetching.code(past, found)
+        laid = modules.laid_out(run.tags, kept, original / _MODULES)
+        code = own_code.resolved(before, run.tags, kept, modules.names(original / _MODULES))
+        code = replace(code, notes=(*code.notes, *laid))
     files = _files(past, found, code.config, asked)
+    if not asked.trust and (reaching := _reaching(files)):
+        raise RequestError(reaching)
     config = _with_paths(code.config, files)
     _settle(config, past, run, name, asked)
-    composed = recipes.build(config, _choices(before), catalog.base_groups(), (), name)
+    with modules.importable(original / _MODULES):
+        composed = recipes.build(config, _choices(before), catalog.base_groups(), (), name)
     known = _write_known(found, before, composed, files)
     recipe = _judging(composed, found.model, known, asked.tolerance)
-    notes = (*code.notes, *(f"{file.key}: {trust.shown(file.path)[1:-1]}, {file.how}" for file in files))
+    notes = (*code.notes, *(f"{file.key}: {trust.shown(file.path, 500)[1:-1]}, {file.how}" for file in files))
     return _Prepared(recipe, _intent(composed, found), found.model, changes.threads_of(found.environment), notes)
 
 
@@ -169,6 +178,18 @@ def _files(past: PastRuns, found: Fetched, config: Mapping[str, Any], asked: _As
     given = restoring.by_key(asked.given, restoring.named_files(config))
     recorded = Recorded(found.inputs, found.run.tag("source_sha256"))
     return restoring.restored(config, recorded, given, lambda entry: fetching.kept_input(past, found, entry))
+
+
+def _reaching(files: Sequence[Restored]) -> list[Problem]:
+    """Of the files that the server gave the models whose graphs do more than calculate: that TensorFlow runs a graph
+    is no reason to have files written by it."""
+    found = []
+    for file in files:
+        if file.served and (Path(file.path) / GRAPH_FILE).exists() and (ops := reaching_ops(Path(file.path))):
+            listed = trust.shown(", ".join(ops))
+            what = f"the model that the server kept has ops that reach files, processes or Python: {listed}"
+            found.append(Problem(what, file.key, "--trust"))
+    return found
 
 
 def _with_paths(config: Mapping[str, Any], files: Sequence[Restored]) -> dict[str, Any]:
@@ -261,6 +282,19 @@ def _as_many_threads(count: int | None) -> Iterator[None]:
             del os.environ[environment.THREADS]
         else:
             os.environ[environment.THREADS] = before
+
+
+@contextlib.contextmanager
+def _with_modules(folder: Path) -> Iterator[None]:
+    """Run with the modules that the original's code imported, in a worker that has no others yet."""
+    with modules.importable(folder) as any_there:
+        if any_there:
+            api.begin_anew()
+        try:
+            yield
+        finally:
+            if any_there:
+                api.begin_anew()
 
 
 def _concluded(run: PastRun, result: RunResult, prepared: _Prepared, tolerance: float | None) -> Reproduction:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tflite_recipes import schema
@@ -28,14 +28,16 @@ class Resolved:
     notes: tuple[str, ...] = ()
 
 
-def resolved(config: Mapping[str, Any], tags: Mapping[str, str], kept: Mapping[str, Path]) -> Resolved:
+def resolved(
+    config: Mapping[str, Any], tags: Mapping[str, str], kept: Mapping[str, Path], importable: Collection[str] = ()
+) -> Resolved:
     """Spell each `file.py:name` and `module:name` that the run loaded from a user's own file by the file that was kept,
     else by the one here if it has the same content.
 
-    tags: of the run, by their whole names. kept: files by name. Errors: RequestError for code that is neither kept nor
-    the same here.
+    tags: of the run, by their whole names. kept: files by path below `code/`. importable: the modules that are imported
+    as the run had them, which keep their names. Errors: RequestError for code that is neither kept nor the same here.
     """
-    work = _Places(tags, kept)
+    work = _Places(tags, kept, importable)
     changed = {
         key: work.section(key, value) if key not in ("steps", "tracking") else value for key, value in config.items()
     }
@@ -57,6 +59,7 @@ def versions(tags: Mapping[str, str]) -> dict[tuple[str, str], str]:
 class _Places:
     tags: Mapping[str, str]
     kept: Mapping[str, Path]
+    importable: Collection[str] = ()
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -85,6 +88,8 @@ class _Places:
             return text
         place, name = match["place"], match["name"]
         is_file = place.endswith(".py")
+        if place in self.importable:
+            return text
         known = Path(place).name if is_file else place
         digest = versions(self.tags).get((known, name))
         if digest is None and not is_file:
@@ -107,7 +112,7 @@ class _Places:
     def _candidates(self, name: str, digest: str | None) -> Iterator[Path]:
         """Kept files that may be meant: of the digest, or, where none is known, of the name."""
         for kept, path in self.kept.items():
-            if _sha256(path)[:12] == digest or (digest is None and kept == name):
+            if _sha256(path)[:12] == digest or (digest is None and PurePosixPath(kept).name == name):
                 yield path
 
 

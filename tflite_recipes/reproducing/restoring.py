@@ -26,12 +26,13 @@ _WORDS = {"source.weights": "imagenet", "pruning.data": "digits"}
 @dataclass(frozen=True)
 class Restored:
     """A key with the file that it names now. how: where that is from, in words. checked: it has the digest that the
-    run recorded."""
+    run recorded. served: the server gave it."""
 
     key: str
     path: str
     how: str
     checked: bool = True
+    served: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _one(key: str, path: str, entry: Input, given: str | None, flag: str, fetch:
         return Restored(key, path, "where it was")
     kept = fetch(entry)
     if kept is not None and (digest := _digest(str(kept), entry.bytes)) == entry.sha256:
-        return Restored(key, str(kept), "as the server kept it" + ("; the one here is another" if here else ""))
+        how = "as the server kept it" + ("; the one here is another" if here else "")
+        return Restored(key, str(kept), how, served=True)
     if kept is not None:
         what = f"what the server kept has the sha256 {digest}"
     elif here:

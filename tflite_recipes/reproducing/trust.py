@@ -64,10 +64,10 @@ def _refused(what: str) -> RequestError:
     return RequestError(Problem(f"the run's recipe {what}", _RECIPE))
 
 
-def shown(value: Any) -> str:
-    """A value that others chose, short, and without anything that a terminal would obey."""
+def shown(value: Any, most: int = 80) -> str:
+    """A value that others chose, short (of `most` characters), and without anything that a terminal would obey."""
     text = ascii(value) if isinstance(value, str) else ascii(schema.to_plain(value))
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def problems(config: Mapping[str, Any]) -> list[Problem]:

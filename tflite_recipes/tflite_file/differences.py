@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.errors import RequestError
+from tflite_recipes.tflite_file import flex_options
 from tflite_recipes.tflite_file.model import Subgraph, Tensor, TFLiteFile
 from tflite_recipes.tflite_file.reader import constant_array, read_tflite
 
@@ -67,7 +68,11 @@ class _Opened:
     def operator(self, graph: int, index: int) -> dict[str, Any]:
         table = schema.OperatorT.InitFromObj(self.model.Subgraphs(graph).Operators(index))
         code = self.model.OperatorCodes(table.opcodeIndex)
-        return {"version": code.Version(), **{name: _plain(getattr(table, name)) for name in _OP_FIELDS}}
+        fields = {"version": code.Version(), **{name: _plain(getattr(table, name)) for name in _OP_FIELDS}}
+        if (code.CustomCode() or b"").startswith(b"Flex") and fields["customOptions"]:
+            options = bytes(fields["customOptions"])
+            fields["customOptions"] = flex_options.meaning(options) or options
+        return fields
 
     def tensor(self, graph: int, index: int) -> dict[str, Any]:
         table = schema.TensorT.InitFromObj(self.model.Subgraphs(graph).Tensors(index))
