@@ -9,10 +9,12 @@ from enum import Enum, unique
 from pathlib import Path
 
 from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.tracking.client import be_patient, first_line
+from tflite_recipes.tracking.client import be_patient, first_line, greet
 from tflite_recipes.tracking.record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.replaying import Place, above, replay
 from tflite_recipes.tracking_uri import located, same_place, sqlite_file, without_password
+
+_ANSWER_S = 20  # for a server to answer at all; what is uploaded may take longer
 
 
 @unique
@@ -91,14 +93,14 @@ def _place(uri: str) -> Place | str:
     if file is not None and not Path(file).parent.is_dir():  # which MLflow would make
         return f"there is no folder {Path(file).parent}; tracking.uri=sqlite:///FILE says where the runs are now"
     try:
-        return Place.of(uri)
+        return Place(uri, greet(uri, _ANSWER_S))
     except Exception as error:
         return first_line(error, uri)
 
 
 def _answers(place: Place) -> bool:
     try:
-        place.client.search_experiments(max_results=1)
+        greet(place.uri, _ANSWER_S)
     except Exception:
         return False
     return True
