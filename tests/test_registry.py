@@ -157,7 +157,7 @@ def test_candidates_of_a_search_are_none(settings, tmp_path):
     tracker = MlflowTracker(replace(settings, register_as="searched"))
     tracker(happened[0])
     candidate = tracker.child("01 integer_only")
-    for event in happened:
+    for event in tracked_models.told(tmp_path / "candidates" / "01"):
         candidate(event)
     candidate.close()
     for event in happened[1:]:
