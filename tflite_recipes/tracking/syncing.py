@@ -30,13 +30,15 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Synced:
-    """A folder, what became of it, its run's ID (None where there is none), and what was wrong."""
+    """A folder, what became of it, its run's ID (None where there is none), what was wrong, and whether it is a
+    sweep's."""
 
     folder: Path
     outcome: Outcome
     uri: str = ""
     run_id: str | None = None
     problems: tuple[Problem, ...] = ()
+    sweep: bool = False
 
 
 def sync(folders: Sequence[Path], uri: str | None = None, dry_run: bool = False) -> Iterator[Synced]:
@@ -85,7 +87,7 @@ def _one(folder: Path, uri: str, known: dict[str, Place | str]) -> Synced:
         if not _answers(place):
             known[uri] = said
         return Synced(folder, Outcome.AWAY, shown, problems=(_away(folder, shown, said),))
-    return Synced(folder, Outcome.TOLD, shown, record.run_id)
+    return Synced(folder, Outcome.TOLD, shown, record.run_id, sweep=record.sweep is not None)
 
 
 def _place(uri: str) -> Place | str:
