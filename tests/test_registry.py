@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from dataclasses import replace
 
 import pytest
 import tracked_models
+from flaky import flaky
 
 from tflite_recipes import api
 from tflite_recipes.tracking.client import client
@@ -162,7 +157,7 @@ def test_candidates_of_a_search_are_none(settings, tmp_path):
     tracker = MlflowTracker(replace(settings, register_as="searched"))
     tracker(happened[0])
     candidate = tracker.child("01 integer_only")
-    for event in happened:
+    for event in tracked_models.told(tmp_path / "candidates" / "01"):
         candidate(event)
     candidate.close()
     for event in happened[1:]:
@@ -186,45 +181,15 @@ def test_a_registry_that_refuses_loses_no_run(settings, tmp_path):
     assert run.info.status == "FINISHED"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a tracking server that hands artifacts through."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    stores = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", str(folder / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no workers beside it
-    with (folder / "server.log").open("w") as log:
-        made = subprocess.Popen(
-            [*command, "--workers", "1"], cwd=folder, env={**os.environ, **quiet}, stdout=log, stderr=log
-        )
-    try:
-        until = time.monotonic() + 90
-        while True:
-            assert made.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < until, (folder / "server.log").read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        made.terminate()
-        made.wait(30)
-
-
 @pytest.mark.slow
-def test_a_server_has_the_version_and_gives_the_model(server, tmp_path):
+def test_a_server_has_the_version_and_gives_the_model(mlflow_server, tmp_path):
     import mlflow
 
-    settings = MlflowSettings(server, "models", None, {}, register_as="served")
+    settings = MlflowSettings(mlflow_server.uri, "models", None, {}, register_as="served")
     run, writer = tell(settings, tracked_models.told(tmp_path))
     assert writer.registered == "served/1"
     assert run.data.tags["tflite_recipes.registered"] == "served/1"
-    mlflow.set_tracking_uri(server)
+    mlflow.set_tracking_uri(mlflow_server.uri)
     try:
         models = [
             mlflow.pyfunc.load_model(uri) for uri in ("models:/served@candidate", f"runs:/{run.info.run_id}/model")
@@ -234,3 +199,25 @@ def test_a_server_has_the_version_and_gives_the_model(server, tmp_path):
     example = models[0].input_example
     for model in models:
         assert (model.predict(example)["y"] == tracked_models.expected(example["x"])).all()
+
+
+@pytest.mark.slow
+def test_a_lost_answer_makes_no_second_version_and_healing_says_which_it_is(mlflow_server, tmp_path):
+    from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
+
+    with flaky(mlflow_server.port) as server:
+
+        def fate(method, path):
+            times = len([one for one in server.asked if one[1] == path])
+            if path.endswith("/registered-models/create"):
+                return 500 if times <= 2 else None  # the run is told again from its folder
+            return "lose" if path.endswith("/model-versions/create") and times == 1 else None
+
+        server.fate = fate
+        tracker = MlflowTracker(MlflowSettings(server.uri, "models", None, {}, register_as="lost"))
+        for event in tracked_models.told(tmp_path):
+            tracker(event)
+        tracker.close()
+    assert (tracker.failures, tracker.registered) == ([], "lost/1")
+    versions = client(mlflow_server.uri).search_model_versions("name='lost'")
+    assert [version.run_id for version in versions] == [tracker.run_id]

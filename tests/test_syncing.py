@@ -80,6 +80,8 @@ def test_eight_writers_at_once(where, recorded, tmp_path, request):
         server = request.getfixturevalue("mlflow_server" if where == "http" else "postgres_server")
         uri = server.uri
     folders = writers.copies(recorded, tmp_path / "runs", 8)
+    for folder in folders:
+        writers.lighten(folder)
     experiment = f"eight {where}"
     run_ids = writers.write_in_parallel(folders, uri, experiment)
     assert {run.info.run_id for run in runs_of(uri, experiment)} == set(run_ids)
@@ -215,6 +217,9 @@ def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli_p
     try:
         answer = cli_process("sync", "elsewhere", cwd=here)
         assert answer.status == 0, answer.err
+        assert (
+            f"its runs beside each other: tflite-recipes compare {answer.out.split()[2]} --tracking-uri" in answer.out
+        )
         every = {run.info.run_id: run for run in runs_of(server.uri, "tflite_recipes")}
         again = cli_process("sync", "elsewhere", cwd=here)
         assert again.out == "nothing to upload: MLflow knows all runs there\n"

@@ -73,3 +73,27 @@ def test_mlflow_reads_schema_and_source(here):
     assert get_source(evaluation).load() == str(here / "test.npz")
     TensorDatasetSchema.from_dict(json.loads(used["calibration"].dataset.schema))
     assert used["calibration"].dataset.source_type == "code"
+
+
+@pytest.mark.slow
+def test_synced_from_elsewhere_the_data_is_the_same(here, tmp_path_factory):
+    from tflite_recipes.tracking import record
+    from tflite_recipes.tracking.client import client
+    from tflite_recipes.tracking.replaying import Place, replay
+
+    write(here / "test.npz", "0123")
+    write(here / "out" / "events.jsonl", "")
+    told = [started(), read("evaluation.path", "test.npz"), USED, finished()]
+    (here / "out" / "events.jsonl").write_text("".join(json.dumps(events.to_json(event)) + "\n" for event in told))
+    uri = f"sqlite:///{here}/mlflow.db"
+    record.save(here / "out", record.begun(settings(uri, tags={"long": "x" * 9000}), {}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        done = replay(here / "out", Place.of(uri))
+    run = client(uri).get_run(done.run_id)
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.source_type, json.loads(used.dataset.source)) == ("local", {"uri": "test.npz"})
+    assert run.data.tags["tflite_recipes.inputs_kept"] == "all"
+    assert [item.path for item in client(uri).list_artifacts(done.run_id, "inputs/evaluation.path")] == [
+        "inputs/evaluation.path/test.npz"
+    ]

@@ -103,8 +103,7 @@ def test_paths_are_those_of_the_folder_as_it_is_now(here):
     shutil.move(ran, here / "moved")
     read = spools.read(here / "moved", "/where/it/stood")
     assert read[1].path == str(here / "moved" / "deploy" / "a.h")
-    assert read[2].path == "/where/it/stood/model.keras"
-    assert read[3] == told[3]
+    assert read[2:] == told[2:]  # an input is named as the recipe does; who reads it knows from where
     assert spools.missing(read) == [here / "moved" / "deploy" / "a.h"]
 
 
@@ -181,7 +180,7 @@ def test_a_server_is_asked_once_where_it_is_not_known_to_be_there(monkeypatch):
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "5"
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
-    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"  # ours, not the 120 s of MLflow's own
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def told(folder: Path, outcome: str = "done", passed: bool = True, flex: int = 0
             events.ArtifactKept(str(model), "model"),
         ]
     happened.append(events.RunFinished(outcome, 1.0))
-    return [events.from_json(json.loads(json.dumps(events.to_json(event)))) for event in happened]
+    lines = [json.dumps(events.to_json(event)) for event in happened]
+    (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return [events.from_json(json.loads(line)) for line in lines]
 
 
 def expected(x: np.ndarray) -> np.ndarray:

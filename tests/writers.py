@@ -32,6 +32,18 @@ def copies(recorded: Path, folder: Path, number: int, **values: Any) -> list[Pat
     return made
 
 
+def lighten(folder: Path) -> None:
+    """Leave out artifacts that lie in the way of no other writer: of those at the top and below deploy/ all but every
+    fourth. All that goes to the database stays."""
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [events.from_json(json.loads(line)) for line in lines]
+    spare = [number for number, event in enumerate(told) if isinstance(event, events.ArtifactKept)]
+    spare = [number for number in spare if told[number].folder in ("", "deploy")]
+    left_out = {number for place, number in enumerate(spare) if place % 4}
+    kept = [line for number, line in enumerate(lines) if number not in left_out or "io_contract.json" in line]
+    (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
 def whole(client: Any, run_id: str, folder: Path) -> None:
     """Hold a run against the events of its folder: each metric there (some looked at closely: once for each time that
     it was told), each parameter and artifact, and the model's bytes."""

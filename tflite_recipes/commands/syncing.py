@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -32,14 +33,19 @@ def _sync(options: argparse.Namespace) -> ExitStatus:
 
     folders, uri = _asked(options)
     counts: Counter[Outcome] = Counter()
+    sweeps: list[str] = []
     for synced in sync(folders, uri, options.dry_run):
         counts[synced.outcome] += 1
         waiting = synced.outcome is Outcome.WAITING
         came_to = f"{synced.outcome.value} at {synced.uri}" if waiting else synced.run_id or synced.outcome.value
         print(f"{synced.folder} -> {came_to}", flush=True)
         show_problems(synced.problems)
+        if synced.sweep:
+            sweeps.append(f"tflite-recipes compare {synced.run_id} --tracking-uri {shlex.quote(synced.uri)}")
     said = [f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome]]
     print(", ".join(said) or "nothing to upload: MLflow knows all runs there")
+    for command in sweeps:  # which a sweep does by itself at its end
+        print(f"its runs beside each other: {command}")
     if counts[Outcome.AWAY]:
         return ExitStatus.UNTRACKED
     return ExitStatus.REQUEST if counts[Outcome.DAMAGED] else ExitStatus.DONE

@@ -20,9 +20,12 @@ from typing import Any
 from tflite_recipes.tracking_uri import located, scrubbed, sqlite_file, without_password
 
 PREFIX = "tflite_recipes"
+_REQUEST = "MLFLOW_HTTP_REQUEST_"
 # What MLflow waits for a server, where the user's environment does not say. Its own defaults keep at a dead one for
 # minutes, and asleep for as long as a 429 asks; the events are on disk, so that a run need not.
 _HASTY = {"TIMEOUT": "20", "MAX_RETRIES": "1", "BACKOFF_FACTOR": "1"}
+# Once one has let us wait in vain, by whoever asks again in this process or one that it starts.
+_BRIEF = {"TIMEOUT": "3", "MAX_RETRIES": "0", "BACKOFF_FACTOR": "1"}
 _PATIENT = {"TIMEOUT": "120", "MAX_RETRIES": "3", "BACKOFF_FACTOR": "1"}
 _MLFLOW_LOGGERS = ("mlflow", "alembic", "alembic.runtime.migration", "mlflow.store.db.utils")
 _LOCKED_FOR_S = 60.0
@@ -48,9 +51,55 @@ def client(uri: str) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     place = _with_driver(located(uri))
+    _reach(place)
     with alone(place):
         made = _steadily(MlflowClient, tracking_uri=place)
     return _Steady(made) if sqlite_file(place) else made
+
+
+def greet(uri: str, timeout_s: int) -> Any:
+    """A client of a server that has just answered, within `timeout_s`. Errors: whatever MLflow raises."""
+    try:
+        with hurried(timeout_s):
+            made = client(uri)
+            made.search_experiments(max_results=1)
+    except Exception as error:
+        heed(error)
+        raise
+    _exchange(_BRIEF, _HASTY)
+    return made
+
+
+def heed(error: Exception) -> None:
+    """After an error of a server that hangs, wait for servers only briefly until one answers: each run of a sweep
+    would lose the same time again."""
+    if re.search(r"timed out|timeout expired", str(error)):
+        _exchange(_HASTY, _BRIEF)
+
+
+def _exchange(old: dict[str, str], new: dict[str, str]) -> None:
+    """Other values for our own; what the user's environment says stays."""
+    with _environment:
+        for name, value in new.items():
+            if os.environ.get(_REQUEST + name) == old[name]:
+                os.environ[_REQUEST + name] = value
+
+
+def _reach(uri: str) -> None:
+    """Connect to a database server once. MLflow would try for two minutes where nobody answers, and longer where
+    somebody does not answer."""
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind not in ("postgresql", "mysql"):
+        return
+    import sqlalchemy
+
+    timeout_s = max(2, int(os.environ[f"{_REQUEST}TIMEOUT"]))  # PostgreSQL's library takes no less
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(timeout_s))  # for MLflow's own connections
+    engine = sqlalchemy.create_engine(
+        uri, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": timeout_s}
+    )
+    with engine.connect():
+        pass
 
 
 def _with_driver(uri: str) -> str:
@@ -62,16 +111,18 @@ def _with_driver(uri: str) -> str:
 
 def _prefer(values: dict[str, str]) -> None:
     for name, value in values.items():
-        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+        os.environ.setdefault(f"{_REQUEST}{name}", value)
 
 
 @contextlib.contextmanager
 def hurried(timeout_s: int | None = None) -> Iterator[None]:
     """Ask a server once only: it is not known to be there, or what is asked must not be done twice."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    if timeout_s is not None:
-        wanted["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
     with _environment:  # MLflow reads it at every request; threads take turns, or one would restore another's value
+        _prefer(_HASTY)  # to be there afterwards too, where there is no client yet
+        wanted = {f"{_REQUEST}MAX_RETRIES": "0"}
+        if timeout_s is not None:
+            said = os.environ.get(f"{_REQUEST}TIMEOUT", "")
+            wanted[f"{_REQUEST}TIMEOUT"] = str(min(timeout_s, int(said)) if said.isdecimal() else timeout_s)
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)
         try:

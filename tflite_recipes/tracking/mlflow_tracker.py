@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tflite_recipes import events
 from tflite_recipes.tracking import record as records
-from tflite_recipes.tracking.client import client, first_line, hurried
+from tflite_recipes.tracking.client import first_line, greet, heed
 from tflite_recipes.tracking.replaying import Place, begin_above, replay, replay_held
 from tflite_recipes.tracking.settings import MlflowSettings
 from tflite_recipes.tracking.writer import RunWriter
 
+_FIRST_S = 10  # for a server to answer at all, which it does while the model is read
 _PROBE_S = 5  # for a server that was away to answer, before the run is told again
 _LEAVING_S = 5.0  # for what is left to be told, once the user wants to go
 
@@ -40,6 +41,7 @@ class MlflowTracker:
         self._lock = contextlib.ExitStack()
         self._above: MlflowTracker | None = None
         self._run_id: str | None = None
+        self._registered = ""
         self.failure: str | None = None
         self._thread.start()
 
@@ -56,7 +58,7 @@ class MlflowTracker:
     @property
     def registered(self) -> str:
         """The version that the run became, as "NAME/VERSION", or why none; "" where none was asked for."""
-        return self._writer.registered if self._writer is not None else ""
+        return self._registered or (self._writer.registered if self._writer is not None else "")
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.RunStarted):
@@ -112,7 +114,7 @@ class MlflowTracker:
     def _work(self) -> None:
         made = None
         with self._telling():
-            made = client(self._settings.uri)
+            made = greet(self._settings.uri, _FIRST_S)
         while (event := self._events.get()) is not None:
             if self.failure is None and not self._abandoned.is_set():
                 with self._telling():
@@ -144,9 +146,7 @@ class MlflowTracker:
         if not lost:
             return
         try:
-            with hurried(_PROBE_S):
-                place = Place.of(self._settings.uri)
-                place.client.get_experiment_by_name(self._settings.experiment)
+            place = Place(self._settings.uri, greet(self._settings.uri, _PROBE_S))
         except Exception:
             return
         for tracker in lost:
@@ -154,7 +154,7 @@ class MlflowTracker:
                 continue
             with tracker._telling():
                 told = replay_held(tracker._folder, place) if tracker is self else replay(tracker._folder, place, "run")
-                tracker._run_id, tracker.failure = told.run_id, None
+                tracker._run_id, tracker._registered, tracker.failure = told.run_id, told.registered, None
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -162,4 +162,5 @@ class MlflowTracker:
         try:
             yield
         except Exception as error:
+            heed(error)
             self.failure = first_line(error, self._settings.uri)

@@ -33,7 +33,8 @@ class Record:
     settings: the `tracking` section, its URI absolute and without a password. key: the run's own, there before MLflow
     gives it an ID; also a tag. parent_key, parent_run_id: of the run above, None where there is none, or no ID yet.
     tags: what was so when the run began (version, commit). cwd: where it stood. run_id: None until MLflow gave one.
-    complete: everything has been told. sweep: of a sweep's record its recipe, parameters, start and outcome.
+    complete: everything has been told. registered: the version that the run became, or why
+    none. sweep: of a sweep's record its recipe, parameters, start and outcome.
     """
 
     settings: Mapping[str, Any]
@@ -44,6 +45,7 @@ class Record:
     cwd: str = field(default_factory=os.getcwd)
     run_id: str | None = None
     complete: bool = False
+    registered: str = ""
     sweep: Mapping[str, Any] | None = None
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.tracking.client import PREFIX
+from tflite_recipes.tracking.client import PREFIX, hurried
 
 _LONGEST_ALIAS = 255
+_TRIES, _PAUSE_S = 3, 1.0  # numbers are given by the server: of several that register at once, one may have to wait
 _COPIED = ("recipe", "recipe_digest", "tflite_sha256", "version")
 
 
@@ -58,20 +60,37 @@ def register(mlflow_client: Any, run_id: str, name: str, alias: str | None, tags
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
     copied = {f"{PREFIX}.{key}": tags[f"{PREFIX}.{key}"] for key in _COPIED if f"{PREFIX}.{key}" in tags}
-    found = [int(one.version) for one in mlflow_client.search_model_versions(f"run_id='{run_id}'") if one.name == name]
-    if found:
-        version = min(found)
-    else:
-        source = f"runs:/{run_id}/model"
-        made = mlflow_client.create_model_version(
-            name, source, run_id, copied, description=_description(copied), await_creation_for=0
-        )
-        version = int(made.version)
+    version = _version_once(mlflow_client, run_id, name, copied)
     if alias is not None:
         at = mlflow_client.get_registered_model(name).aliases.get(alias)
         if at is None or int(at) < version:
             mlflow_client.set_registered_model_alias(name, alias, str(version))
     return str(version)
+
+
+def _version_once(mlflow_client: Any, run_id: str, name: str, tags: Mapping[str, str]) -> int:
+    """The run's version of the model, which is made where there is none. A request that fails may have made it all the
+    same, so it is looked for before it is sent again."""
+    for attempt in range(_TRIES):
+        known = mlflow_client.search_model_versions(f"run_id='{run_id}'")
+        if found := [int(one.version) for one in known if one.name == name]:
+            return min(found)
+        try:
+            with hurried():
+                made = mlflow_client.create_model_version(
+                    name,
+                    f"runs:/{run_id}/model",
+                    run_id,
+                    dict(tags),
+                    description=_description(tags),
+                    await_creation_for=0,
+                )
+            return int(made.version)
+        except Exception:
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(_PAUSE_S)
+    raise AssertionError("unreachable")
 
 
 def _description(tags: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from tflite_recipes.tracking import spools
 from tflite_recipes.tracking.client import PREFIX, alone, client, experiment_id
 from tflite_recipes.tracking.creating import create_once, existing
 from tflite_recipes.tracking.description import sweep_description
-from tflite_recipes.tracking.limits import NAME_LENGTH, VALUE_LENGTH, batches, cut, named
+from tflite_recipes.tracking.limits import NAME_LENGTH, TAG_LENGTH, VALUE_LENGTH, batches, cut, named
 from tflite_recipes.tracking.record import RECORD, Busy, Record, held, is_running, load, update
 from tflite_recipes.tracking.run_tags import started_by, with_version
 from tflite_recipes.tracking.writer import RunWriter
@@ -64,7 +64,7 @@ def replay_held(folder: Path, place: Place) -> Record:
     experiment = place.experiment(settings.experiment)
     parent = _parent(folder, record, place, experiment)
     run_id = existing(place.client, experiment, record.key, record.run_id)
-    writer = RunWriter(place.client, settings, parent, run_id, record.stamp)
+    writer = RunWriter(place.client, settings, parent, run_id, record.stamp, record.cwd)
     gone = spools.missing(told)
     for event in told:
         if isinstance(event, events.ArtifactKept) and Path(event.path) in gone:
@@ -75,7 +75,7 @@ def replay_held(folder: Path, place: Place) -> Record:
     if gone:
         what = f"is gone from the folder; the rest of the run is up, as {writer.run_id}"
         raise RequestError([Problem(what, str(path)) for path in gone])
-    return update(folder, complete=True)
+    return update(folder, complete=True, registered=writer.registered)
 
 
 def _parent(folder: Path, record: Record, place: Place, experiment: str) -> str | None:
@@ -135,7 +135,8 @@ def begin_sweep(record: Record, place: Place) -> str:
     run_id = existing(place.client, experiment, record.key, record.run_id)
     if run_id is None:
         own = {f"{PREFIX}.recipe": sweep["recipe"], "mlflow.runName": cut(f"{sweep['recipe']} sweep", NAME_LENGTH)}
-        tags = {**started_by(), **settings.tags, **own, **with_version(record.stamp)}
+        asked = {name: cut(value, TAG_LENGTH) for name, value in settings.tags.items()}
+        tags = {**started_by(), **asked, **own, **with_version(record.stamp)}
         run_id = create_once(place.client, experiment, int(sweep["started"] * 1e3), tags)
     params = {name: cut(value, VALUE_LENGTH, "all in multirun.yaml") for name, value in sweep["params"].items()}
     for batch in batches(params=named(params)):

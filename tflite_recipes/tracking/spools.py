@@ -59,8 +59,6 @@ def _located(told: list[events.Event], folder: Path, cwd: str) -> Iterator[event
         match event:
             case events.ArtifactKept(path=path):
                 yield replace(event, path=_place(path, started.output_dir, folder, cwd))
-            case events.InputRead(path=path):
-                yield replace(event, path=os.path.join(cwd, path))
             case _:
                 yield event
 

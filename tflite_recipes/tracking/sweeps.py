@@ -14,7 +14,7 @@ from typing import Any
 from tflite_recipes.environment import git_commit
 from tflite_recipes.errors import Problem
 from tflite_recipes.tracking import record as records
-from tflite_recipes.tracking.client import PREFIX, first_line, hurried
+from tflite_recipes.tracking.client import PREFIX, first_line, greet, hurried
 from tflite_recipes.tracking.replaying import Place, begin_sweep, replay_held
 from tflite_recipes.tracking.settings import MlflowSettings
 from tflite_recipes.tracking_uri import scrubbed, without_password
@@ -40,8 +40,9 @@ class Sweep:
         self._lock = contextlib.ExitStack()
         try:
             self._lock.enter_context(records.running(self._record.key))
+            place = Place(settings.uri, greet(settings.uri, _BEFORE_S))
             with hurried(_BEFORE_S):
-                self._record = replace(self._record, run_id=begin_sweep(self._record, Place.of(settings.uri)))
+                self._record = replace(self._record, run_id=begin_sweep(self._record, place))
         except Exception as error:  # no server: the sweep runs all the same, and each run says so
             self.failure = first_line(error, settings.uri)
 
@@ -67,9 +68,7 @@ class Sweep:
             with records.held(folder, "run"):
                 known = records.load(folder)
                 records.save(folder, replace(self._record, run_id=self._record.run_id or known.run_id))
-                with hurried(_AFTER_S):
-                    place = Place.of(self._settings.uri)
-                    place.client.get_experiment_by_name(self._settings.experiment)
+                place = Place(self._settings.uri, greet(self._settings.uri, _AFTER_S))
                 self._record, self.failure = replay_held(folder, place), None
         except Exception as error:
             self.failure = first_line(error, self._settings.uri)

@@ -9,10 +9,12 @@ from enum import Enum, unique
 from pathlib import Path
 
 from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.tracking.client import be_patient, first_line
+from tflite_recipes.tracking.client import be_patient, first_line, greet
 from tflite_recipes.tracking.record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.replaying import Place, above, replay
 from tflite_recipes.tracking_uri import located, same_place, sqlite_file, without_password
+
+_ANSWER_S = 20  # for a server to answer at all; what is uploaded may take longer
 
 
 @unique
@@ -28,13 +30,15 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Synced:
-    """A folder, what became of it, its run's ID (None where there is none), and what was wrong."""
+    """A folder, what became of it, its run's ID (None where there is none), what was wrong, and whether it is a
+    sweep's."""
 
     folder: Path
     outcome: Outcome
     uri: str = ""
     run_id: str | None = None
     problems: tuple[Problem, ...] = ()
+    sweep: bool = False
 
 
 def sync(folders: Sequence[Path], uri: str | None = None, dry_run: bool = False) -> Iterator[Synced]:
@@ -83,7 +87,7 @@ def _one(folder: Path, uri: str, known: dict[str, Place | str]) -> Synced:
         if not _answers(place):
             known[uri] = said
         return Synced(folder, Outcome.AWAY, shown, problems=(_away(folder, shown, said),))
-    return Synced(folder, Outcome.TOLD, shown, record.run_id)
+    return Synced(folder, Outcome.TOLD, shown, record.run_id, sweep=record.sweep is not None)
 
 
 def _place(uri: str) -> Place | str:
@@ -91,14 +95,14 @@ def _place(uri: str) -> Place | str:
     if file is not None and not Path(file).parent.is_dir():  # which MLflow would make
         return f"there is no folder {Path(file).parent}; tracking.uri=sqlite:///FILE says where the runs are now"
     try:
-        return Place.of(uri)
+        return Place(uri, greet(uri, _ANSWER_S))
     except Exception as error:
         return first_line(error, uri)
 
 
 def _answers(place: Place) -> bool:
     try:
-        place.client.search_experiments(max_results=1)
+        greet(place.uri, _ANSWER_S)
     except Exception:
         return False
     return True

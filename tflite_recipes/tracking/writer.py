@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ class RunWriter:
     """Writes events to a run with MLflow's client, and raises what that raises. The first event is RunStarted.
 
     run_id: a run that exists already and is told all its events again, which must leave it as one telling does.
-    stamp: tags of its record, of which one is its key.
+    stamp: tags of its record, of which one is its key. cwd: where the run stood, "" where that is here.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class RunWriter:
         parent: str | None = None,
         run_id: str | None = None,
         stamp: Mapping[str, str] | None = None,
+        cwd: str = "",
     ) -> None:
         self._client, self._settings, self._parent = mlflow_client, settings, parent
         self.run_id = run_id
         self._stamp = stamp or {KEY_TAG: uuid.uuid4().hex}
-        self._experiment = ""
+        self._experiment, self._cwd = "", cwd
         self.registered = ""  # "NAME/VERSION", or why not
         self._story = Story()
         self._params: dict[str, str] = {}
@@ -126,7 +129,8 @@ class RunWriter:
         said = description(self._story, event, self._experiment, self.run_id)
         self._batch(tags={"mlflow.note.content": said})
         # The slow part comes last: all that is said of the run can be seen meanwhile.
-        self._batch(tags=keep(self._client, self.run_id, self._read, self._settings, event.outcome))
+        read = [replace(given, path=os.path.join(self._cwd, given.path)) for given in self._read]
+        self._batch(tags=keep(self._client, self.run_id, read, self._settings, event.outcome))
         self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
         if self._settings.register_as is not None:
             self._register(self._settings.register_as, event.outcome)
