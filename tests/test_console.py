@@ -75,6 +75,13 @@ def test_what_a_run_was_registered_as_stands_before_its_model(capsys, tmp_path, 
     assert capsys.readouterr().out.splitlines()[-3:] == [f"registered: {said}", f"model:  {path}", "run ID: abc"]
 
 
+def test_what_was_not_tracked_says_last_how_to_upload_it(capsys, tmp_path):
+    problem = Problem("no answer", "tracking.uri", "", ("tflite-recipes sync out",))
+    result = RunResult("mine", "d" * 64, ExitStatus.UNTRACKED, tmp_path, tmp_path / "model.tflite", problems=(problem,))
+    console.show_result(result)
+    assert capsys.readouterr().out.splitlines()[-1] == "upload: tflite-recipes sync out"
+
+
 def test_a_failed_run_points_to_its_log(capsys, tmp_path):
     console.show_result(RunResult("mine", "d" * 64, ExitStatus.FAILED, tmp_path))
     assert capsys.readouterr().out.splitlines() == [

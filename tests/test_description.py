@@ -58,6 +58,14 @@ def test_options_figures_gates_warnings_and_links():
     assert "warning 3" not in "\n".join(lines)
 
 
+def test_without_a_file_there_is_nothing_to_reproduce():
+    told = story()
+    told.take(events.ArtifactKept("/somewhere/out/recipe.yaml"))
+    text = description(told, events.RunFinished("killed", 1.0), "7", "r1")
+    assert "tflite-recipes reproduce" not in text
+    assert "`mlflow artifacts download -r r1 -a recipe.yaml -d .`, then `tflite-recipes run recipe.yaml`" in text
+
+
 def test_an_event_that_is_told_again_counts_once():
     told, warned = story(), events.Warned("once")
     told.take(warned)
@@ -93,13 +101,13 @@ def test_names_are_no_markup():
 
 @given(st.lists(st.text(max_size=900), max_size=40), st.lists(st.text(max_size=900), max_size=20))
 def test_it_is_always_short_enough_and_cut_between_lines(names, fixes):
-    told = Story("r", metrics=dict(METRICS), warnings=["w" * 500] * 5)
+    told = Story("r", metrics=dict(METRICS), warnings=["w" * 500] * 5, artifacts=["model/model.tflite"])
     told.gates += [Gate(f"{name}|", 1.0, 2.0, True) for name in names]
     problems = tuple(Problem(name, "", fix) for name, fix in zip(names, fixes, strict=False))
     event = events.RunFinished("failed", 1.0, problems)
     text = description(told, event, "1", "id")
     assert len(text) <= 8000
-    assert text.endswith("Run it again: `tflite-recipes reproduce id`")
+    assert text.splitlines()[-3] == "Run it again: `tflite-recipes reproduce id`"
     for line in text.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) == 5

@@ -67,7 +67,7 @@ def test_without_its_server_a_run_is_done_and_says_how_to_sync(untracked):
     (problem,) = untracked.problems
     assert problem.where == "tracking.uri"
     assert "no answer from the server: [Errno 111] Connection refused" in problem.what
-    assert problem.lines()[1:3] == ["fix: tracking=none", "or: tflite-recipes sync 'out dir'"]
+    assert problem.lines()[1:] == ["or: tflite-recipes sync 'out dir'"]
     kept = record.load(untracked.output_dir)
     assert (kept.uri, kept.run_id, kept.complete) == (NOBODY, None, False)
 

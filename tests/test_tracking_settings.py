@@ -44,3 +44,10 @@ def test_names_that_are_too_long(here, key, length):
     (problem,) = api.check("digits_float", [f"tracking.{key}={'x' * (length + 1)}"])
     assert (problem.where, str(length) in problem.what) == (f"tracking.{key}", True)
     assert api.check("digits_float", shlex.split(problem.fix)) == ()
+
+
+def test_an_address_without_its_scheme_is_told_with_it(cli):
+    for arguments in (("check", "digits_float"), ("compare", "mine"), ("reproduce", "abc")):
+        answer = cli(*arguments, "tracking.uri=127.0.0.1:5000")
+        assert answer.status == 2
+        assert answer.fixes == ["tracking.uri=http://127.0.0.1:5000"]

@@ -196,5 +196,5 @@ def _untracked(failure: str, folder: Path, uri: str) -> Problem:
     what = (
         f"the run is not (wholly) tracked at {without_password(uri)}: {failure}; its files and events are in {folder}"
     )
-    later = f"tflite-recipes sync {shlex.quote(str(folder))}"
-    return Problem(what, "tracking.uri", "tracking=none", (later, "tracking.uri=sqlite:///other.db"))
+    # No override: to paste one behind the command would run all of it again.
+    return Problem(what, "tracking.uri", "", (f"tflite-recipes sync {shlex.quote(str(folder))}",))

@@ -19,7 +19,8 @@ what there is:    tflite-recipes ls            (recipes)
                   tflite-recipes ls source     (options of a group)
 completion:       eval "$(tflite-recipes -sc install=bash)"
 
-exit status: 0 done; 1 a gate said no; 2 the request is wrong; 3 a step failed; 4 done but not tracked"""
+exit status: 0 done; 1 a gate said no, or reproduce came to another file; 2 the request is wrong; 3 a step failed;
+             4 done but not tracked"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

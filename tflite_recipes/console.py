@@ -173,6 +173,9 @@ def show_result(result: RunResult) -> None:
     elif result.status is ExitStatus.FAILED:
         out.print(f"log:    {result.output_dir / LOG}", markup=False, soft_wrap=True)
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
+    for problem in result.problems:
+        if problem.where == "tracking.uri":  # said above too, but a long table may stand between
+            out.print(f"upload: {' '.join(problem.alternatives)}", markup=False, soft_wrap=True)
 
 
 def show_reproduction(

@@ -46,7 +46,7 @@ def fetched(past: PastRuns, run: PastRun, folder: Path) -> Fetched:
         made = run.tag("tflite_sha256")
         why = f"the run's {MODEL} is gone (its sha256 was {shown(made)[1:-1]})" if made else "the run made no .tflite"
         what = f"{why}; its status is {run.status}, and there is nothing to hold a new file against"
-        way = f"tflite-recipes run recipe.yaml with its artifact recipe.yaml, at {past.uri}"
+        way = f"mlflow artifacts download -r {run.run_id} -a recipe.yaml -d . && tflite-recipes run recipe.yaml"
         raise RequestError(Problem(what, run.run_id, "", (way,)))
     text = {
         name: _text(past, run, files, name, folder) if name in files else None for name in (RECIPE, ENVIRONMENT, INPUTS)

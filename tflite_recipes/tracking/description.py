@@ -118,7 +118,11 @@ def _remarks(story: Story, event: events.RunFinished) -> Iterator[str]:
 
 def _again(story: Story, experiment: str, run_id: str) -> Iterator[str]:
     """How to repeat it, and links to what it left."""
-    yield f"Run it again: {_code(f'tflite-recipes reproduce {run_id}')}"
+    if "model/model.tflite" in story.artifacts:
+        yield f"Run it again: {_code(f'tflite-recipes reproduce {run_id}')}"
+    elif "recipe.yaml" in story.artifacts:
+        fetch = f"mlflow artifacts download -r {run_id} -a recipe.yaml -d ."
+        yield f"Run it again: {_code(fetch)}, then {_code('tflite-recipes run recipe.yaml')}"
     place = f"#/experiments/{quote(experiment)}/runs/{quote(run_id)}/artifacts"
     known = (("report.html", "the report"), ("model/model.tflite", "the file"), ("recipe.yaml", "the recipe"))
     links = [f"[{words}]({place}/{path})" for path, words in known if path in story.artifacts]

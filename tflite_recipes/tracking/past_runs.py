@@ -12,6 +12,7 @@ from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.tracking.client import PREFIX, client, first_line
+from tflite_recipes.tracking.settings import uri_problems
 
 _PAGE = 1000
 _PREFIX = re.compile("[0-9a-f]{4,31}")
@@ -47,6 +48,8 @@ class PastRuns:
     server cannot be reached."""
 
     def __init__(self, uri: str) -> None:
+        if problems := list(uri_problems(uri)):
+            raise RequestError(problems)
         self.uri = uri
         file = uri.removeprefix("sqlite:///").partition("?")[0]
         if uri.startswith("sqlite:///") and not Path(file).is_file():  # which MLflow would make, empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, unique
@@ -11,6 +12,7 @@ from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.schema import within
 from tflite_recipes.tracking.limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
 from tflite_recipes.tracking.registry import name_problems
+from tflite_recipes.tracking_uri import without_password
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 # Tags that a run sets itself, and the override that may be meant.
@@ -46,10 +48,7 @@ class MlflowSettings:
     alias: str | None = "candidate"
 
     def problems(self) -> Iterable[Problem]:
-        scheme = self.uri.partition(":")[0].partition("+")[0]
-        if scheme not in _SCHEMES:
-            what = f"{self.uri!r} is not a tracking URI that MLflow takes ({', '.join(_SCHEMES)})"
-            yield Problem(what, "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
+        yield from uri_problems(self.uri)
         if not self.experiment.strip():
             yield Problem("the experiment has no name", "tracking.experiment", "tracking.experiment=tflite_recipes")
         yield from name_problems(self.register_as, self.alias)
@@ -72,6 +71,16 @@ class MlflowSettings:
                     f"MLflow takes no tag {name[:80]!r}: letters, digits, spaces and _-./ only, at most {NAME_LENGTH}"
                 )
                 yield Problem(what, "tracking.tags", fix)
+
+
+def uri_problems(uri: str) -> Iterable[Problem]:
+    """A tracking URI that MLflow does not take."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in _SCHEMES:
+        what = f"{without_password(uri)!r} is not a tracking URI that MLflow takes ({', '.join(_SCHEMES)})"
+        host = re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri)
+        fix = f"tracking.uri=http://{uri}" if host else "tracking.uri=sqlite:///mlflow.db"
+        yield Problem(what, "tracking.uri", fix)
 
 
 def _too_long(text: str, key: str, limit: int) -> Iterable[Problem]:
