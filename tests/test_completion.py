@@ -73,6 +73,7 @@ def offered(line: str) -> list[str]:
     [
         ("", [f"{name} " for name in completion.COMMANDS]),
         ("rep", ["reproduce "]),
+        ("reproduce abc --use", ["--use-kept "]),
         ("reproduce abc --tr", ["--tracking-uri ", "--trust "]),
         ("reproduce abc --source mo", ["model.keras ", "more/"]),
         ("reproduce abc --tolerance ", []),

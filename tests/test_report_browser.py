@@ -126,7 +126,7 @@ def crowded(tmp_path_factory):
         LONG, LONG, LONG, "activation", "int16", (None, *[1234] * 4), 0.1, 3, -100.0, -100.0, 1.0, 1e6, 1.0
     )
     quantization_error.write_csv(folder / quantization_error.TABLE, [row])
-    recipe = composition.compose("digits_integer_only", [f"tracking.run_name={'y' * 300}"])
+    recipe = composition.compose("digits_integer_only", [f"tracking.run_name={'y' * 250}"])
     gates = [Gate(f"target.{name}", 1e9 / 3, 1e9, False, "quantization steps", True, LONG) for name in ("a", "x" * 60)]
     tags = {"tflite_recipes.verdict": LONG, "tflite_recipes.differences": LONG, "tflite_recipes.reproduces": "a" * 32}
     problem = Problem(LONG, LONG, LONG, (LONG,))

@@ -99,6 +99,14 @@ def test_what_the_server_kept_is_used_if_it_is_the_same(here, recorded):
     found = restored(CONFIG, recorded, {}, fetch)
     assert found[0].path == str(here / "kept" / "model.keras")
     assert asked == ["source.path"]
+    write(here / "model.keras", "another")
+    with pytest.raises(RequestError) as refused:
+        restored(CONFIG, recorded, {}, fetch)
+    (problem,) = refused.value.problems
+    assert described("source.path", "model.keras").sha256 in problem.what
+    assert recorded.inputs[0].sha256 in problem.what
+    assert (problem.fix, problem.alternatives) == ("--use-kept", ("--source FILE",))
+    assert "another" in restored(CONFIG, recorded, {}, fetch, use_kept=True)[0].how
     write(here / "kept" / "model.keras", "tampered")
     with pytest.raises(RequestError, match="what the server kept has the sha256"):
         restored(CONFIG, recorded, {}, fetch)

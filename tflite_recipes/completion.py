@@ -66,7 +66,7 @@ _FLAGS_OF: Mapping[str, tuple[str, ...]] = {
     "diff": _DIFF_FLAGS,
     "compare": _COMPARE_FLAGS,
     "sync": _SYNC_FLAGS,
-    "reproduce": (*_REPRODUCE_VALUED, "--trust", "--help", "--debug"),
+    "reproduce": (*_REPRODUCE_VALUED, "--use-kept", "--trust", "--help", "--debug"),
 }
 _VALUED_OF: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "run": _VALUED,

@@ -34,6 +34,8 @@ def add_to(add: Add) -> None:
         help="exit status 0 also where outputs differ by no more than this share of their range "
         "(without it: told at 0.005, one step of an int8 output, with exit status 1)",
     )
+    text = "where a file here has changed since, take the one that the server kept"
+    command.add_argument("--use-kept", action="store_true", help=text)
     command.add_argument("--trust", action="store_true", help="run the code and programs that the fetched recipe names")
     command.add_argument("--output-dir", type=Path, metavar="DIR", help="default: a new folder below outputs/")
     command.add_argument("words", nargs="*", metavar="key=value", help="tracking.… and worker.…, as `run` takes them")
@@ -56,6 +58,7 @@ def _reproduce(options: argparse.Namespace) -> ExitStatus:
         inputs=_by_key(options.input),
         tolerance=options.tolerance,
         trust=options.trust,
+        use_kept=options.use_kept,
         overrides=words,
         output_dir=options.output_dir,
     )

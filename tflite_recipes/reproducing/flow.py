@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -62,6 +63,7 @@ def reproduce(
     inputs: Mapping[str, str | Path] | None = None,
     tolerance: float | None = None,
     trust: bool = False,
+    use_kept: bool = False,
     overrides: Sequence[str] = (),
     output_dir: str | Path | None = None,
     progress: bool = True,
@@ -72,7 +74,9 @@ def reproduce(
     source, calibration_data, evaluation_data, inputs (by key of the recipe): where files are now that were moved; each
     must have the digest that the run recorded. tolerance: up to which share of an output's range outputs may be apart;
     with null the verdict is given at 0.005, one step of an int8 output, and `numerically equal` is not a success.
-    trust: run code that the fetched recipe names. overrides: `tracking.KEY=VALUE` and `worker.KEY=VALUE`.
+    trust: run code that the fetched recipe names. use_kept: where a file here is another now, take the run's own from
+    the server, which is otherwise done only for files that are not here. overrides: `tracking.KEY=VALUE` and
+    `worker.KEY=VALUE`.
 
     The new run is tracked beside the old one. A failing step does not raise. Errors: RequestError, where there is
     nothing to reproduce, an input is gone or another, or the recipe does what needs trust.
@@ -88,7 +92,7 @@ def reproduce(
     folder = Path(output_dir) if output_dir is not None else api.fresh_folder(name)
     with contextlib.ExitStack() as stack:
         with _filled(folder):
-            prepared = _prepare(past, run, name, folder / _ORIGINAL, _Asked(said, given, trust, tolerance))
+            prepared = _prepare(past, run, name, folder / _ORIGINAL, tolerance, _Asked(said, given, trust, use_kept))
         stack.enter_context(_as_many_threads(prepared.threads))
         stack.enter_context(_with_modules(folder / _ORIGINAL / _MODULES))
         tags = {"tflite_recipes.reproduces": run.run_id}
@@ -101,7 +105,7 @@ class _Asked:
     said: Mapping[str, dict[str, Any] | None]
     given: Mapping[str, str]
     trust: bool
-    tolerance: float | None
+    use_kept: bool
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ def _filled(folder: Path) -> Iterator[None]:
         raise
 
 
-def _prepare(past: PastRuns, run: PastRun, name: str, original: Path, asked: _Asked) -> _Prepared:
+def _prepare(
+    past: PastRuns, run: PastRun, name: str, original: Path, tolerance: float | None, asked: _Asked
+) -> _Prepared:
     """Everything that can be refused is refused here, before TensorFlow is loaded. Errors: RequestError."""
     found = fetching.fetched(past, run, original)
     before = trust.parsed(found.recipe)
@@ -155,7 +161,7 @@ def _prepare(past: PastRuns, run: PastRun, name: str, original: Path, asked: _As
     with modules.importable(original / _MODULES):
         composed = recipes.build(config, _choices(before), catalog.base_groups(), (), name)
     known = _write_known(found, before, composed, files)
-    recipe = _judging(composed, found.model, known, asked.tolerance)
+    recipe = _judging(composed, found.model, known, tolerance)
     notes = (*code.notes, *(f"{file.key}: {trust.shown(file.path, 500)[1:-1]}, {file.how}" for file in files))
     return _Prepared(recipe, _intent(composed, found), found.model, changes.threads_of(found.environment), notes)
 
@@ -177,7 +183,8 @@ def _authentic(found: Fetched, config: Mapping[str, Any]) -> None:
 def _files(past: PastRuns, found: Fetched, config: Mapping[str, Any], asked: _Asked) -> tuple[Restored, ...]:
     given = restoring.by_key(asked.given, restoring.named_files(config))
     recorded = Recorded(found.inputs, found.run.tag("source_sha256"))
-    return restoring.restored(config, recorded, given, lambda entry: fetching.kept_input(past, found, entry))
+    fetch = functools.partial(fetching.kept_input, past, found)
+    return restoring.restored(config, recorded, given, fetch, asked.use_kept)
 
 
 def _reaching(files: Sequence[Restored]) -> list[Problem]:

@@ -92,10 +92,11 @@ def flag_of(key: str, named: Mapping[str, str]) -> str:
 
 
 def restored(
-    config: Mapping[str, Any], recorded: Recorded, given: Mapping[str, str], fetch: Fetch
+    config: Mapping[str, Any], recorded: Recorded, given: Mapping[str, str], fetch: Fetch, use_kept: bool = False
 ) -> tuple[Restored, ...]:
     """Each file that the recipe names: where the user says, else where it was, else as the server kept it; of the
-    digest that was recorded. Errors: RequestError with every file that is gone, or is another now."""
+    digest that was recorded. use_kept: what the server kept stands in for a file that is another now too. Errors:
+    RequestError with every file that is gone, or is another now."""
     named = named_files(config)
     known = {entry.key: entry for entry in recorded.inputs or ()}
     if recorded.inputs is None and recorded.source_sha256 and "source.path" in named:
@@ -108,7 +109,7 @@ def restored(
             if entry is None:
                 found.append(_unrecorded(key, path, given.get(key), flag))
             else:
-                found.append(_one(key, path, entry, given.get(key), flag, fetch))
+                found.append(_one(path, entry, given.get(key), flag, fetch, use_kept))
         except RequestError as error:
             problems += error.problems
     if problems:
@@ -116,7 +117,8 @@ def restored(
     return tuple(found)
 
 
-def _one(key: str, path: str, entry: Input, given: str | None, flag: str, fetch: Fetch) -> Restored:
+def _one(path: str, entry: Input, given: str | None, flag: str, fetch: Fetch, use_kept: bool) -> Restored:
+    key = entry.key
     if given is not None:
         if (digest := _digest(given, entry.bytes)) != entry.sha256:
             what = f"{given} has the sha256 {digest}, and the run read {entry.sha256}"
@@ -127,8 +129,12 @@ def _one(key: str, path: str, entry: Input, given: str | None, flag: str, fetch:
         return Restored(key, path, "where it was")
     kept = fetch(entry)
     if kept is not None and (digest := _digest(str(kept), entry.bytes)) == entry.sha256:
-        how = "as the server kept it" + ("; the one here is another" if here else "")
-        return Restored(key, str(kept), how, served=True)
+        if not here:
+            return Restored(key, str(kept), "as the server kept it", served=True)
+        if use_kept:
+            return Restored(key, str(kept), "as the server kept it; the one here is another", served=True)
+        what = f"{shown(path)} has the sha256 {here} now, and the run read sha256 {entry.sha256}, which the server kept"
+        raise RequestError(Problem(what, key, "--use-kept", (_with_file(flag),)))
     if kept is not None:
         what = f"what the server kept has the sha256 {digest}"
     elif here:
