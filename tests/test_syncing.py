@@ -152,7 +152,8 @@ def test_a_server_that_dies_and_comes_back(recorded, tmp_path):
             for event in halves(folder)[1]:
                 tracker(event)
         trackers[0].close()
-        assert trackers[0].failures == ["no answer from the server: [Errno 111] Connection refused"]
+        (failure,) = trackers[0].failures  # the connection is refused, or cut where a request was under way
+        assert failure.startswith("no answer from the server: ")
         assert record.load(early).run_id == trackers[0].run_id is not None
         server.start()
         trackers[1].close()  # which finds it back

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import write
@@ -105,9 +106,9 @@ def test_a_failure_to_keep_inputs_leaves_all_that_was_said(here, uri):
     writer = RunWriter(client(uri), settings(uri))
     for event in (started(), read("source.path", "model.keras"), events.Measured({"size.tflite_bytes": 1.0})):
         writer.tell(event)
-    place = client(uri).get_run(writer.run_id).info.artifact_uri
-    Path(place).mkdir(parents=True, exist_ok=True)
-    (Path(place) / "inputs").write_text("in the way", encoding="utf-8")
+    place = Path(urlsplit(client(uri).get_run(writer.run_id).info.artifact_uri).path)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "inputs").write_text("in the way", encoding="utf-8")
     with pytest.raises(Exception, match="inputs"):
         writer.tell(finished())
     run = client(uri).get_run(writer.run_id)
