@@ -113,5 +113,5 @@ def test_a_failure_to_keep_inputs_leaves_all_that_was_said(here, uri):
         writer.tell(finished())
     run = client(uri).get_run(writer.run_id)
     assert run.data.metrics == {"size.tflite_bytes": 1.0}
-    assert run.data.tags["mlflow.note.content"].startswith("**small**: done")
+    assert run.data.tags["mlflow.note.content"].startswith("**small**: **done**")
     assert run.info.status == "RUNNING"
