@@ -26,7 +26,7 @@ from run import _machine, _row, _say
 
 from tflite_recipes import api, rule_making
 from tflite_recipes.errors import RecipeError, assignment
-from tflite_recipes.runner import RunResult
+from tflite_recipes.result import RunResult
 
 INTEGERS = ("integer_only", "full_integer", "int16x8", "int16x8_fallback")
 # The share of the source's quality that a search has to keep.

@@ -6,7 +6,7 @@ import pytest
 
 from tflite_recipes import console, events, figures
 from tflite_recipes.errors import ExitStatus, Problem
-from tflite_recipes.runner import RunResult
+from tflite_recipes.result import RunResult
 from tflite_recipes.state import Gate
 
 

@@ -10,6 +10,8 @@ import pytest
 from tflite_recipes import api, tflite_file
 from tflite_recipes import quantization_error as qe
 from tflite_recipes.errors import ExitStatus
+from tflite_recipes.reporting import tensor_error_plot
+from tflite_recipes.sensitivity import sensitivity
 from tflite_recipes.state import State
 
 pytestmark = pytest.mark.slow
@@ -157,7 +159,7 @@ def amplifying(folder):
 def test_the_op_that_loses_is_named_with_what_it_needs(run, quantizer):
     samples = {"image": np.random.default_rng(0).random((32, 12, 12, 3)).astype("float32")}
     _, rows = run(amplifying, samples, "full_integer", quantizer=quantizer)
-    worst = qe.sensitivity(rows)[0]
+    worst = sensitivity(rows)[0]
     (first,) = (row.tensor for row in of(rows, "activation") if row.layer == "first")
     assert (worst.layer, worst.op) == ("second", "DEPTHWISE_CONV_2D")
     assert worst.together == (first,)
@@ -174,7 +176,7 @@ def test_weights_and_outputs_where_activations_stay_float(run, quantizer):
         assert {row.dtype for row in of(rows, "weight") if len(row.shape) == 2} == {dtype}
         floor = {"int8": 30, "float16": 65}[dtype]
         assert all(floor < row.sqnr_db < floor + 50 for row in of(rows, "weight"))
-        assert {op.layer for op in qe.sensitivity(rows)} == {"hidden", "scores"}
+        assert {op.layer for op in sensitivity(rows)} == {"hidden", "scores"}
 
 
 def wide(folder):
@@ -274,7 +276,7 @@ def test_state_does_not_carry_over(run, tmp_path):
 
 def test_a_run_keeps_table_plot_and_report(run):
     result, rows = run("cnn", pictures(), "full_integer")
-    assert (result.output_dir / qe.PLOT).read_text().startswith("<svg ")
+    assert (result.output_dir / tensor_error_plot.PLOT).read_text().startswith("<svg ")
     page = (result.output_dir / "report.html").read_text()
     assert "Quantization error" in page
     assert "<svg xmlns" in page

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from page_check import Checked
 
-from tflite_recipes import latency_page, report
+from tflite_recipes import latency_page, latency_result, report
 
 RESULT = {
     **{"runtime": "ai-edge-litert 2.3.0", "machine": "x86_64", "system": "Linux-6", "cpus": 2, "threads": 1},
@@ -27,7 +27,7 @@ def rows(count=3, **more):
 
 
 def section(folder, **changes):
-    (folder / latency_page.RESULT).write_text(json.dumps({**RESULT, **changes}))
+    (folder / latency_result.RESULT).write_text(json.dumps({**RESULT, **changes}))
     html = latency_page.section(folder)
     return " ".join(Checked(report.document("page", [html])).text)
 
@@ -110,5 +110,5 @@ def test_a_plot_of_no_ops_is_a_plot():
 
 
 def test_names_of_settings():
-    assert latency_page.setting_name({"threads": 1, "xnnpack": True}) == "1 thread, XNNPACK"
-    assert latency_page.setting_name({"threads": 3, "xnnpack": False}) == "3 threads, without XNNPACK"
+    assert latency_result.setting_name({"threads": 1, "xnnpack": True}) == "1 thread, XNNPACK"
+    assert latency_result.setting_name({"threads": 3, "xnnpack": False}) == "3 threads, without XNNPACK"

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tflite_recipes import quantization_error as qe
 from tflite_recipes.errors import RequestError
 from tflite_recipes.quantization_error import TensorError
+from tflite_recipes.reporting import tensor_error_plot
+from tflite_recipes.sensitivity import sensitivity
 
 
 def activation(name, op, sqnr, local, incoming=200.0, inputs=(), scale=0.5, zero=0):
@@ -40,7 +42,7 @@ def weight(name, output, sqnr, op="CONV_2D"):
 
 
 def ranked(*rows):
-    return [op.tensor for op in qe.sensitivity(rows)]
+    return [op.tensor for op in sensitivity(rows)]
 
 
 # What an op adds itself
@@ -51,14 +53,14 @@ def test_an_op_behind_a_bad_one_is_not_blamed():
     behind = activation("behind", "CONV_2D", 8.9, 43.0, 9.0, ["bad"], scale=0.2)
     coarse = activation("coarse", "ADD", 8.5, 25.0, 8.9, ["behind"], scale=0.3)
     assert ranked(behind, coarse, bad)[0] == "bad"
-    scores = {op.tensor: op.score for op in qe.sensitivity([bad, behind, coarse])}
+    scores = {op.tensor: op.score for op in sensitivity([bad, behind, coarse])}
     assert scores["bad"] == pytest.approx(9.0, abs=0.01)
     assert scores["behind"] > scores["bad"] + 10
 
 
 def test_rounding_counts_even_where_noise_from_before_hides_it():
     """The output is as good as the input, by chance; its own rounding is no better for that."""
-    (op,) = qe.sensitivity([activation("a", "ADD", 20.0, 20.0, 20.0)])
+    (op,) = sensitivity([activation("a", "ADD", 20.0, 20.0, 20.0)])
     assert op.score == pytest.approx(20.0)
 
 
@@ -91,7 +93,7 @@ def test_what_amplifies_goes_with_what_it_amplifies():
         activation("pad", "PAD", 36.0, 36.0, 36.0, ["pointwise"]),
         activation("depthwise", "DEPTHWISE_CONV_2D", 9.0, 41.0, 36.0, ["pad"], scale=0.1),
     ]
-    first, second = qe.sensitivity(rows)
+    first, second = sensitivity(rows)
     assert (first.tensor, first.together) == ("depthwise", ("pointwise",))
     assert second.together == ()
 
@@ -103,7 +105,7 @@ def test_what_is_joined_at_one_scale_goes_with_the_joint():
         activation("own", "FULLY_CONNECTED", 38.0, 40.0, 40.0, scale=1.0),
         activation("joint", "CONCATENATION", 39.0, 39.0, 5.0, ["flat", "own"], scale=7.0),
     ]
-    together = {op.tensor: op.together for op in qe.sensitivity(rows)}
+    together = {op.tensor: op.together for op in sensitivity(rows)}
     assert together["tiny"] == ("joint",)
     assert together["own"] == ()
 
@@ -202,7 +204,7 @@ def test_a_damaged_line_is_named(tmp_path, old, new):
 
 
 def drawn(rows):
-    root = ElementTree.fromstring(qe.plot(rows))
+    root = ElementTree.fromstring(tensor_error_plot.plot(rows))
     return root, root.findall("{http://www.w3.org/2000/svg}g")
 
 

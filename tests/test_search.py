@@ -16,7 +16,7 @@ from page_check import Checked
 
 from tflite_recipes import api, composition, console, events, quantization_error
 from tflite_recipes.errors import ExitStatus, Problem
-from tflite_recipes.runner import RunResult
+from tflite_recipes.result import RunResult
 from tflite_recipes.schemes import Scheme
 from tflite_recipes.search import asked_of, clues, delivery, rehearsed
 from tflite_recipes.search.candidates import Candidate, Rule, folder_name, others, recipe_of

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tflite_recipes.recipe import Recipe as Recipe
     from tflite_recipes.reproducing import Reproduction as Reproduction
     from tflite_recipes.reproducing import reproduce as reproduce
-    from tflite_recipes.runner import RunResult as RunResult
+    from tflite_recipes.result import RunResult as RunResult
     from tflite_recipes.state import State as State
 
 _HOMES = {
@@ -29,7 +29,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Reproduction": "reproducing",
     "reproduce": "reproducing",
-    "RunResult": "runner",
+    "RunResult": "result",
     "State": "state",
 }
 __all__ = [

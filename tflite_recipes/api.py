@@ -24,7 +24,7 @@ from tflite_recipes import composition, search
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe, StepSpec
-from tflite_recipes.runner import SPOOL, RunResult
+from tflite_recipes.result import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.state import Intent
 from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY

@@ -16,9 +16,8 @@ from rich.table import Table
 from tflite_recipes import events
 from tflite_recipes.errors import ExitStatus, Problem
 from tflite_recipes.figures import figure, labelled, tensor_kind
-from tflite_recipes.quantization_error import Sensitive
-from tflite_recipes.runner import LOG, RunResult
-from tflite_recipes.search import CANDIDATES
+from tflite_recipes.result import CANDIDATES, LOG, RunResult
+from tflite_recipes.sensitivity import Sensitive
 
 if TYPE_CHECKING:
     from tflite_recipes.tflite_file import Inspection

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.figures import figure
+from tflite_recipes.latency_result import PROFILE, RESULT, setting_name
 from tflite_recipes.page_bars import columns, table
 
-RESULT, PROFILE, PLOT = "latency.json", "profile.csv", "profile.svg"
+PLOT = "profile.svg"
 _ROWS = (
     ("median (p50)", "p50_ms"),
     ("p90", "p90_ms"),
@@ -52,12 +53,6 @@ def section(folder: Path) -> str:
 def says_nothing_of_arm(result: Mapping[str, Any]) -> bool:
     """Whether an x86 measured integer kernels."""
     return bool(result["integer"]) and str(result["machine"]).lower() in _X86
-
-
-def setting_name(setting: Mapping[str, Any]) -> str:
-    """`2 threads, without XNNPACK`."""
-    threads = "1 thread" if setting["threads"] == 1 else f"{setting['threads']} threads"
-    return f"{threads}, {'XNNPACK' if setting['xnnpack'] else 'without XNNPACK'}"
 
 
 def _conditions(result: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError, assignment
-from tflite_recipes.quantization_error import TABLE, Sensitive, TensorError, read_csv, sensitivity
+from tflite_recipes.quantization_error import TABLE, TensorError, read_csv
 from tflite_recipes.schemes import RuleScheme
+from tflite_recipes.sensitivity import Sensitive, sensitivity
 
 KEY = "optimization.rules"
 SCHEMES = tuple(RuleScheme.__members__)

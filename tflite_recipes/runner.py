@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tflite_recipes import events, inputs, report, sizes
@@ -19,98 +18,14 @@ from tflite_recipes.errors import ExitStatus, Problem, RecipeError, RequestError
 from tflite_recipes.input_example import FEEDING, write_example
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.reporting import tables
-from tflite_recipes.state import Gate, Intent, State
+from tflite_recipes.reporting import plots, tables
+from tflite_recipes.result import LOG, MODEL, VERDICT, RunResult
+from tflite_recipes.spool import Spool
+from tflite_recipes.state import Intent, State
 from tflite_recipes.worker import WorkerDied, WorkerPool
 
-SPOOL = "events.jsonl"
-LOG = "converter.log"
-MODEL = "model.tflite"
-VERDICT = "tflite_recipes.verdict"
-# Artifact folders whose files lie in the output folder itself: easy to find, and beside the recipe that names them.
-_ON_TOP = ("model", "code")
 _TAIL_LINES = 20
 _TAIL_WIDTH = 300
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run came to.
-
-    path: the `.tflite`, None where there is none. metrics: by tracking name. gates: each limit and its answer.
-    run_id: the MLflow run, None where the run is not tracked. problems: why it failed, empty where it did not.
-    found: the recipe that a search found, None for any other run.
-    """
-
-    recipe: str
-    digest: str
-    status: ExitStatus
-    output_dir: Path
-    path: Path | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    gates: tuple[Gate, ...] = ()
-    warnings: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    run_id: str | None = None
-    problems: tuple[Problem, ...] = ()
-    found: Path | None = None
-
-
-class Spool:
-    """Writes each event to disk, then tells the listeners; keeps what the result needs.
-
-    A listener that fails is its own business: it must not end a conversion.
-    """
-
-    def __init__(self, output_dir: Path, listeners: Sequence[events.Listener]) -> None:
-        self._file = (output_dir / SPOOL).open("a", encoding="utf-8")
-        self._listeners = list(listeners)
-        self.output_dir = output_dir
-        self.metrics: dict[str, float] = {}
-        self.tags: dict[str, str] = {}
-        self.notes: dict[str, str] = {}
-        self.gates: list[Gate] = []
-        self.warnings: list[str] = []
-        self.step = ""
-
-    def tell(self, event: events.Event) -> None:
-        if isinstance(event, events.ArtifactKept):
-            event = replace(event, path=str(self._take(Path(event.path), event.folder)))
-        match event:
-            case events.Measured(metrics=metrics):
-                self.metrics.update(metrics)
-            case events.Tagged(tags=tags):
-                self.tags.update(tags)
-            case events.Noted(params=params):
-                self.notes.update(params)
-            case events.Judged(gate=gate):
-                self.gates.append(gate)
-            case events.Warned(text=text):
-                self.warnings.append(text)
-            case events.StepStarted(step=step):
-                self.step = step
-            case events.StepFinished(step=step, seconds=seconds):
-                self.metrics[f"time.{step}_s"] = seconds
-        if not isinstance(event, events.Progress):
-            self._file.write(json.dumps(events.to_json(event)) + "\n")
-            self._file.flush()
-        for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except Exception:  # a closed terminal, say; the events are on disk
-                self._listeners.remove(listener)
-
-    def _take(self, path: Path, folder: str) -> Path:
-        """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""
-        first, _, below = folder.partition("/")
-        kept = self.output_dir / (below if first in _ON_TOP else folder) / path.name
-        if path.resolve() != kept.resolve():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, kept)
-        return kept
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @dataclass(frozen=True)
@@ -208,6 +123,8 @@ def _keep_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> None:
     told = (spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir, spool.notes)
     path = spool.output_dir / report.REPORT
     try:
+        for plot in plots.write(spool.output_dir):
+            spool.tell(events.ArtifactKept(str(plot)))
         path.write_text(report.render(recipe, *told, problems=end.problems, log_tail=tail), encoding="utf-8")
     except OSError as error:
         if end.outcome != "failed":

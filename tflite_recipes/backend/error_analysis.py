@@ -38,11 +38,9 @@ def report_errors(state: State, float_file: Path, samples: Mapping[str, Any] | N
     if not rows:
         reporter.warn("the error of each tensor was not measured: the file has no quantized tensor to compare")
         return
-    table, plot = (state.workdir / name for name in (quantization_error.TABLE, quantization_error.PLOT))
+    table = state.workdir / quantization_error.TABLE
     quantization_error.write_csv(table, rows)
-    plot.write_text(quantization_error.plot(rows), encoding="utf-8")
-    for path in (table, plot):
-        reporter.keep(str(path))
+    reporter.keep(str(table))
     reporter.measure(quantization_error.metrics(rows))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tflite_recipes import datasets, latency_page
+from tflite_recipes import datasets, latency_result
 from tflite_recipes.backend import measuring, runtime
 from tflite_recipes.backend.op_layers import layers_of_ops
 from tflite_recipes.errors import Problem, StepError
@@ -169,7 +169,7 @@ def tell(state: State, folder: Path, drawn: str, reporter: Reporter) -> dict[str
     reporter.measure(metrics(result))
     for setting in result["sweep"]:
         if "error" in setting:
-            how = latency_page.setting_name(setting)
+            how = latency_result.setting_name(setting)
             reporter.warn(f"latency with {how} could not be measured: {setting['error']}")
     if profile := result.get("profile"):
         _name_layers(profile["ops"], file, state)
@@ -177,7 +177,7 @@ def tell(state: State, folder: Path, drawn: str, reporter: Reporter) -> dict[str
     if "profile_error" in result:
         what = "the runtime's profiler could not be used for all" if profile else "the ops' times are not known"
         reporter.warn(f"{what}: {result['profile_error']}")
-    page = state.workdir / latency_page.RESULT
+    page = state.workdir / latency_result.RESULT
     page.write_text(json.dumps(result, indent=1), encoding="utf-8")
     reporter.keep(str(page))
     return dict(result)
@@ -207,14 +207,11 @@ def _name_layers(rows: list[dict[str, Any]], file: TFLiteFile, state: State) -> 
 
 
 def _keep_profile(workdir: Path, rows: list[dict[str, Any]], reporter: Reporter) -> None:
-    """`profile.csv` and `profile.svg`."""
-    table = workdir / latency_page.PROFILE
+    """Keep the time of each op as `profile.csv`."""
+    table = workdir / latency_result.PROFILE
     with table.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("index", "op", "layer", "ms", "share"))
         for row in rows:
             writer.writerow((row["index"], row["name"], row["layer"], f"{row['ms']:.6g}", f"{row['share']:.6g}"))
-    plot = workdir / latency_page.PLOT
-    plot.write_text(latency_page.plot(rows), encoding="utf-8")
-    for path in (table, plot):
-        reporter.keep(str(path))
+    reporter.keep(str(table))

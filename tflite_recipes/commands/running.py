@@ -21,7 +21,7 @@ from tflite_recipes.errors import ExitStatus, Problem, RequestError
 if TYPE_CHECKING:
     from tflite_recipes.composition import Job
     from tflite_recipes.recipe import Recipe
-    from tflite_recipes.runner import RunResult
+    from tflite_recipes.result import RunResult
 
 _SWEEP = "TFLITE_RECIPES_SWEEP"
 _FOLDER = "sweep_folder"
@@ -149,7 +149,7 @@ def _sweep_folder(results: Path) -> Path | None:
 def _job(job: Job) -> None:
     """One job, in whichever process Hydra's launcher put it. Never raises but for an interrupt."""
     from tflite_recipes import api
-    from tflite_recipes.runner import RunResult
+    from tflite_recipes.result import RunResult
 
     settings = json.loads(os.environ[_SWEEP])
     parent: str | None = None

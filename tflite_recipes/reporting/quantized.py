@@ -12,8 +12,9 @@ from tflite_recipes.activation_ranges import RANGES, ActivationRange, read_csv
 from tflite_recipes.figures import figure, tensor_kind
 from tflite_recipes.page_bars import columns
 from tflite_recipes.page_document import folded, section
-from tflite_recipes.quantization_error import TABLE, TensorError, plot, worst_first
+from tflite_recipes.quantization_error import TABLE, TensorError, worst_first
 from tflite_recipes.quantization_error import read_csv as read_errors
+from tflite_recipes.reporting.tensor_error_plot import plot
 
 MANIFEST = "calibration.json"
 _WORST = 10

@@ -21,7 +21,7 @@ from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.reproducing import changes, fetching, modules, own_code, restoring, settings, trust
 from tflite_recipes.reproducing.fetching import Fetched
 from tflite_recipes.reproducing.restoring import Recorded, Restored
-from tflite_recipes.runner import RunResult
+from tflite_recipes.result import RunResult
 from tflite_recipes.state import Intent
 from tflite_recipes.steps.reproduction import RECORD, AgainstOriginal, Verdict, sha256, summary
 from tflite_recipes.tracking.past_runs import PastRun, PastRuns

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tflite_recipes.quantization_error import PASSING, TABLE, read_csv, sensitivity
+from tflite_recipes.quantization_error import PASSING, TABLE, read_csv
 from tflite_recipes.search.outcome import Head
+from tflite_recipes.sensitivity import sensitivity
 
 OPS = "ops.json"
 _ACTIVATIONS = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")

@@ -12,11 +12,11 @@ from tflite_recipes import events
 from tflite_recipes.environment import ENVIRONMENT
 from tflite_recipes.inputs import INPUTS
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.runner import Spool
 from tflite_recipes.search.outcome import Outcome, best_of_each
 from tflite_recipes.search.page import render
 from tflite_recipes.search.plot import pareto
 from tflite_recipes.search.strategy import Space
+from tflite_recipes.spool import Spool
 
 RECIPE, SEARCH_RECIPE = "recipe.yaml", "search.yaml"
 TABLE, SCHEMES, PLOT, REPORT = "search.csv", "schemes.csv", "pareto.svg", "report.html"

@@ -11,14 +11,14 @@ from tflite_recipes import events, runner
 from tflite_recipes.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
 from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.runner import RunResult, Spool
+from tflite_recipes.result import CANDIDATES, MODEL, RunResult
 from tflite_recipes.search import clues, delivery, strategy
 from tflite_recipes.search.candidates import Candidate, folder_name, recipe_of
 from tflite_recipes.search.outcome import DROP_GATE, FAILED, MISSED, PASSED, REFUSED, Outcome, best, best_of_each
+from tflite_recipes.spool import Spool
 from tflite_recipes.steps.auto import AutoOptimization, option
 from tflite_recipes.worker import WorkerPool
 
-CANDIDATES = "candidates"
 _OUTCOMES = {ExitStatus.DONE: PASSED, ExitStatus.GATE: MISSED, ExitStatus.REQUEST: REFUSED}
 
 
@@ -185,7 +185,7 @@ class _Search:
             digest=self._recipe.digest,
             status=status,
             output_dir=self._folder,
-            path=self._folder / runner.MODEL if delivered else None,
+            path=self._folder / MODEL if delivered else None,
             metrics=dict(spool.metrics),
             gates=tuple(spool.gates),
             warnings=tuple(spool.warnings),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tflite_recipes import events
 from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.runner import SPOOL
+from tflite_recipes.result import SPOOL
 
 
 def read(folder: Path, cwd: str) -> list[events.Event]:
