@@ -351,7 +351,7 @@ def test_vela_that_dies_or_does_not_end_is_an_error(tmp_path, monkeypatch):
 def optimization(scheme, **keys):
     types = {"int16x8": IOType.int16, "int16x8_fallback": IOType.int16}
     io = keys.pop("io", types.get(scheme.name, IOType.int8))
-    return Optimization(scheme, io, io, True, Quantizer.ai_edge_quantizer, **keys)
+    return Optimization(scheme, io, io, True, Quantizer.litert_quantizer, **keys)
 
 
 def steps(scheme, **keys):
