@@ -115,7 +115,7 @@ def choices_of(hint):
 def test_every_key_with_renamed_choices_is_known():
     sections = {("conversion", Conversion)}
     for group, options in catalog.list_groups().items():
-        targets = {yaml.safe_load(path.read_text(encoding="utf-8")).get(schema.TARGET) for path in options.values()}
+        targets = {catalog.option_values(path)[schema.TARGET] for path in options.values()}
         sections |= {(group, schema.load_target(target)) for target in targets - {None}}
     found = {
         f"{group}.{field.name}": schema.former_names(kind)
