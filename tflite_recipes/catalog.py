@@ -152,6 +152,21 @@ def find(name: str) -> Path:
     raise RequestError(Problem(f"there is no {kind} {name!r}; {hint}", "recipe", "", tuple(similar[:1])))
 
 
+def find_option(name: str) -> Path | None:
+    """Return the file of an option given as GROUP/OPTION, None if there is no such group. Errors: RequestError with
+    near matches."""
+    group, _, option = name.rpartition("/")
+    options = list_groups().get(group)
+    if options is None:
+        return None
+    if option in options:
+        return options[option]
+    similar = [] if is_fragment(option) else near(option, list(options))
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(options)}"
+    ways = tuple(f"{group}/{other}" for other in similar[:1])
+    raise RequestError(Problem(f"{group} has no option {option!r}; {hint}", "GROUP/OPTION", "", ways))
+
+
 def read(path: Path) -> dict[str, Any]:
     """A recipe's or an option's own content. Errors: RequestError, also where a recipe inherits itself."""
     try:

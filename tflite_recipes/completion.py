@@ -211,8 +211,10 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
         flags = _FLAGS_OF.get(command, ("--help", "--debug"))
         return [f"{flag} " for flag in flags]
     positional = _positional([*words, *after] if _positional(words, valued) else words, valued)
-    if command in (*_OVERRIDABLE, "cp") and not positional:
+    if command in _OVERRIDABLE and not positional:
         return _recipes(word)
+    if command == "cp" and not positional:
+        return [*_recipes(word), *(_option_names() if word else ())]
     if command in _OVERRIDABLE:
         return _Overrides(positional[0], positional[1:], _config_dir(words)).complete(word)
     if command == "ls" and not positional:
@@ -242,6 +244,11 @@ def _recipes(word: str) -> Iterable[str]:
     ours = [f"{catalog.BUILTIN}/{path.stem}" for path in known.values() if path.parent.name == catalog.BUILTIN]
     names = [name for name in (*known, *(ours if word.startswith("b") else ())) if name.startswith(word)]
     return [f"{name} " for name in names] or _files(word, _RECIPES)
+
+
+def _option_names() -> Iterable[str]:
+    """Every option as `cp` takes it."""
+    return (f"{group}/{option} " for group, options in catalog.list_groups().items() for option in options)
 
 
 def _files(word: str, suffixes: tuple[str, ...] | None) -> list[str]:
