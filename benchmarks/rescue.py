@@ -67,10 +67,10 @@ CASES = {
 }
 
 _PLAIN = ("optimization=integer_only",)
-_OTHER = "optimization.quantizer=ai_edge_quantizer"
+_OTHER = "optimization.quantizer=litert_quantizer"
 REMEDIES: dict[str, tuple[str, ...]] = {
     "plain int8": _PLAIN,
-    "plain int8, ai_edge_quantizer": (*_PLAIN, _OTHER),
+    "plain int8, litert_quantizer": (*_PLAIN, _OTHER),
     "equalized": (*_PLAIN, "optimization.equalize=true"),
     "ranges by percentile": (*_PLAIN, _OTHER, "calibration.method=percentile"),
     "ranges by MSE": (*_PLAIN, _OTHER, "calibration.method=mse"),

@@ -1,4 +1,4 @@
-"""Integer files of float ones by ai_edge_quantizer, in a process of its own: `python integer_files.py FOLDER NAME …`.
+"""Integer files of float ones by litert_quantizer, in a process of its own: `python integer_files.py FOLDER NAME …`.
 
 FOLDER/NAME.tflite with the samples FOLDER/x.npy becomes FOLDER/NAME_per_channel.tflite and NAME_per_tensor.tflite.
 """

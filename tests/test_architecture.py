@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from importlinter.cli import lint_imports
 
 PYPROJECT = REPOSITORY / "pyproject.toml"
-HEAVY = {"tensorflow", "keras", "tf_keras", "mlflow", "numpy", "h5py", "ai_edge_litert", "ai_edge_quantizer", "sklearn"}
+HEAVY = {"tensorflow", "keras", "tf_keras", "mlflow", "numpy", "h5py", "ai_edge_litert", "litert_quantizer", "sklearn"}
 
 
 def test_the_contracts_on_imports_hold(capsys: pytest.CaptureFixture[str]) -> None:

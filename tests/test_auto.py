@@ -216,11 +216,11 @@ def test_a_candidate_that_dies_does_not_spoil_the_next(here):
     assert result.status == ExitStatus.DONE, result.problems
     first, *dynamic, float16, other = table(here / "out")
     assert (first["status"], float16["status"], float16["scheme"]) == ("passed", "passed", "float16")
-    assert (other["status"], other["candidate"]) == ("passed", "integer_only, ai_edge_quantizer")
+    assert (other["status"], other["candidate"]) == ("passed", "integer_only, litert_quantizer")
     # the other quantizer is tried, and dies of the same
     assert [(row["status"], row["quantizer"]) for row in dynamic] == [
         ("failed", "tflite_converter"),
-        ("failed", "ai_edge_quantizer"),
+        ("failed", "litert_quantizer"),
     ]
     assert "SIGABRT" in dynamic[0]["reason"]
 

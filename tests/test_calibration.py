@@ -178,7 +178,7 @@ def test_a_check_accepts_each_source(here):
     ):
         first, *keys = request
         keys = [f"calibration.{key}" for key in keys]
-        assert check(f"calibration={first}", "optimization.quantizer=ai_edge_quantizer", *keys) == (), request
+        assert check(f"calibration={first}", "optimization.quantizer=litert_quantizer", *keys) == (), request
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from conftest import REPOSITORY
 from tflite_recipes import catalog, composition, schema
 from tflite_recipes.errors import RequestError
 
-OPTIONS = sorted((REPOSITORY / "conf").glob("*/*.yaml"))
+CONF = REPOSITORY / "conf"
+OPTIONS = [path for options in catalog.list_groups([CONF]).values() for path in options.values()]
 RECIPES = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
 
 
 def test_no_two_choices_are_one():
-    """Members of an Enum that share a value would be one member under two names."""
+    """Members of an Enum that share a value are one member under two names: a choice and its former name."""
     from enum import Enum
     from importlib import import_module
 
@@ -27,11 +28,15 @@ def test_no_two_choices_are_one():
         if isinstance(kind, type) and issubclass(kind, Enum) and kind is not Enum
     }
     assert len(kinds) >= 5
-    assert all(len(kind) == len(kind.__members__) for kind in kinds)
+    assert {name for kind in kinds for name in schema.former_names(kind)} == {"ai_edge_quantizer"}
 
 
 def name(path):
     return f"{path.parent.name}/{path.stem}"
+
+
+def values_of(path):
+    return catalog.option_values(path, [CONF])
 
 
 def test_there_are_options():
@@ -40,7 +45,7 @@ def test_there_are_options():
 
 @pytest.mark.parametrize("path", OPTIONS, ids=name)
 def test_keys_are_the_fields(path):
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = values_of(path)
     target = values.pop(schema.TARGET)
     if path.stem == "none" and target is None:
         assert values == {}
@@ -53,7 +58,7 @@ def test_keys_are_the_fields(path):
 
 @pytest.mark.parametrize("path", OPTIONS, ids=name)
 def test_defaults_are_within_their_own_schema(path, here):
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = values_of(path)
     if values[schema.TARGET] is None:
         return
     _, problems = schema.build(schema.load_target(values[schema.TARGET]), values, path.parent.name)
@@ -87,21 +92,19 @@ def test_a_recipe_opens_with_the_command_that_runs_it(path, here):
 
 
 def test_only_options_named_none_stand_for_nothing():
-    empty = {name(path) for path in OPTIONS if yaml.safe_load(path.read_text(encoding="utf-8"))[schema.TARGET] is None}
+    empty = {name(path) for path in OPTIONS if values_of(path)[schema.TARGET] is None}
     # A float conversion and parity alone are something.
     assert empty == {name(path) for path in OPTIONS if path.stem == "none"} - {"optimization/none", "evaluation/none"}
 
 
 def test_the_base_has_a_default_for_every_group_and_runs_them_in_order():
-    base = yaml.safe_load((REPOSITORY / "conf" / "base.yaml").read_text(encoding="utf-8"))
+    base = yaml.safe_load((CONF / "base.yaml").read_text(encoding="utf-8"))
     defaults = {
         group: option for entry in base["defaults"] if isinstance(entry, dict) for group, option in entry.items()
     }
     ours = {group: option for group, option in defaults.items() if not group.startswith("override")}
     assert ours.keys() == {path.parent.name for path in OPTIONS}
-    assert all(
-        option is None or REPOSITORY / "conf" / group / f"{option}.yaml" in OPTIONS for group, option in ours.items()
-    )
+    assert all(option is None or CONF / group / f"{option}.yaml" in OPTIONS for group, option in ours.items())
     assert [group for group in ours if group != "tracking"] == base["steps"]
     assert ours["source"] is None
 
@@ -109,9 +112,9 @@ def test_the_base_has_a_default_for_every_group_and_runs_them_in_order():
 def test_what_a_microcontroller_has_is_what_its_first_line_says():
     """`tflite-recipes ls target` shows that line; an arena lies in one piece of memory that holds data."""
     found = {}
-    for path in (REPOSITORY / "conf" / "target").glob("*.yaml"):
+    for path in catalog.list_groups([CONF])["target"].values():
         text = path.read_text(encoding="utf-8")
-        if (values := yaml.safe_load(text))["_target_"].endswith("MicroTarget"):
+        if (values := values_of(path))["_target_"].endswith("MicroTarget"):
             flash, ram, clock = (values[key] for key in ("flash_kb", "ram_kb", "clock_mhz"))
             said = re.search(r"([\d.]+) MiB (?:flash|MRAM), (\d+) (K|M)iB RAM, (\d+) MHz", text.partition("\n")[0])
             assert said, path.name

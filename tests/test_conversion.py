@@ -90,9 +90,9 @@ def metadata(result):
     [
         ["optimization=none"],
         ["optimization=integer_only", "calibration=random"],
-        ["optimization=integer_only", "calibration=random", "optimization.quantizer=ai_edge_quantizer"],
+        ["optimization=integer_only", "calibration=random", "optimization.quantizer=litert_quantizer"],
     ],
-    ids=["float", "converter", "ai_edge_quantizer"],
+    ids=["float", "converter", "litert_quantizer"],
 )
 def test_the_file_without_the_metadata_of_its_conversion(here, scheme):
     plain, _ = convert(here, "products", *scheme)

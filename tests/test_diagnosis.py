@@ -83,8 +83,8 @@ def test_what_16x8_lacks_has_another_quantizer():
     message = "Quantization to 16x8-bit not yet supported for op: 'NEG'.\n…not yet supported for op: 'PRELU'."
     problem = diagnose(message, Case("int16x8"))
     assert problem.what == "the converter cannot quantize NEG, PRELU to 16x8"
-    assert problem.fix == "optimization.quantizer=ai_edge_quantizer"
-    assert problem.remedies == ("integer_ops", "ai_edge_quantizer", "full_integer")
+    assert problem.fix == "optimization.quantizer=litert_quantizer"
+    assert problem.remedies == ("integer_ops", "litert_quantizer", "full_integer")
 
 
 @pytest.mark.parametrize(("scheme", "fix"), [("none", ""), ("integer_only", f"optimization=full_integer {FLOAT_IO}")])

@@ -16,7 +16,7 @@ from tflite_recipes.state import State
 
 pytestmark = pytest.mark.slow
 
-QUANTIZERS = ("tflite_converter", "ai_edge_quantizer")
+QUANTIZERS = ("tflite_converter", "litert_quantizer")
 
 
 class Told:
@@ -191,9 +191,9 @@ def wide(folder):
 @pytest.mark.parametrize("grain", ["CHANNELWISE", "TENSORWISE", "BLOCKWISE_32"])
 def test_packed_weights_and_weights_in_blocks(run, tmp_path, grain):
     """Of uniform weights, four bits keep about 24 dB, however they are stored."""
-    from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
-    from ai_edge_quantizer.quantizer import Quantizer
-    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
+    from litert_quantizer.quantizer import Quantizer
+    from litert_quantizer.recipe_manager import RecipeManager
 
     from tflite_recipes.backend import error_analysis
 

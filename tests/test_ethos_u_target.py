@@ -9,10 +9,9 @@ import float_files
 import integer_files
 import npu_files
 import pytest
-import yaml
 from conftest import REPOSITORY, write
 
-from tflite_recipes import schema, vela_config
+from tflite_recipes import catalog, schema, vela_config
 from tflite_recipes.errors import StepError
 from tflite_recipes.schemes import IOType, Quantizer, Scheme
 from tflite_recipes.state import Gate, Intent, State, TensorSpec
@@ -53,7 +52,7 @@ class Told:
 
 
 def target(option="ethos_u55_128", **keys):
-    values = yaml.safe_load((REPOSITORY / "conf" / "target" / f"{option}.yaml").read_text(encoding="utf-8"))
+    values = catalog.option_values(REPOSITORY / "conf" / "target" / f"{option}.yaml")
     built, problems = schema.build(schema.load_target(values.pop("_target_")), {**values, **keys}, "target")
     assert not problems
     return built
@@ -351,7 +350,7 @@ def test_vela_that_dies_or_does_not_end_is_an_error(tmp_path, monkeypatch):
 def optimization(scheme, **keys):
     types = {"int16x8": IOType.int16, "int16x8_fallback": IOType.int16}
     io = keys.pop("io", types.get(scheme.name, IOType.int8))
-    return Optimization(scheme, io, io, True, Quantizer.ai_edge_quantizer, **keys)
+    return Optimization(scheme, io, io, True, Quantizer.litert_quantizer, **keys)
 
 
 def steps(scheme, **keys):

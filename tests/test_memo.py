@@ -109,8 +109,8 @@ def test_candidates_share_what_their_scheme_does_not_change(here):
         made = recipe_of(base, asked_of(base), Candidate(scheme, quantizer))
         return keys(made, here / f"{scheme}_{quantizer}_{len(list(here.iterdir()))}")
 
-    assert of("float16") == of("none") == of("dynamic_range") == of("dynamic_range", "ai_edge_quantizer")
-    assert of("full_integer") == of("full_integer", "ai_edge_quantizer")
+    assert of("float16") == of("none") == of("dynamic_range") == of("dynamic_range", "litert_quantizer")
+    assert of("full_integer") == of("full_integer", "litert_quantizer")
     apart = [of(scheme) for scheme in ("none", "full_integer", "integer_only", "int16x8")]
     assert len({key for both in apart for key in both}) == 8  # the scheme decides what the graph is rewritten to
     longer = composition.compose("digits_auto", ["source.epochs=13"])

@@ -65,8 +65,8 @@ def known_keys():
     """Every key of every section, as `section.key`."""
     sections = yaml.safe_load((REPOSITORY / "conf" / "base.yaml").read_text(encoding="utf-8"))
     keys = {f"{name}.{key}" for name, values in sections.items() if isinstance(values, dict) for key in values}
-    for path in (REPOSITORY / "conf").glob("*/*.yaml"):
-        keys |= {f"{path.parent.name}.{key}" for key in yaml.safe_load(path.read_text(encoding="utf-8"))}
+    for group, options in catalog.list_groups().items():
+        keys |= {f"{group}.{key}" for path in options.values() for key in catalog.option_values(path)}
     return keys | {"hydra.run.dir"}
 
 

@@ -1,4 +1,4 @@
-"""ai_edge_quantizer: what it makes of each scheme, what it takes that the converter refuses, what it cannot."""
+"""litert_quantizer: what it makes of each scheme, what it takes that the converter refuses, what it cannot."""
 
 import keras_models
 import numpy as np
@@ -33,7 +33,7 @@ def pictures():
     return np.random.default_rng(0).random((40, 16, 16, 3)).astype("float32")
 
 
-def convert(scheme, folder, *more, quantizer="ai_edge_quantizer"):
+def convert(scheme, folder, *more, quantizer="litert_quantizer"):
     overrides = [
         "source=keras",
         f"source.path={folder / 'model.keras'}",
@@ -101,7 +101,7 @@ def test_ranges_and_a_quantizer_that_nothing_takes_are_said_to_have_no_effect(he
     ranges = convert("dynamic_range", folder, "calibration.method=mse")
     assert [text for text in ranges.warnings if text.startswith("calibration.method=mse has no effect")]
     nothing = convert("none", folder)
-    assert [text for text in nothing.warnings if text.startswith("optimization.quantizer=ai_edge_quantizer has no")]
+    assert [text for text in nothing.warnings if text.startswith("optimization.quantizer=litert_quantizer has no")]
 
 
 def test_per_tensor_weights_have_one_scale(here, models):
@@ -169,7 +169,7 @@ def test_small_weights(here, models, scheme, more, dtypes, scaled):
 
 
 def test_dense_layers_alone_have_one_scale(here, models):
-    for quantizer in ("tflite_converter", "ai_edge_quantizer"):
+    for quantizer in ("tflite_converter", "litert_quantizer"):
         more = ("optimization.per_channel_dense=false",)
         result = convert("integer_only", models("cnn", picture=pictures()), *more, quantizer=quantizer)
         found = constants(result)
@@ -177,7 +177,7 @@ def test_dense_layers_alone_have_one_scale(here, models):
         assert min(scales for _, scales, shape in found if len(shape) == 4) > 1
 
 
-@pytest.mark.parametrize("quantizer", ["tflite_converter", "ai_edge_quantizer"])
+@pytest.mark.parametrize("quantizer", ["tflite_converter", "litert_quantizer"])
 def test_rules_leave_ops_float(here, models, quantizer):
     rules = "optimization.rules=[{op: CONV_2D, scheme: float}, {op: SOFTMAX, scheme: float}]"
     result = convert("full_integer", models("cnn", picture=pictures()), rules, quantizer=quantizer)
@@ -245,7 +245,7 @@ def test_16x8_of_what_the_converter_refuses(here, models):
 
 
 def test_a_result_that_nothing_reads_is_refused(here, models):
-    """ai_edge_quantizer finds no values of it; with values it writes a file that LiteRT does not load."""
+    """litert_quantizer finds no values of it; with values it writes a file that LiteRT does not load."""
     result = convert("integer_only", models("half_of_a_split", picture=pictures()))
     assert result.status == ExitStatus.FAILED
     assert "SPLIT (" in result.problems[0].what

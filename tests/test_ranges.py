@@ -29,7 +29,7 @@ def test_a_moving_average_stays_between_what_it_saw(values, smoothing):
 
 
 def test_a_moving_average_is_the_quantizers_own():
-    from ai_edge_quantizer.utils.qsv_utils import moving_average_update
+    from litert_quantizer.utils.qsv_utils import moving_average_update
 
     lows, highs = [-1.0, -3.0, -2.0], [1.0, 5.0, 2.0]
     state = {}

@@ -68,7 +68,7 @@ def test_a_rule_finds_the_last_layer_by_the_name_that_the_model_has_for_it(model
     """In the file its output is named after nothing in the model."""
     monkeypatch.chdir(models / "many_classes")
     rule = 'optimization.rules=[{name: "^probabilities$", op: SOFTMAX, scheme: float}]'
-    for quantizer in ("tflite_converter", "ai_edge_quantizer"):
+    for quantizer in ("tflite_converter", "litert_quantizer"):
         words = asked("held_out.npz", [], "optimization=full_integer", f"optimization.quantizer={quantizer}", rule)
         result = api.run("convert", words, output_dir=tmp_path / quantizer, progress=False)
         assert result.status == ExitStatus.DONE, (result.problems, result.gates)

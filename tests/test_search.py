@@ -84,13 +84,13 @@ def test_a_search_that_may_try_nothing(here):
     }
     asked = ("optimization.schemes=[weight_only_int4]", "optimization.quantizers=[tflite_converter]")
     found = problems(*asked)["optimization.quantizers"]
-    assert found.fix == "'optimization.quantizers=[tflite_converter,ai_edge_quantizer]'"
+    assert found.fix == "'optimization.quantizers=[tflite_converter,litert_quantizer]'"
 
 
 def test_a_candidates_recipe_is_the_one_that_is_composed_by_hand(here):
     recipe = composition.compose("digits_auto", ["calibration.samples=50", "optimization.max_runs=4"])
-    found = recipe_of(recipe, asked_of(recipe), Candidate("int16x8", "ai_edge_quantizer"))
-    by_hand = ["calibration.samples=50", "optimization=int16x8", "optimization.quantizer=ai_edge_quantizer"]
+    found = recipe_of(recipe, asked_of(recipe), Candidate("int16x8", "litert_quantizer"))
+    by_hand = ["calibration.samples=50", "optimization=int16x8", "optimization.quantizer=litert_quantizer"]
     assert found.digest == composition.compose("digits_auto", by_hand).digest
     assert list(found.overrides) == by_hand
     assert asked_of(found) is None
@@ -117,9 +117,9 @@ def test_only_overrides_of_the_optimization_are_replaced():
 
 def test_a_candidate_in_words():
     rules = (Rule("a", "*", "float"), Rule("b", "*", "float"), Rule("c", "*", "int16x8"))
-    candidate = Candidate("full_integer", "ai_edge_quantizer", (("equalize", True), ("block_size", 32)), rules)
-    assert str(candidate) == "full_integer, ai_edge_quantizer, equalize, block_size 32, 2 ops float, 1 op int16x8"
-    name = "03_full_integer_ai_edge_quantizer_equalize_block_size_32_2_ops_float_1_op_int16x8"
+    candidate = Candidate("full_integer", "litert_quantizer", (("equalize", True), ("block_size", 32)), rules)
+    assert str(candidate) == "full_integer, litert_quantizer, equalize, block_size 32, 2 ops float, 1 op int16x8"
+    name = "03_full_integer_litert_quantizer_equalize_block_size_32_2_ops_float_1_op_int16x8"
     assert folder_name(3, candidate) == name
 
 
@@ -130,8 +130,8 @@ def test_a_tensors_rule_finds_that_tensor_alone():
 
 
 def test_space_of_a_search(here):
-    space = space_of(asked_of(composition.compose("digits_auto", ["optimization.quantizers=[ai_edge_quantizer]"])))
-    assert space.quantizers == ("ai_edge_quantizer",)
+    space = space_of(asked_of(composition.compose("digits_auto", ["optimization.quantizers=[litert_quantizer]"])))
+    assert space.quantizers == ("litert_quantizer",)
     assert {"quantizer", "per_channel", "equalize", "rules", "block_size"} <= space.keys
 
 

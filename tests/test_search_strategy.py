@@ -22,7 +22,7 @@ SIZES = {
     "float16": 200,
     "none": 400,
 }
-BOTH = ("tflite_converter", "ai_edge_quantizer")
+BOTH = ("tflite_converter", "litert_quantizer")
 LIMIT = 0.01
 OPS = tuple(f"op{n}" for n in range(20))
 HEADS = (Head("probabilities", "logits"),)
@@ -61,7 +61,7 @@ def test_where_all_pass_each_scheme_runs_once_the_smallest_first():
     outcomes = searched(SPACE, lambda candidate: 0.0)
     plain = ["integer_only", "full_integer", "dynamic_range", "int16x8", "float16", "none"]
     # and the best by the other quantizer, which may weigh less
-    assert tried(outcomes) == [*plain, "integer_only, ai_edge_quantizer"]
+    assert tried(outcomes) == [*plain, "integer_only, litert_quantizer"]
     assert best(outcomes, "size").candidate.scheme == "integer_only"
 
 
@@ -75,7 +75,7 @@ def test_what_one_quantizer_cannot_is_tried_by_the_other():
             SPACE,
             lambda one, kind=kind: kind if one.scheme == "int16x8" and one.quantizer == BOTH[0] else 0.0,
         )
-        assert tried(outcomes)[3:5] == ["int16x8", "int16x8, ai_edge_quantizer"]
+        assert tried(outcomes)[3:5] == ["int16x8", "int16x8, litert_quantizer"]
         assert sum(one.candidate.scheme == "int16x8" for one in outcomes) == 2
 
 
@@ -157,7 +157,7 @@ def test_mixed_precision_goes_on_from_equalized_ranges_where_they_helped():
 def test_without_float_ops_are_lifted_to_16_bits():
     outcomes = searched(replace(SPACE, schemes=("integer_only",)), needs(3))
     found = best(outcomes, "size").candidate
-    assert (found.quantizer, {rule.scheme for rule in found.rules}) == ("ai_edge_quantizer", {"int16x8"})
+    assert (found.quantizer, {rule.scheme for rule in found.rules}) == ("litert_quantizer", {"int16x8"})
     outcomes = searched(replace(SPACE, schemes=("integer_only",), quantizers=BOTH[:1]), needs(3))
     assert not any(one.candidate.rules for one in outcomes)
     assert best(outcomes, "size").outcome == "missed"
@@ -189,7 +189,7 @@ def test_rules_of_what_the_converter_cannot_mix_go_to_the_other_quantizer():
     space = replace(SPACE, schemes=("int16x8_fallback", "int16x8", "none"))
     outcomes = searched(space, needs(3))
     ruled = [one.candidate for one in outcomes if one.candidate.rules]
-    assert {(one.scheme, one.quantizer) for one in ruled} == {("int16x8_fallback", "ai_edge_quantizer")}
+    assert {(one.scheme, one.quantizer) for one in ruled} == {("int16x8_fallback", "litert_quantizer")}
 
 
 def test_what_no_quantizer_may_make_is_not_proposed():

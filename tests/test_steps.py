@@ -50,7 +50,7 @@ def said(step, **steps):
 ABLE = [(scheme, quantizer) for scheme, quantizer in itertools.product(Scheme, Quantizer) if takes(quantizer, scheme)]
 
 
-def optimization(scheme, quantizer=Quantizer.ai_edge_quantizer, kind=IOType.float32, **values):
+def optimization(scheme, quantizer=Quantizer.litert_quantizer, kind=IOType.float32, **values):
     return Optimization(scheme, kind, kind, values.pop("per_channel", True), quantizer, **values)
 
 
@@ -77,7 +77,7 @@ def test_each_scheme_takes_its_own_types_and_the_fix_is_one_of_them(given_, able
 def test_what_only_one_quantizer_makes_is_refused_of_the_other(scheme):
     only = scheme.name in ("dynamic_range_int4", "weight_only_int8", "weight_only_int4")
     fixes = [p.fix for p in optimization(scheme, Quantizer.tflite_converter).problems({"calibration": None})]
-    assert fixes == (["optimization.quantizer=ai_edge_quantizer"] if only else [])
+    assert fixes == (["optimization.quantizer=litert_quantizer"] if only else [])
     assert not list(optimization(scheme).problems({"calibration": None}))
 
 
@@ -112,8 +112,8 @@ def test_blocks_are_for_weights_alone(scheme, size, more, fix):
     [
         ("integer_only", "tflite_converter", None),
         ("int16x8", "tflite_converter", None),
-        ("dynamic_range", "ai_edge_quantizer", None),
-        ("dynamic_range", "tflite_converter", "optimization.quantizer=ai_edge_quantizer"),
+        ("dynamic_range", "litert_quantizer", None),
+        ("dynamic_range", "tflite_converter", "optimization.quantizer=litert_quantizer"),
         ("none", "tflite_converter", "optimization.equalize=false"),
     ],
 )
@@ -127,19 +127,19 @@ def test_channels_are_evened_out_in_a_float_file(scheme, quantizer, fix):
     [
         ("full_integer", "tflite_converter", "float", None),
         ("full_integer", "tflite_converter", "full_integer", None),
-        ("full_integer", "tflite_converter", "int16x8", "optimization.quantizer=ai_edge_quantizer"),
-        ("full_integer", "ai_edge_quantizer", "weight_only_int4", None),
-        ("int16x8_fallback", "tflite_converter", "float", "optimization.quantizer=ai_edge_quantizer"),
-        ("dynamic_range", "tflite_converter", "float", "optimization.quantizer=ai_edge_quantizer"),
-        ("integer_only", "ai_edge_quantizer", "int16x8", None),
+        ("full_integer", "tflite_converter", "int16x8", "optimization.quantizer=litert_quantizer"),
+        ("full_integer", "litert_quantizer", "weight_only_int4", None),
+        ("int16x8_fallback", "tflite_converter", "float", "optimization.quantizer=litert_quantizer"),
+        ("dynamic_range", "tflite_converter", "float", "optimization.quantizer=litert_quantizer"),
+        ("integer_only", "litert_quantizer", "int16x8", None),
         (
             "integer_only",
             "tflite_converter",
             "float",
             "optimization=full_integer optimization.input_type=float32 optimization.output_type=float32",
         ),
-        ("int16x8", "ai_edge_quantizer", "dynamic_range", "optimization=int16x8_fallback"),
-        ("none", "ai_edge_quantizer", "float", "optimization=full_integer"),
+        ("int16x8", "litert_quantizer", "dynamic_range", "optimization=int16x8_fallback"),
+        ("none", "litert_quantizer", "float", "optimization=full_integer"),
     ],
 )
 def test_rules_fit_their_scheme_and_quantizer(scheme, quantizer, rule, fix):
@@ -159,7 +159,7 @@ def test_the_converter_takes_ranges_as_they_are(method):
         [p.fix for p in optimization(Scheme.integer_only, quantizer).problems({"calibration": calibration})]
         for quantizer in Quantizer
     ]
-    assert fixes == [["optimization.quantizer=ai_edge_quantizer"], []]
+    assert fixes == [["optimization.quantizer=litert_quantizer"], []]
 
 
 @pytest.mark.parametrize(("greatest", "warned"), [([1.0, 1.1] * 8, False), ([1.0, 4.0] * 8, True)])

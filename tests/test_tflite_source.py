@@ -109,8 +109,8 @@ def test_what_needs_a_model_in_memory_is_refused_with_its_fix(here):
     path = "source.path=model.tflite"
     assert check(path) == {}
     quantizing = (path, "optimization=int16x8", "calibration=random")
-    assert check(*quantizing) == {"optimization.quantizer": "optimization.quantizer=ai_edge_quantizer"}
-    assert check(*quantizing, "optimization.quantizer=ai_edge_quantizer") == {}
+    assert check(*quantizing) == {"optimization.quantizer": "optimization.quantizer=litert_quantizer"}
+    assert check(*quantizing, "optimization.quantizer=litert_quantizer") == {}
     assert check(path, "pruning=constant", "pruning.epochs=0") == {"pruning": "pruning=none"}
     assert check(path, "freeze.variables=keep") == {"freeze.variables": "freeze.variables=auto"}
     np.savez("other.npz", features=np.zeros((3, 4), "float32"))
@@ -165,7 +165,7 @@ def test_a_float_file_is_quantized(here, floats, scheme):
         () if scheme in ("dynamic_range", "float16") else ("calibration=npz", f"calibration.path={floats}/samples.npz")
     )
     result = convert(
-        floats / "model.tflite", f"optimization={scheme}", "optimization.quantizer=ai_edge_quantizer", *data
+        floats / "model.tflite", f"optimization={scheme}", "optimization.quantizer=litert_quantizer", *data
     )
     assert result.status == ExitStatus.DONE, result.problems
     assert result.metrics["parity.cosine"] > 0.999
@@ -181,7 +181,7 @@ def test_a_file_without_a_signature_gets_one(here, floats):
         np.savez("samples.npz", **{given.name: samples["picture"]})
     data = ("calibration=npz", "calibration.path=samples.npz")
     result = convert(
-        floats / "bare.tflite", "optimization=integer_only", "optimization.quantizer=ai_edge_quantizer", *data
+        floats / "bare.tflite", "optimization=integer_only", "optimization.quantizer=litert_quantizer", *data
     )
     assert result.status == ExitStatus.DONE, result.problems
     assert any("has no signature" in warning for warning in result.warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tflite_recipes.resources import shipped
 from tflite_recipes.schema import near
 
 BUILTIN = "builtin"
+# Begins the name of a file, or of a folder of files, that options share and that is no option itself.
+_FRAGMENT = "_"
+_REQUIRED = "???"
 
 
 def places(config_dir: Path | None = None) -> list[Path]:
@@ -42,14 +46,26 @@ def describe(path: Path) -> str:
     return next((text for text in texts if text and not text.startswith("tflite-recipes run")), "")
 
 
-def list_groups() -> dict[str, dict[str, Path]]:
-    """Groups and their options, each with its file. The user's own come in, and shadow ours."""
+def is_fragment(name: str) -> bool:
+    """Return whether a file or folder of this name holds what options share (`_ethos_u`), and is no option."""
+    return name.startswith(_FRAGMENT)
+
+
+def option_folders(config_dir: Path | None = None) -> list[Path]:
+    """Folders of config groups, the user's before ours."""
+    here = [config_dir, Path("conf")]
+    return [folder.resolve() for folder in (*here, shipped("conf")) if folder is not None and folder.is_dir()]
+
+
+def list_groups(folders: Sequence[Path] | None = None) -> dict[str, dict[str, Path]]:
+    """Groups and their options in `folders` (`option_folders()` if not given), each with its file. The user's own come
+    in, and shadow ours; fragments are left out."""
     groups: dict[str, dict[str, Path]] = {}
-    for root in reversed([folder for folder in places() if folder.name == "conf"]):
+    for root in reversed(option_folders() if folders is None else folders):
         for path in sorted(root.rglob("*.yaml")):
-            group = path.relative_to(root).parent.as_posix()
-            if group != ".":
-                groups.setdefault(group, {})[path.stem] = path
+            *parts, name = path.relative_to(root).with_suffix("").parts
+            if parts and not any(map(is_fragment, (*parts, name))):
+                groups.setdefault("/".join(parts), {})[name] = path
     order = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["steps"]
     return dict(sorted(groups.items(), key=lambda item: (order.index(item[0]) if item[0] in order else 99, item[0])))
 
@@ -58,6 +74,62 @@ def base_groups() -> list[str]:
     """The groups that every recipe has, in their order."""
     base = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["defaults"]
     return [key for entry in base if isinstance(entry, dict) for key in entry if not key.startswith("override")]
+
+
+def option_files(path: Path, folders: Sequence[Path] | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the files that an option consists of, each with its content, in the order in which later ones win.
+
+    Args:
+        path: the option's own file.
+        folders: where the files that it inherits are looked for, first wins; by default `option_folders()`.
+
+    Raises:
+        RequestError: if one of the files cannot be read.
+    """
+    return list(_inherited(path.absolute(), option_folders() if folders is None else folders, ()))
+
+
+def option_values(path: Path, folders: Sequence[Path] | None = None) -> dict[str, Any]:
+    """Return the keys of an option with their values, those that it inherits too. Arguments and errors are those of
+    `option_files`."""
+    values: dict[str, Any] = {}
+    for _, content in option_files(path, folders):
+        values = _merged(values, {key: value for key, value in content.items() if key != "defaults"})
+    return values
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two sections as one, as Hydra merges them: key by key, and `???` never replaces a value."""
+    found = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(found.get(key), dict):
+            found[key] = _merged(found[key], value)
+        elif value != _REQUIRED or key not in found:
+            found[key] = value
+    return found
+
+
+def _inherited(path: Path, folders: Sequence[Path], below: tuple[Path, ...]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Files that are not there, or inherit each other in a circle, are left to Hydra, which names them."""
+    content = read(path)
+    entries = [entry for entry in content.get("defaults") or () if isinstance(entry, str)]
+    for entry in entries if "_self_" in entries else [*entries, "_self_"]:
+        if entry == "_self_":
+            yield path, content
+        elif (other := _entry_file(entry, path, folders)) is not None and other not in (path, *below):
+            yield from _inherited(other, folders, (path, *below))
+
+
+def _entry_file(entry: str, path: Path, folders: Sequence[Path]) -> Path | None:
+    """The file of an entry of an option's defaults whose keys become keys of the option: `NAME` in its own group, or
+    `/GROUP/NAME@_here_`."""
+    place, _, package = entry.partition("@")
+    if package != "_here_" and (package or "/" in place):
+        return None  # a section of its own
+    root = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+    group = Path() if place.startswith("/") else path.relative_to(root).parent
+    files = (folder / group / f"{place.lstrip('/')}.yaml" for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def find(name: str) -> Path:
@@ -78,6 +150,21 @@ def find(name: str) -> Path:
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(there) or 'none'}"
     # No fix to paste behind the command: the name stands in its middle.
     raise RequestError(Problem(f"there is no {kind} {name!r}; {hint}", "recipe", "", tuple(similar[:1])))
+
+
+def find_option(name: str) -> Path | None:
+    """Return the file of an option given as GROUP/OPTION, None if there is no such group. Errors: RequestError with
+    near matches."""
+    group, _, option = name.rpartition("/")
+    options = list_groups().get(group)
+    if options is None:
+        return None
+    if option in options:
+        return options[option]
+    similar = [] if is_fragment(option) else near(option, list(options))
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(options)}"
+    ways = tuple(f"{group}/{other}" for other in similar[:1])
+    raise RequestError(Problem(f"{group} has no option {option!r}; {hint}", "GROUP/OPTION", "", ways))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -211,8 +211,10 @@ def _arguments(command: str, words: Sequence[str], word: str, after: Sequence[st
         flags = _FLAGS_OF.get(command, ("--help", "--debug"))
         return [f"{flag} " for flag in flags]
     positional = _positional([*words, *after] if _positional(words, valued) else words, valued)
-    if command in (*_OVERRIDABLE, "cp") and not positional:
+    if command in _OVERRIDABLE and not positional:
         return _recipes(word)
+    if command == "cp" and not positional:
+        return [*_recipes(word), *(_option_names() if word else ())]
     if command in _OVERRIDABLE:
         return _Overrides(positional[0], positional[1:], _config_dir(words)).complete(word)
     if command == "ls" and not positional:
@@ -244,6 +246,11 @@ def _recipes(word: str) -> Iterable[str]:
     return [f"{name} " for name in names] or _files(word, _RECIPES)
 
 
+def _option_names() -> Iterable[str]:
+    """Every option as `cp` takes it."""
+    return (f"{group}/{option} " for group, options in catalog.list_groups().items() for option in options)
+
+
 def _files(word: str, suffixes: tuple[str, ...] | None) -> list[str]:
     """Paths that begin with `word`: folders, and files with one of the suffixes (None: any file, (): none)."""
     head, slash, start = word.rpartition("/")
@@ -264,10 +271,8 @@ class _Overrides:
 
     def __init__(self, recipe: str, given: Sequence[str], config_dir: Path | None) -> None:
         self._recipe = recipe
-        self._groups = catalog.list_groups()
-        if config_dir is not None:
-            for path in sorted(config_dir.rglob("*.yaml")):
-                self._groups.setdefault(path.relative_to(config_dir).parent.as_posix(), {})[path.stem] = path
+        self._folders = catalog.option_folders(config_dir)
+        self._groups = catalog.list_groups(self._folders)
         pairs = [text.lstrip("+").partition("=") for text in given]
         # The option that each group is given on this line; of several (a sweep) the first.
         self._chosen = {group: option.split(",")[0] for group, _, option in pairs if group in self._groups}
@@ -284,7 +289,7 @@ class _Overrides:
             found = [f"{section}.{key}" for key in self._keys(section)]
         else:
             # A word that is not begun yet gets the shorter list.
-            groups = [f"{group}=" for group in self._groups if group != "."]
+            groups = [f"{group}=" for group in self._groups]
             sections = [text for text in self._hydra(name) if text.endswith(".")] if name else []
             found = [*groups, *(text for text in sections if text not in ("hydra.", "steps.")), *_TOP]
         return [f"{plus}{text}" for text in found if text.startswith(name)]
@@ -325,14 +330,11 @@ class _Overrides:
         return [option for option in options if not targets or self._body(section, option).get(TARGET) in targets]
 
     def _body(self, group: str, option: str) -> dict[str, Any]:
-        """What stands in an option's file and in those that it inherits."""
+        """What an option gives, nothing where its files cannot be read."""
         try:
-            own = catalog.read(self._groups[group][option])
+            return catalog.option_values(self._groups[group][option], self._folders)
         except (KeyError, RequestError):
             return {}
-        inherited = [Path(entry).name for entry in own.pop("defaults", ()) if isinstance(entry, str)]
-        bodies = [self._body(group, other) for other in inherited if other not in ("_self_", option)]
-        return {key: value for body in (*bodies, own) for key, value in body.items()}
 
     def _targets(self, section: str) -> list[str]:
         """The classes that a section may be typed by."""

@@ -122,9 +122,9 @@ def _no_16x8(ops: Sequence[str], case: Case) -> Problem:
     return Problem(
         what,
         _WHERE,
-        "optimization.quantizer=ai_edge_quantizer",
+        "optimization.quantizer=litert_quantizer",
         (other,),
-        (*rules, "ai_edge_quantizer", "full_integer"),
+        (*rules, "litert_quantizer", "full_integer"),
     )
 
 
@@ -137,7 +137,7 @@ def _other(message: str, case: Case) -> Problem:
     what = f"the converter refused: {reason.strip()[:_LONGEST]}{place}"
     if "Max and min for dynamic tensors should be recorded" in message:
         what += "; its calibrator cannot follow an input of integers in this scheme"
-        remedies = ("ai_edge_quantizer", "full_integer")
+        remedies = ("litert_quantizer", "full_integer")
         return Problem(what, _WHERE, override_of(remedies[0]), (override_of(remedies[1]),), remedies)
     float_io = "optimization.input_type=float32 optimization.output_type=float32"
     fix = f"optimization=full_integer {float_io}" if case.scheme in ("integer_only", "int16x8") else ""

@@ -28,7 +28,6 @@ class Rule(Enum):
     fused_lstm = "LSTM layers rebuilt at batch 1 so that the converter fuses each into one op"
 
 
-@unique
 class Remedy(Enum):
     """What `conversion.fallback` may list; all that rules can, and more."""
 
@@ -45,11 +44,12 @@ class Remedy(Enum):
     select_tf_ops = "TensorFlow's own kernels for the ops that LiteRT lacks (Flex)"
     allow_custom_ops = "custom ops, which the application registers"
     full_integer = "float where there is no integer kernel"
-    ai_edge_quantizer = "quantized by ai_edge_quantizer"
+    litert_quantizer = "quantized by litert_quantizer"
+    ai_edge_quantizer = litert_quantizer  # the package's name up to 0.10, in recipes of that time
 
 
 # None of the graph's: whether they help shows in the conversion.
-BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "ai_edge_quantizer")
+BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "litert_quantizer")
 # How far a rule's outputs may be from those that they stand for, as a share of the range of the output.
 TOLERANCES = {
     Rule.float32: 3e-2,  # what the lower precision had lost
@@ -87,8 +87,8 @@ def override_of(remedy: str, inputs: tuple[TensorSpec, ...] = ()) -> str:
         return assignment("source.input_shapes", fixed) if fixed else "target.dynamic_batch=false"
     if remedy == "full_integer":
         return "optimization=full_integer"
-    if remedy == "ai_edge_quantizer":
-        return "optimization.quantizer=ai_edge_quantizer"
+    if remedy == "litert_quantizer":
+        return "optimization.quantizer=litert_quantizer"
     return f"conversion.{remedy}=true"
 
 

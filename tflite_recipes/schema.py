@@ -141,6 +141,14 @@ def _load_file(path: Path) -> types.ModuleType:
     return module
 
 
+def former_names(choices: type[Enum]) -> dict[str, str]:
+    """Return the names that choices had before, each with its name of today.
+
+    They are the aliases of an Enum, which a recipe may use, and which are never offered or written.
+    """
+    return {name: member.name for name, member in choices.__members__.items() if name != member.name}
+
+
 def to_plain(value: Any) -> Any:
     """Enums as their names, tuples as lists: what YAML and JSON can hold."""
     if isinstance(value, Enum):
@@ -260,6 +268,7 @@ def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any
         listed = closest(hint, value) if get_origin(hint) is list else None
         found = [Problem(what, key, assignment(key, _example(hint, marks) if listed is None else listed))]
     else:
+        typed = _each_once(value, typed)
         found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
     return typed, found
 
@@ -273,12 +282,24 @@ def _wrong_items(hint: Any, value: Any) -> list[Any]:
 
 
 def _better_items(key: str, hint: Any, value: list[Any], wrong: list[Any]) -> Problem:
-    known = list(get_args(hint)[0].__members__)
-    better = [item if item not in wrong else next(iter(near(str(item), known)), None) for item in value]
-    similar = [name for item in wrong for name in near(str(item), known)[:1]]
-    hint_text = f"did you mean {', '.join(similar)}?" if similar else f"there are {', '.join(known)}"
+    choices = get_args(hint)[0]
+    better = [name for item in value for name in _choices_near(choices, str(item))]
+    similar = [name for item in wrong for name in _choices_near(choices, str(item))]
+    known = ", ".join(member.name for member in choices)
+    hint_text = f"did you mean {', '.join(similar)}?" if similar else f"there are {known}"
     what = f"there is no {', '.join(map(str, wrong))}; {hint_text}"
-    return Problem(what, key, assignment(key, list(dict.fromkeys(item for item in better if item is not None))))
+    return Problem(what, key, assignment(key, list(dict.fromkeys(better))))
+
+
+def _choices_near(choices: type[Enum], name: str) -> list[str]:
+    """Return the choice that a name is, or is most like, by its name of today; nothing if none is like it."""
+    return [choices[found].name for found in near(name, list(choices.__members__))[:1]]
+
+
+def _each_once(named: Any, typed: Any) -> Any:
+    """Return a list in which a choice that has both its former and its new name in `named` stands once."""
+    are_choices = isinstance(typed, list) and all(isinstance(choice, Enum) for choice in typed)
+    return list(dict.fromkeys(typed)) if are_choices and len(set(typed)) < len(set(map(str, named))) else typed
 
 
 def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:

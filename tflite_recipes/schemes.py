@@ -34,12 +34,12 @@ class IOType(Enum):
     int16 = "int16"
 
 
-@unique
 class Quantizer(Enum):
     """What quantizes."""
 
     tflite_converter = "TensorFlow's converter, while it converts"
-    ai_edge_quantizer = "ai_edge_quantizer, from the converted float file; takes more ops in 16x8"
+    litert_quantizer = "litert_quantizer, from the converted float file; takes more ops in 16x8"
+    ai_edge_quantizer = litert_quantizer  # the package's name up to 0.10, in recipes of that time
 
 
 @unique
@@ -78,13 +78,13 @@ STRICT = {Scheme.integer_only: Scheme.full_integer, Scheme.int16x8: Scheme.int16
 
 def takes(quantizer: Quantizer, scheme: Scheme) -> bool:
     """Whether a quantizer can make a scheme."""
-    return quantizer is Quantizer.ai_edge_quantizer or scheme in _CONVERTERS
+    return quantizer is Quantizer.litert_quantizer or scheme in _CONVERTERS
 
 
 def takes_per_tensor(quantizer: Quantizer, scheme: Scheme) -> bool:
-    """Whether one scale for each weight tensor is to be had. ai_edge_quantizer would write it for dynamic range too,
+    """Whether one scale for each weight tensor is to be had. litert_quantizer would write it for dynamic range too,
     which LiteRT's depthwise kernel computes wrongly."""
-    return scheme in CALIBRATED or (quantizer is Quantizer.ai_edge_quantizer and scheme in WEIGHT_ONLY)
+    return scheme in CALIBRATED or (quantizer is Quantizer.litert_quantizer and scheme in WEIGHT_ONLY)
 
 
 def takes_per_tensor_dense(quantizer: Quantizer, scheme: Scheme) -> bool:

@@ -60,7 +60,7 @@ _converted: dict[str, bytes] = {}
 
 
 def float_file(saved_model: Path, signature: str, request: Request, reporter: Reporter, path: Path) -> Path:
-    """The float file that ai_edge_quantizer starts from, written to `path`. Errors: StepError."""
+    """The float file that litert_quantizer starts from, written to `path`. Errors: StepError."""
     made_from = (saved_model / "saved_model.pb").stat()
     asked = plain(request)
     key = repr((str(saved_model), made_from.st_mtime_ns, made_from.st_ino, signature, asked))

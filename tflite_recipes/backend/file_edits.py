@@ -16,7 +16,7 @@ _SHAPE_ONLY = (_OP.SHAPE, _OP.RANK)
 def without_dequantized_shapes(data: bytes) -> bytes:
     """The file without the DEQUANTIZE operators whose results are only asked for their shape.
 
-    ai_edge_quantizer puts one before the SHAPE of each model with a dynamic batch and a Flatten, which makes a file
+    litert_quantizer puts one before the SHAPE of each model with a dynamic batch and a Flatten, which makes a file
     that could be integer throughout a partly float one.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))

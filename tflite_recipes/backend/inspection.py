@@ -157,5 +157,5 @@ def offered(graph: Any, intent: Intent, dynamic_batch: bool) -> tuple[str, ...]:
     }
     by_table = {name for kind in types for name in REMEDIES.get(kind, ())} | set(BEYOND_THE_GRAPH)
     would["full_integer"] = intent.scheme in _ONLY_INTEGER
-    would["ai_edge_quantizer"] = intent.scheme != "none"
+    would["litert_quantizer"] = intent.scheme != "none"
     return tuple(name for name in intent.fallback if would.get(name, name in by_table))

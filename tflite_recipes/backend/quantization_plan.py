@@ -1,12 +1,12 @@
-"""What ai_edge_quantizer is told: a configuration for all ops, and others for those that differ."""
+"""What litert_quantizer is told: a configuration for all ops, and others for those that differ."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from ai_edge_quantizer.algorithm_manager import AlgorithmName
-from ai_edge_quantizer.qtyping import (
+from litert_quantizer.algorithm_manager import AlgorithmName
+from litert_quantizer.qtyping import (
     ComputePrecision,
     OpQuantizationConfig,
     QuantGranularity,
@@ -14,7 +14,7 @@ from ai_edge_quantizer.qtyping import (
     TensorQuantizationConfig,
     TFLOperationName,
 )
-from ai_edge_quantizer.recipe_manager import RecipeManager
+from litert_quantizer.recipe_manager import RecipeManager
 
 from tflite_recipes.backend.request import Request
 from tflite_recipes.quantization_rules import OpPlace, Resolved

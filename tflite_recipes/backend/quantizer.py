@@ -1,4 +1,4 @@
-"""ai_edge_quantizer: a float `.tflite` → a quantized one.
+"""litert_quantizer: a float `.tflite` → a quantized one.
 
 It takes what TensorFlow's converter refuses: 16x8 of layer normalization, or of integer inputs.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer.quantizer import Quantizer
-from ai_edge_quantizer.recipe_manager import RecipeManager
+from litert_quantizer.quantizer import Quantizer
+from litert_quantizer.recipe_manager import RecipeManager
 
 from tflite_recipes import tflite_file
 from tflite_recipes.backend import block_weights, calibrating
@@ -66,7 +66,7 @@ def quantize(
     except Exception as error:
         given, ways = sizes_given(open_sizes(request.inputs), request.sizes)
         ways = (given,) if given else ways
-        raise StepError(Problem(f"ai_edge_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
+        raise StepError(Problem(f"litert_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
     reporter.progress("quantizing", 1, 1)
     data = without_dequantized_shapes(bytes(result.quantized_model))
     if request.scheme.startswith("weight_only") and request.block_size:
@@ -102,10 +102,10 @@ def _refuse(model: Path, calibrated: bool, fix: str) -> None:
     ways = (weights_only,) if fix != weights_only else ()
     graphs = tflite_file.read_tflite(model).subgraphs
     if found := sorted({op.name for graph in graphs for op in graph.operators if op.name in _CONTROL}):
-        what = f"ai_edge_quantizer measures no ranges inside loops and branches, and the model has {', '.join(found)}"
+        what = f"litert_quantizer measures no ranges inside loops and branches, and the model has {', '.join(found)}"
         raise StepError(Problem(what, _WHERE, fix, ways))
     if unread := [f"{op.name} ({graph.tensors[i].name})" for graph in graphs for op, i in _unread(graph)]:
-        what = f"ai_edge_quantizer cannot quantize an op with a result that nothing reads: {', '.join(unread[:5])}"
+        what = f"litert_quantizer cannot quantize an op with a result that nothing reads: {', '.join(unread[:5])}"
         raise StepError(Problem(what, _WHERE, fix, ways))
 
 

@@ -47,7 +47,7 @@ class Request:
 
 
 def plain(request: Request) -> Request:
-    """The same as a float conversion, which ai_edge_quantizer starts from."""
+    """The same as a float conversion, which litert_quantizer starts from."""
     return replace(
         request,
         scheme="none",

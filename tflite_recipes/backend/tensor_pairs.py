@@ -62,7 +62,7 @@ def pair_up(float_file: TFLiteFile, quantized_file: TFLiteFile, signature: str, 
     """Match by name and op; then through QUANTIZE and DEQUANTIZE, on both sides of which the same values stand.
 
     TensorFlow's converter keeps names, but for an output that it dequantizes and for `tfl.quantize`;
-    ai_edge_quantizer keeps all and adds `NAME_quantized` and `NAME_dequant`. Errors: StepError for no such signature.
+    litert_quantizer keeps all and adds `NAME_quantized` and `NAME_dequant`. Errors: StepError for no such signature.
     """
     numbers = tuple(_graph_of(file, signature) for file in (float_file, quantized_file))
     ours, theirs = (file.subgraphs[n] for file, n in zip((float_file, quantized_file), numbers, strict=True))

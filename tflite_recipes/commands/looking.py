@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_recipes.commands.parsing import Add
@@ -15,9 +16,11 @@ def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
     ls = add("ls", _ls, "list recipes, or the options of a group")
     ls.add_argument("group", nargs="?", metavar="GROUP")
-    cp = add("cp", _cp, "copy a recipe, to own it")
-    cp.add_argument("recipe", metavar="RECIPE")
-    cp.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: recipes/NAME.yaml")
+    cp = add("cp", _cp, "copy a recipe or an option, to own it")
+    cp.add_argument("name", metavar="RECIPE|GROUP/OPTION")
+    cp.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="default: recipes/RECIPE.yaml, conf/GROUP/OPTION.yaml"
+    )
     inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
     inspect.add_argument("file", type=Path, metavar="FILE.tflite")
     _add_rules(add("rules", _rules, "rules for what a quantized run loses most in, from its quantization_error.csv"))
@@ -59,24 +62,53 @@ def _ls(options: argparse.Namespace) -> ExitStatus:
 def _cp(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes import catalog
 
-    source = catalog.find(options.recipe)
-    target: Path = options.file or Path("recipes") / source.name
-    if target.suffix not in (".yaml", ".yml"):
-        other = f"tflite-recipes cp {options.recipe} {target}.yaml"
-        raise RequestError(Problem(f"{target} is not a .yaml file", "FILE", "", (other,)))
-    text = source.read_text(encoding="utf-8")
-    own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
-    text = text.replace(f"tflite-recipes run {source.stem}", own, 1)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    name: str = options.name
+    option = catalog.find_option(name) if name not in catalog.list_recipes() else None
+    copy = _recipe_copy(catalog.find(name), options.file) if option is None else _option_copy(option, options.file)
+    if copy.target.suffix not in (".yaml", ".yml"):
+        other = f"tflite-recipes cp {name} {copy.target}.yaml"
+        raise RequestError(Problem(f"{copy.target} is not a .yaml file", "FILE", "", (other,)))
+    copy.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with target.open("x", encoding="utf-8") as stream:
-            stream.write(text)
+        with copy.target.open("x", encoding="utf-8") as stream:
+            stream.write(copy.text)
     except FileExistsError:
-        what = f"{target} exists already, and is left as it is"
-        other = f"tflite-recipes cp {options.recipe} {target.with_stem(f'{target.stem}_2')}"
+        what = f"{copy.target} exists already, and is left as it is"
+        other = f"tflite-recipes cp {name} {copy.target.with_stem(f'{copy.target.stem}_2')}"
         raise RequestError(Problem(what, "FILE", "", (other,))) from None
-    print(f"{target}: yours to change; run it with: {own}")
+    print(f"{copy.target}: yours to change; {copy.use}")
     return ExitStatus.DONE
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What `cp` writes. target: the file. use: how the file is used, in words."""
+
+    text: str
+    target: Path
+    use: str
+
+
+def _recipe_copy(source: Path, file: Path | None) -> _Copy:
+    target = file or Path("recipes") / source.name
+    own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
+    text = source.read_text(encoding="utf-8").replace(f"tflite-recipes run {source.stem}", own, 1)
+    return _Copy(text, target, f"run it with: {own}")
+
+
+def _option_copy(source: Path, file: Path | None) -> _Copy:
+    """An option is found in `conf/GROUP/` alone."""
+    from tflite_recipes import catalog
+    from tflite_recipes.option_text import option_text
+
+    root = next(folder for folder in catalog.option_folders() if source.is_relative_to(folder))
+    group = source.relative_to(root).parent
+    own = Path("conf") / group
+    target = file or own / source.name
+    found = target.resolve().parent == own.resolve() and target.suffix == ".yaml"
+    choice = f"{group}={target.stem}"
+    use = f"choose it with: {choice}" if found else f"as {own / target.stem}.yaml it is {choice}"
+    return _Copy(option_text(source), target, use)
 
 
 def _inspect(options: argparse.Namespace) -> ExitStatus:

@@ -50,22 +50,18 @@ def _run(options: argparse.Namespace) -> ExitStatus:
         what = f"{' '.join(unknown)} is not known here"
         raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
     overrides = [*options.overrides, *options.rest]
-    flags: list[str] = []
-    if options.config_dir is not None:
-        if not options.config_dir.is_dir():
-            raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
-        flags = ["--config-dir", str(options.config_dir)]
+    if options.config_dir is not None and not options.config_dir.is_dir():
+        raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
     if questions := _questions(options):
-        arguments = [*questions, *flags, *overrides, *(["--multirun"] if options.multirun else [])]
+        arguments = [*questions, *overrides, *(["--multirun"] if options.multirun else [])]
         composition.launch(options.recipe, arguments, options.config_dir, lambda job: None)
         return ExitStatus.DONE
     prepared = composition.prepare(options.recipe, overrides, options.config_dir, options.multirun)
-    arguments = [*flags, *prepared.overrides]
     if options.multirun:
-        return _sweep(options, prepared, arguments)
+        return _sweep(options, prepared)
     api.warm_up()  # while Hydra makes its folders
     with _collected({}) as results:
-        composition.launch(options.recipe, arguments, options.config_dir, _job)
+        composition.launch(options.recipe, prepared.overrides, options.config_dir, _job)
         ((_, result),) = _gathered(results)
     return finish(result)
 
@@ -87,7 +83,7 @@ def finish(result: RunResult) -> ExitStatus:
     return result.status
 
 
-def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> ExitStatus:
+def _sweep(options: argparse.Namespace, prepared: Any) -> ExitStatus:
     from tflite_recipes import composition
     from tflite_recipes.console import show_problems, show_sweep
 
@@ -100,7 +96,7 @@ def _sweep(options: argparse.Namespace, prepared: Any, arguments: list[str]) -> 
     told = {"sweep": sweep.to_json() if sweep is not None else None, "shared": list(prepared.shared)}
     with _collected(told) as results:
         try:
-            composition.launch(options.recipe, ["--multirun", *arguments], options.config_dir, _job)
+            composition.launch(options.recipe, ["--multirun", *prepared.overrides], options.config_dir, _job)
             jobs = _gathered(results)
             status = next(s for s in _WORST if s in {result.status for _, result in jobs} or s is ExitStatus.DONE)
             outcome = "FAILED" if status is ExitStatus.FAILED else "FINISHED"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import environment, inputs
+from tflite_recipes.former_names import in_todays_names
 from tflite_recipes.tracking.past_runs import PastRun, PastRuns
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read(runs: PastRuns, run: PastRun) -> Facts:
 
 def config_of(text: str) -> dict[str, Any]:
     """A resolved recipe's YAML by key (`calibration.samples`), and the option of each group (`calibration`). The
-    classes behind the options and the recipe's name are left out."""
+    classes behind the options and the recipe's name are left out. Choices have their names of today."""
     import yaml
 
     content = yaml.safe_load(text) or {}
@@ -72,7 +73,7 @@ def config_of(text: str) -> dict[str, Any]:
         for group, option in entry.items() if isinstance(entry, dict) else ():
             found[str(group).removeprefix("override ").strip().lstrip("/")] = option
     content.pop("name", None)
-    return {**found, **dict(_flat(content, ""))}
+    return in_todays_names({**found, **dict(_flat(content, ""))})
 
 
 def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

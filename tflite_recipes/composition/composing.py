@@ -14,8 +14,10 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
@@ -28,6 +30,7 @@ from tflite_recipes import recipe as recipes
 from tflite_recipes.composition.overrides import (
     apply,
     chosen_options,
+    fragment_problem,
     jobs_of,
     key_of,
     last_of_each,
@@ -47,12 +50,23 @@ from tflite_recipes.user_code import found_beside
 _search_path: tuple[Path, ...] = ()
 
 
+class _Options(FileConfigSource):
+    """A folder of config as Hydra reads it, which lists options and leaves out the fragments that they inherit."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "options"
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return [name for name in super().list(config_path, results_filter) if not catalog.is_fragment(name)]
+
+
 class _OurPlaces(SearchPathPlugin):
     """Adds the folders of the recipe that is being composed, and nothing at any other time."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in _search_path:
-            search_path.append("tflite_recipes", f"file://{folder}")
+            search_path.append("tflite_recipes", f"{_Options.scheme()}://{folder}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,8 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
     global _search_path
     path = catalog.find(name)
     content = catalog.read(path)
-    Plugins.instance().register(_OurPlaces)
+    for plugin in (_Options, _OurPlaces):
+        Plugins.instance().register(plugin)
     before = _search_path
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         recorded: dict[str, str] = {}
@@ -232,6 +247,10 @@ def build(
         if not group.startswith("hydra/") and option is not None
     }
     ordered = {group: named[group] for group in [*groups, *named] if group in named}
+    if fragments := [
+        fragment_problem(group, option) for group, option in ordered.items() if catalog.is_fragment(option)
+    ]:
+        raise RequestError(fragments)
     task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         plain = OmegaConf.to_container(task, resolve=True)

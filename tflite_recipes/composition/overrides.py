@@ -172,18 +172,31 @@ def chosen_options(overrides: Sequence[Override]) -> tuple[list[str], list[Probl
 def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
     """What is wrong with the option that is chosen, and those it is like."""
     known = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
-    offered = [name for name in known if name != AS_RESOLVED]
     option = override.value()
     missing = [one for one in (option if isinstance(option, list) else [option]) if one not in known]
     if override.is_delete() or not missing:
         return None, []
     key = (override.input_line or "").partition("=")[0]
+    if catalog.is_fragment(str(missing[0])):
+        return fragment_problem(key_of(key), str(missing[0])), []
+    offered = _offered(override.key_or_group)
     similar = [str(missing[0])] if str(missing[0]) in known else near(str(missing[0]), offered)
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
     # Where nothing is like it: none is the option that needs no more keys.
     offered.sort(key=lambda name: name != "none")
     fix = assignment(key, (similar or offered)[0]) if offered else ""
     return Problem(f"there is no option {missing[0]!r}; {hint}", key_of(key), fix), similar
+
+
+def _offered(group: str) -> list[str]:
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    return [name for name in options if name != AS_RESOLVED]
+
+
+def fragment_problem(group: str, fragment: str) -> Problem:
+    """The problem that a fragment is chosen. It has no fix: which of the options is meant cannot be known."""
+    options = ", ".join(_offered(group)) or "none"
+    return Problem(f"{fragment!r} is a fragment that options share, not an option; there are {options}", group)
 
 
 def placed(lines: Sequence[str], there: Mapping[str, Any]) -> tuple[list[str], list[Problem]]:
@@ -302,7 +315,7 @@ def _no_option(group: str, name: str, override: Override) -> Problem:
     """A key of a group in which nothing is chosen: the options that have it."""
     line, key = override.input_line or "", override.key_or_group
     options = catalog.list_groups()[group]
-    having = [option for option, path in options.items() if name in catalog.read(path)]
+    having = [option for option, path in options.items() if name in catalog.option_values(path)]
     likely = sorted(having, key=lambda option: not line.endswith(f".{option}"))  # x.npz is read by npz
     fixes = [f"{group}={option} {shlex.quote(line)}" for option in likely] or [assignment(f"~{key}", ...)]
     fixes = [""] if override.is_delete() else fixes

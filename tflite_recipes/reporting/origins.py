@@ -15,7 +15,7 @@ from tflite_recipes.recipe import Recipe
 _MACHINE = ("python", "platform", "cpu", "features")
 # What decides the bytes of a file, and the figures that are told of it.
 _KEY = (
-    *("tflite-recipes", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "ai-edge-quantizer"),
+    *("tflite-recipes", "tensorflow", "keras", "tf-keras", "ai-edge-litert", "litert-quantizer"),
     *("tensorflow-model-optimization", "tflite-micro", "ethos-u-vela", "numpy", "flatbuffers", "hydra-core", "mlflow"),
 )
 

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tflite_recipes.environment import parsed
+from tflite_recipes.former_names import in_todays_names
 
 # Told first, because they decide most often.
 _FIRST = (
-    *("tensorflow", "keras", "tf-keras", "tf_keras", "numpy", "ai-edge-litert", "ai-edge-quantizer", "ml-dtypes"),
+    *("tensorflow", "keras", "tf-keras", "tf_keras", "numpy", "ai-edge-litert", "ml-dtypes"),
+    *("litert-quantizer", "ai-edge-quantizer"),  # one package: its name, and that of up to 0.10
     *("tflite-recipes", "tflite_recipes", "python", "cpu", "features", "threads", "variables", "platform"),
 )
 _NOT_COMPARED = ("name", "worker", "tracking", "defaults")
@@ -62,7 +64,10 @@ def threads_of(environment: str | None) -> int | None:
 
 def of_config(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Keys of two resolved recipes that differ, but for those that decide nothing."""
-    one, other = (dict(_flat({k: v for k, v in side.items() if k not in _NOT_COMPARED})) for side in (before, after))
+    one, other = (
+        in_todays_names(dict(_flat({key: value for key, value in side.items() if key not in _NOT_COMPARED})))
+        for side in (before, after)
+    )
     return [
         Change(key, str(one.get(key, _NOTHING)), str(other.get(key, _NOTHING)))
         for key in dict.fromkeys([*one, *other])

@@ -120,8 +120,9 @@ def _is_empty(value: Any) -> bool:
 def _own_targets() -> dict[str, frozenset[str]]:
     """Of each group the classes of its options, as this package ships them. An option may take its class from another
     of the group."""
-    found: dict[str, set[str]] = {}
-    for path in sorted(shipped("conf").glob("*/*.yaml")):
-        target = catalog.read(path).get(TARGET)
-        found.setdefault(path.parent.name, set()).update([target] if target else [])
-    return {group: frozenset(targets) for group, targets in found.items() if group != "tracking"}
+    ours = [shipped("conf")]
+    found = {
+        group: frozenset(catalog.option_values(path, ours)[TARGET] for path in options.values())
+        for group, options in catalog.list_groups(ours).items()
+    }
+    return {group: targets - {None} for group, targets in found.items() if group != "tracking"}

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tflite_recipes import catalog
 from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import assignment
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.steps.auto import AutoOptimization, option
+from tflite_recipes.resources import shipped
+from tflite_recipes.steps.auto import AutoOptimization
 
 _OWN_GROUP = re.compile(r"[+~]*optimization(?=[.=@]|$)")
 
@@ -61,6 +63,12 @@ class Candidate:
 def folder_name(number: int, candidate: Candidate) -> str:
     """The candidate's folder below `candidates/`."""
     return f"{number:02d}_{re.sub('[^a-z0-9_]+', '_', str(candidate).lower())}"
+
+
+def option(scheme: str) -> dict[str, Any]:
+    """Return the section that `optimization=SCHEME` gives, class and all."""
+    ours = shipped("conf")
+    return catalog.option_values(ours / "optimization" / f"{scheme}.yaml", [ours])
 
 
 def recipe_of(recipe: Recipe, auto: AutoOptimization, candidate: Candidate) -> Recipe:

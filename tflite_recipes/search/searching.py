@@ -13,10 +13,10 @@ from tflite_recipes.memo import Memo
 from tflite_recipes.recipe import Recipe
 from tflite_recipes.result import CANDIDATES, MODEL, RunResult
 from tflite_recipes.search import clues, delivery, strategy
-from tflite_recipes.search.candidates import Candidate, folder_name, recipe_of
+from tflite_recipes.search.candidates import Candidate, folder_name, option, recipe_of
 from tflite_recipes.search.outcome import DROP_GATE, FAILED, MISSED, PASSED, REFUSED, Outcome, best, best_of_each
 from tflite_recipes.spool import Spool
-from tflite_recipes.steps.auto import AutoOptimization, option
+from tflite_recipes.steps.auto import AutoOptimization
 from tflite_recipes.worker import WorkerPool
 
 _OUTCOMES = {ExitStatus.DONE: PASSED, ExitStatus.GATE: MISSED, ExitStatus.REQUEST: REFUSED}

@@ -38,7 +38,7 @@ _LOOSE = {strict.name: loose.name for strict, loose in schemes.STRICT.items()}
 _RULED_BY_CONVERTER = ("full_integer",)
 # Four bits, and the same with eight.
 _EIGHT_BITS = {"weight_only_int4": "weight_only_int8", "dynamic_range_int4": "dynamic_range"}
-_MIXING = "ai_edge_quantizer"
+_MIXING = "litert_quantizer"
 # A rescue is worth a run where its scheme is smaller than the best file by more than what metadata weighs.
 GAIN = 0.99
 # Schemes that get the cheap rescues, by the quantizer that lost less, and runs that these leave for mixed precision.

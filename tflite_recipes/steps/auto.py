@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Annotated, Any
 
-import yaml
-
 from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.resources import shipped
 from tflite_recipes.schema import within
 from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, Scheme, needs_samples, takes
 
@@ -23,12 +20,6 @@ class Objective(Enum):
 
     size = "bytes of the file"
     latency = "milliseconds of an invoke, the median that the target measures"
-
-
-def option(scheme: str) -> dict[str, Any]:
-    """The section that `optimization=SCHEME` gives, class and all."""
-    text = (shipped("conf") / "optimization" / f"{scheme}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
 
 
 @dataclass(frozen=True)

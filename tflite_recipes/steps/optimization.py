@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimization:
-    """Converts with TensorFlow's converter, and quantizes with it or with ai_edge_quantizer.
+    """Converts with TensorFlow's converter, and quantizes with it or with litert_quantizer.
 
     `per_channel: false` gives each weight tensor one scale, `per_channel_dense: false` those of Dense layers alone;
     `block_size` gives a scale to each so many weights of a row. `equalize` evens out the ranges of channels between
@@ -51,8 +51,8 @@ class Optimization:
 
         if "full_integer" in state.intent.taken and self.scheme not in (Scheme.full_integer, Scheme.int16x8_fallback):
             return self._as_full_integer()(state, reporter)
-        if "ai_edge_quantizer" in state.intent.taken and self.quantizer is not Quantizer.ai_edge_quantizer:
-            return replace(self, quantizer=Quantizer.ai_edge_quantizer)(state, reporter)
+        if "litert_quantizer" in state.intent.taken and self.quantizer is not Quantizer.litert_quantizer:
+            return replace(self, quantizer=Quantizer.litert_quantizer)(state, reporter)
         for said in self._unused(state.intent):
             reporter.warn(said)
         samples = datasets.open_arrays(state.calibration) if state.calibration else None
@@ -124,7 +124,7 @@ class Optimization:
     def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
         from tflite_recipes.backend import calibrating, converter
 
-        if self.scheme is not Scheme.none and self.quantizer is Quantizer.ai_edge_quantizer:
+        if self.scheme is not Scheme.none and self.quantizer is Quantizer.litert_quantizer:
             return self._quantize(state, request, reporter)
         if state.float_file is not None:
             return state.float_file.read_bytes()
@@ -209,7 +209,7 @@ class Optimization:
             return scheme_check.left_float(file, self.scheme.name)
         kept = [tensor.name for tensor in tflite_file.weight_tensors(file) if tensor.dtype == "float32"]
         more = f" and {len(kept) - 5} more" if len(kept) > 5 else ""
-        return f"ai_edge_quantizer left weights float32: {', '.join(kept[:5])}{more}" if kept else ""
+        return f"litert_quantizer left weights float32: {', '.join(kept[:5])}{more}" if kept else ""
 
 
 def _without_effect(intent: Intent, file: TFLiteFile) -> Iterable[str]:

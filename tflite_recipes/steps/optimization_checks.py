@@ -13,7 +13,7 @@ from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, RuleScheme, Sche
 if TYPE_CHECKING:
     from tflite_recipes.steps.optimization import Optimization
 
-_OTHER_QUANTIZER = "optimization.quantizer=ai_edge_quantizer"
+_OTHER_QUANTIZER = "optimization.quantizer=litert_quantizer"
 _STATIC = (RuleScheme.full_integer, RuleScheme.int16x8)
 
 
@@ -79,7 +79,7 @@ def _granularity_problems(asked: Optimization) -> Iterable[Problem]:
 def _edits_the_float_file(asked: Optimization) -> bool:
     if asked.scheme is Scheme.none:
         return False
-    return asked.quantizer is Quantizer.ai_edge_quantizer or asked.scheme in schemes.CALIBRATED
+    return asked.quantizer is Quantizer.litert_quantizer or asked.scheme in schemes.CALIBRATED
 
 
 def _rule_problems(asked: Optimization, rules: list[QuantizationRule]) -> Iterable[Problem]:

@@ -201,7 +201,7 @@ def _exported(found: Mapping[str, model_files.SignatureInfo]) -> bool:
 
 @dataclass(frozen=True)
 class TFLiteSource(Source):
-    """A float `.tflite` file, to be quantized by ai_edge_quantizer, or evaluated as it is."""
+    """A float `.tflite` file, to be quantized by litert_quantizer, or evaluated as it is."""
 
     path: ExistingPath
 
@@ -235,7 +235,7 @@ class TFLiteSource(Source):
             return
         if optimization.quantizer is Quantizer.tflite_converter:
             what = "TensorFlow's converter does not quantize a .tflite file"
-            fix = "optimization.quantizer=ai_edge_quantizer"
+            fix = "optimization.quantizer=litert_quantizer"
             yield Problem(what, "optimization.quantizer", fix, ("optimization=none",))
 
     def __call__(self, state: State, reporter: Reporter) -> State:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.errors import Problem, RequestError
+from tflite_recipes.former_names import in_todays_names
 from tflite_recipes.tracking.client import PREFIX, client, first_line
 from tflite_recipes.tracking.settings import uri_problems
 
@@ -21,8 +22,9 @@ _ELSEWHERE = ("tracking.uri=URI of the server or the file where the runs are",)
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run as MLflow has it. params, tags, metrics: by tracking name; metrics at their last value. started: seconds
-    since the epoch. parent: the ID of the run above it, None where there is none."""
+    """A run as MLflow has it. params, tags, metrics: by tracking name; params with the names that choices have today,
+    metrics at their last value. started: seconds since the epoch. parent: the ID of the run above it, None where there
+    is none."""
 
     uri: str
     run_id: str
@@ -150,7 +152,7 @@ class PastRuns:
             str(run.info.experiment_id),
             str(run.info.status),
             (run.info.start_time or 0) / 1e3,
-            dict(run.data.params),
+            in_todays_names(run.data.params),
             dict(run.data.tags),
             dict(run.data.metrics),
         )
