@@ -15,7 +15,8 @@ from tflite_recipes import catalog, schema, vela_config
 from tflite_recipes.errors import StepError
 from tflite_recipes.schemes import IOType, Quantizer, Scheme
 from tflite_recipes.state import Gate, Intent, State, TensorSpec
-from tflite_recipes.steps.ethos_u_target import Accelerator, EthosUTarget, Strategy
+from tflite_recipes.steps.ethos_u_settings import Accelerator, Strategy
+from tflite_recipes.steps.ethos_u_target import EthosUTarget
 from tflite_recipes.steps.optimization import Optimization
 from tflite_recipes.tflite_file.metadata import read_metadata
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tflite_recipes import quantization_rules, vela_config
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.schema import near
 from tflite_recipes.schemes import RuleScheme, Scheme
 from tflite_recipes.state import CALIBRATED
+from tflite_recipes.steps.ethos_u_settings import EthosUSettings
 from tflite_recipes.steps.hardware import integer_only
 from tflite_recipes.vela_config import VelaConfig
-
-if TYPE_CHECKING:
-    from tflite_recipes.steps.ethos_u_target import EthosUTarget
 
 # Vela's own choice for each family where nothing is named (its architecture_features.py, 5.2).
 DEFAULTS = {
@@ -25,7 +23,7 @@ DEFAULTS = {
 }
 
 
-def vela_problems(asked: EthosUTarget) -> Iterable[Problem]:
+def vela_problems(asked: EthosUSettings) -> Iterable[Problem]:
     """Vela is missing; its configuration file, or what is named of it, cannot be had on this accelerator."""
     if not vela_config.installed():
         what = "Vela, which compiles for this target, is not installed: pip install 'tflite_recipes[vela]'"
@@ -45,7 +43,7 @@ def vela_problems(asked: EthosUTarget) -> Iterable[Problem]:
     yield from _choices(asked, config)
 
 
-def _choices(asked: EthosUTarget, config: VelaConfig) -> Iterable[Problem]:
+def _choices(asked: EthosUSettings, config: VelaConfig) -> Iterable[Problem]:
     system, mode = DEFAULTS[vela_config.family(asked.accelerator.value)]
     unknown = [
         *_unknown("system_config", asked.system_config, list(config.systems), system),
@@ -63,7 +61,7 @@ def _choices(asked: EthosUTarget, config: VelaConfig) -> Iterable[Problem]:
         yield from _unfit(asked, config)
 
 
-def _unfit(asked: EthosUTarget, config: VelaConfig) -> Iterable[Problem]:
+def _unfit(asked: EthosUSettings, config: VelaConfig) -> Iterable[Problem]:
     fits = fitting_modes(config, asked.system_config, asked.accelerator.value)
     if asked.memory_mode in fits:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
 from tflite_recipes.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
 from tflite_recipes.state import Intent, State
 from tflite_recipes.steps import optimization_checks
+from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.request import Request
@@ -25,23 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimization:
-    """Converts with TensorFlow's converter, and quantizes with it or with litert_quantizer.
-
-    `per_channel: false` gives each weight tensor one scale, `per_channel_dense: false` those of Dense layers alone;
-    `block_size` gives a scale to each so many weights of a row. `equalize` evens out the ranges of channels between
-    layers first. `rules` give single ops another scheme: the last that matches counts.
-    """
-
-    scheme: Scheme
-    input_type: IOType
-    output_type: IOType
-    per_channel: bool
-    quantizer: Quantizer = Quantizer.tflite_converter
-    per_channel_dense: bool = True
-    block_size: int | None = None
-    equalize: bool = False
-    rules: list[Any] = field(default_factory=list)
+class Optimization(OptimizationSettings):
+    """Converts with TensorFlow's converter, and quantizes with it or with litert_quantizer."""
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         return optimization_checks.problems(self, steps)

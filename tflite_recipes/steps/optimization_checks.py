@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tflite_recipes import quantization_rules, schemes
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.quantization_rules import QuantizationRule
 from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, RuleScheme, Scheme
-
-if TYPE_CHECKING:
-    from tflite_recipes.steps.optimization import Optimization
+from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 _OTHER_QUANTIZER = "optimization.quantizer=litert_quantizer"
 _STATIC = (RuleScheme.full_integer, RuleScheme.int16x8)
 
 
-def problems(asked: Optimization, steps: Mapping[str, Any]) -> Iterable[Problem]:
+def problems(asked: OptimizationSettings, steps: Mapping[str, Any]) -> Iterable[Problem]:
     """Every contradiction, each with the override that resolves it."""
     for key in ("input_type", "output_type"):
         yield from _type_problems(asked.scheme, key, getattr(asked, key))
@@ -50,7 +48,7 @@ def _type_problems(scheme: Scheme, key: str, asked: IOType) -> Iterable[Problem]
     yield Problem(what, f"optimization.{key}", f"optimization.{key}={allowed[0].name}", ors)
 
 
-def _granularity_problems(asked: Optimization) -> Iterable[Problem]:
+def _granularity_problems(asked: OptimizationSettings) -> Iterable[Problem]:
     scheme, quantizer = asked.scheme, asked.quantizer
     for key, has in (
         ("per_channel", schemes.takes_per_tensor(quantizer, scheme)),
@@ -76,13 +74,13 @@ def _granularity_problems(asked: Optimization) -> Iterable[Problem]:
         yield Problem(what, key, "optimization.per_channel=true", (f"{key}=null",))
 
 
-def _edits_the_float_file(asked: Optimization) -> bool:
+def _edits_the_float_file(asked: OptimizationSettings) -> bool:
     if asked.scheme is Scheme.none:
         return False
     return asked.quantizer is Quantizer.litert_quantizer or asked.scheme in schemes.CALIBRATED
 
 
-def _rule_problems(asked: Optimization, rules: list[QuantizationRule]) -> Iterable[Problem]:
+def _rule_problems(asked: OptimizationSettings, rules: list[QuantizationRule]) -> Iterable[Problem]:
     if not rules:
         return
     key, scheme = "optimization.rules", asked.scheme
@@ -105,18 +103,18 @@ def _rule_problems(asked: Optimization, rules: list[QuantizationRule]) -> Iterab
 _RULES_WHILE_CONVERTING = (Scheme.integer_only, Scheme.full_integer)
 
 
-def _types(asked: Optimization) -> str:
+def _types(asked: OptimizationSettings) -> str:
     return f" optimization.input_type={asked.input_type.name} optimization.output_type={asked.output_type.name}"
 
 
-def _range_problems(asked: Optimization, calibration: Any) -> Iterable[Problem]:
+def _range_problems(asked: OptimizationSettings, calibration: Any) -> Iterable[Problem]:
     method = getattr(getattr(calibration, "method", None), "name", "min_max")
     if method != "min_max" and asked.scheme in schemes.CALIBRATED and asked.quantizer is Quantizer.tflite_converter:
         what = f"TensorFlow's converter takes each tensor's least and greatest value, not {method}"
         yield Problem(what, "calibration.method", _OTHER_QUANTIZER, ("calibration.method=min_max",))
 
 
-def _sample_problems(asked: Optimization, steps: Mapping[str, Any]) -> Iterable[Problem]:
+def _sample_problems(asked: OptimizationSettings, steps: Mapping[str, Any]) -> Iterable[Problem]:
     if "calibration" in steps or _carries_ranges(steps.get("source")):
         return
     needy = asked.scheme.name if schemes.needs_samples(asked.scheme) else "a rule's scheme"

@@ -1,0 +1,28 @@
+"""The keys of an optimization, which its checks and its step read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tflite_recipes.schemes import IOType, Quantizer, Scheme
+
+
+@dataclass(frozen=True)
+class OptimizationSettings:
+    """Hold the keys of an optimization.
+
+    `per_channel: false` gives each weight tensor one scale, `per_channel_dense: false` those of Dense layers alone;
+    `block_size` gives a scale to each so many weights of a row. `equalize` evens out the ranges of channels between
+    layers first. `rules` give single ops another scheme: the last that matches counts.
+    """
+
+    scheme: Scheme
+    input_type: IOType
+    output_type: IOType
+    per_channel: bool
+    quantizer: Quantizer = Quantizer.tflite_converter
+    per_channel_dense: bool = True
+    block_size: int | None = None
+    equalize: bool = False
+    rules: list[Any] = field(default_factory=list)
