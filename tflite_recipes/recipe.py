@@ -6,13 +6,13 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tflite_recipes import datasets, schema
+from tflite_recipes import datasets, public_names, schema
 from tflite_recipes.conversion import Conversion
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.io_contract import IOContract
@@ -22,15 +22,17 @@ from tflite_recipes.steps.source import Source, code_problems
 from tflite_recipes.tracking_uri import scrubbed, without_password
 
 _APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
+# The sections that no step and no option has, with their classes.
+BESIDE_STEPS: Mapping[str, type] = {"worker": WorkerLimits, "conversion": Conversion, "io_contract": IOContract}
 _NOT_DIGESTED = ("name", "worker", "tracking")
-# Sections of classes from these places are typed in the parent; a user's own class is only loaded in the worker,
-# because its module may import TensorFlow.
-_OURS = "tflite_recipes."
 
 
 @dataclass(frozen=True)
 class StepSpec:
-    """One entry of `steps`: its name, the class and its values as plain data, and the instance where it is ours."""
+    """One entry of `steps`: its name, the class and its values as plain data, and the instance where it is ours.
+
+    A user's own class is loaded in the worker only, because its module may import TensorFlow.
+    """
 
     name: str
     target: str
@@ -139,9 +141,9 @@ def build(
 ) -> Recipe:
     """A typed recipe from a composed, resolved config. Errors: RequestError with every problem."""
     sections = {key: value for key, value in config.items() if key != "name"}
-    worker, problems = _plain_section(WorkerLimits, sections.get("worker"), "worker")
-    conversion, found = _plain_section(Conversion, sections.get("conversion"), "conversion")
-    contract, wrong = _plain_section(IOContract, sections.get("io_contract"), "io_contract")
+    worker, problems = _beside_steps("worker", sections)
+    conversion, found = _beside_steps("conversion", sections)
+    contract, wrong = _beside_steps("io_contract", sections)
     problems += [*found, *wrong, *(contract.problems() if contract is not None else ())]
     steps, broken, found = _steps(sections.get("steps"), sections)
     tracking, untracked = _tracking(sections.get("tracking"))
@@ -155,7 +157,7 @@ def build(
             own = {TARGET: spec.target, **spec.values}
             typed[spec.name] = own if spec.instance is None else schema.section_of(spec.instance)
     for key, value in (("worker", worker), ("conversion", conversion), ("io_contract", contract)):
-        typed[key] = {name: item for name, item in schema.section_of(value).items() if name != TARGET}
+        typed[key] = schema.values_of(value)
     if tracking is not None:
         # What is written down of a recipe, here and on a server, holds no password; `tracking` itself has it.
         typed["tracking"] = {**schema.section_of(tracking), "uri": without_password(tracking.uri)}
@@ -166,11 +168,12 @@ def build(
     )
 
 
-def _plain_section(kind: type, section: Any, where: str) -> tuple[Any, list[Problem]]:
+def _beside_steps(name: str, sections: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
     """A section that is no step's."""
-    if not isinstance(section or {}, Mapping):
-        return None, [Problem(f"{section!r} is not a section with keys", where, assignment(f"~{where}", ...))]
-    return schema.build(kind, section or {}, where)
+    section = sections.get(name) or {}
+    if not isinstance(section, Mapping):
+        return None, [Problem(f"{section!r} is not a section with keys", name, assignment(f"~{name}", ...))]
+    return schema.build(BESIDE_STEPS[name], section, name)
 
 
 def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], list[str], list[Problem]]:
@@ -258,35 +261,40 @@ def _step(name: str, section: Any) -> tuple[StepSpec | None, list[Problem]]:
     target = section.get(TARGET)
     if target is None:
         return (None, [_no_source()]) if name == "source" else (None, [])
-    if not str(target).startswith(_OURS):
+    if not public_names.is_ours(target):
         values = {str(key): schema.to_plain(value) for key, value in section.items() if key != TARGET}
         place = str(target) if ":" in str(target) else ":".join(str(target).rsplit(".", 1))
         return StepSpec(name, str(target), values), list(code_problems(place, f"{name}.{TARGET}"))
-    instance, problems = _instance(section, name)
-    return (StepSpec(name, target, {}, instance) if instance is not None else None), problems
+    public = public_names.resolved(target)
+    if public is None or not public.startswith(f"{public_names.STEPS}."):
+        return None, [_unknown_step(target, f"{name}.{TARGET}")]
+    instance, problems = schema.build(_class_of(public), section, name)
+    return (StepSpec(name, public, {}, instance) if instance is not None else None), problems
 
 
-def _instance(section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:
-    """A section of one of our own classes, typed."""
-    key = f"{where}.{TARGET}"
-    try:
-        kind = schema.load_target(section[TARGET])
-    except RequestError as error:
-        return None, [replace(problem, where=key) for problem in error.problems]
-    if not (isinstance(kind, type) and is_dataclass(kind)):
-        return None, [Problem(f"{section[TARGET]} is not a class that a section can be typed by", key)]
-    return schema.build(kind, section, where)
+def _class_of(public: str) -> type:
+    kind = schema.class_of(public)
+    assert kind is not None
+    return kind
+
+
+def _unknown_step(target: Any, where: str) -> Problem:
+    """A `_target_` that names something of this package, which is not a step that recipes can have."""
+    last = str(target).replace(":", ".").rpartition(".")[2]
+    similar = [f"{public_names.STEPS}.{name}" for name in near(last, public_names.offered(public_names.STEPS))]
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    fix = assignment(where, similar[0]) if similar else ""
+    return Problem(f"{target!r} is not a step of this package{hint}", where, fix)
 
 
 def _tracking(section: Any) -> tuple[Any, list[Problem]]:
     if not section or (isinstance(section, Mapping) and section.get(TARGET) is None):
         return None, []
-    if not isinstance(section, Mapping) or not str(section[TARGET]).startswith(_OURS):
-        known = f"tracking.{TARGET}={_OURS}tracking.settings.MlflowSettings"
-        return None, [
-            Problem(f"{section!r} is no tracking that this package has", "tracking", "tracking=mlflow", (known,))
-        ]
-    tracking, problems = _instance(section, "tracking")
+    public = public_names.resolved(section[TARGET]) if isinstance(section, Mapping) else None
+    if public is None or not public.startswith(f"{public_names.TRACKING}."):
+        what, known = f"{section!r} is no tracking that this package has", f"{public_names.TRACKING}.Mlflow"
+        return None, [Problem(what, "tracking", "tracking=mlflow", (f"tracking.{TARGET}={known}",))]
+    tracking, problems = schema.build(_class_of(public), section, "tracking")
     return tracking, problems or list(tracking.problems())
 
 

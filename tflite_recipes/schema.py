@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tflite_recipes import public_names
 from tflite_recipes.errors import Problem, RequestError, assignment
 
 TARGET = "_target_"
@@ -86,6 +87,16 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     return found or [other for other in known if other.lower() == name.lower()]
 
 
+def class_of(target: Any) -> type | None:
+    """Return the class of ours that a `_target_` names, None for anything else. Imports no code of the user's."""
+    name = public_names.resolved(target)
+    if name is None:
+        return None
+    package, _, last = name.rpartition(".")
+    kind: type = getattr(importlib.import_module(package), last)
+    return kind
+
+
 def load_target(target: str) -> Any:
     """The object that `module.Name`, `module:name` or `file.py:name` stands for.
 
@@ -94,8 +105,9 @@ def load_target(target: str) -> Any:
     place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     if not place or not name:
         raise RequestError(Problem(f"{target!r} is not module:name or file.py:name"))
+    import_from_here()
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ImportError as error:
         raise RequestError(Problem(f"{target!r} cannot be imported: {error}")) from error
     if not hasattr(module, name):
@@ -108,17 +120,15 @@ def load_target(target: str) -> Any:
 _own_folder = ""
 
 
-def _load_module(name: str) -> types.ModuleType:
-    # A console script does not have the working directory on its path, where users keep their modules. One of an
-    # earlier run in another folder must not be found instead.
-    global _own_folder
+def import_from_here() -> None:
+    """Let modules of the user's be imported from the working folder, and no more from that of an earlier run."""
+    global _own_folder  # a console script does not have the working folder on its path
     here = str(Path.cwd())
     if here != _own_folder and _own_folder in sys.path:
         sys.path.remove(_own_folder)
     if "" not in sys.path and here not in sys.path:
         sys.path.append(here)
         _own_folder = here
-    return importlib.import_module(name)
 
 
 def _load_file(path: Path) -> types.ModuleType:
@@ -154,9 +164,12 @@ def to_plain(value: Any) -> Any:
 
 def section_of(instance: Any) -> dict[str, Any]:
     """The plain section that `build` turns into `instance` again, `_target_` included."""
-    kind = type(instance)
-    values = {name: to_plain(getattr(instance, name)) for name in keys_of(kind)}
-    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **values}
+    return {TARGET: public_names.public_name(type(instance)), **values_of(instance)}
+
+
+def values_of(instance: Any) -> dict[str, Any]:
+    """The same of a section that no step has, whose class is not written down."""
+    return {name: to_plain(getattr(instance, name)) for name in keys_of(type(instance))}
 
 
 def keys_of(kind: type) -> list[str]:

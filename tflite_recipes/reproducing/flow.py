@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import api, catalog, environment
+from tflite_recipes import api, catalog, environment, public_names
 from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.model_files import GRAPH_FILE, reaching_ops
@@ -231,7 +231,7 @@ def _choices(config: Mapping[str, Any]) -> dict[str, str]:
 def _judging(recipe: Recipe, model: Path, known: Path, tolerance: float | None) -> Recipe:
     """The recipe with the step that judges behind all others. Its config and digest stay what they are."""
     step = AgainstOriginal(str(model), str(known), tolerance)
-    target = f"{AgainstOriginal.__module__}.{AgainstOriginal.__qualname__}"
+    target = public_names.public_name(AgainstOriginal)
     return replace(recipe, steps=(*recipe.steps, StepSpec(_STEP, target, vars(step))))
 
 
