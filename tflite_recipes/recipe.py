@@ -1,7 +1,13 @@
-"""The recipe: everything that decides what a run does, typed, frozen and digested."""
+"""The recipe: everything that decides what a run does, typed, frozen and digested.
+
+The digest changes only if a setting that the recipe uses changes. So it leaves out what later versions add without a
+recipe asking for it: groups in which nothing is chosen, with their entries in `steps`, and keys at their class's
+default, which is what recipes get that were written down before the key was there (see `schema`).
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shlex
@@ -24,7 +30,8 @@ from tflite_recipes.tracking_uri import scrubbed, without_password
 _APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
 # The sections that no step and no option has, with their classes.
 BESIDE_STEPS: Mapping[str, type] = {"worker": WorkerLimits, "conversion": Conversion, "io_contract": IOContract}
-_NOT_DIGESTED = ("name", "worker", "tracking")
+# What decides where a run is tracked and what it may use, and not what it makes.
+_NOT_DIGESTED = ("name", "worker", "tracking", "cache", "hydra")
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,9 @@ class Recipe:
             model_name=_model_name(beside.get("source"), self.choices.get("source", "")),
         )
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of the config without the name, the tracking and the worker's limits."""
+        """SHA-256 of the canonical JSON of the settings that count (see `counted`)."""
         return digest_of(self.config)
 
     def to_yaml(self) -> str:
@@ -97,10 +104,74 @@ class Recipe:
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
-    """The digest of a resolved recipe, from its plain config."""
-    config = {key: value for key, value in config.items() if key not in _NOT_DIGESTED}
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Return the digest of a resolved recipe, from its plain config: as composed, or as a past run logged it."""
+    return _sha256(counted(config))
+
+
+def counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resolved recipe that count in its digest, by their names of today.
+
+    Left out are:
+
+    - `name`, `tracking`, `worker`, `cache` and `hydra`;
+    - groups in which nothing is chosen, and steps that none of the other sections configures;
+    - keys of our own classes that have their class's default.
+    """
+    sections = {key: _counted(key, section) for key, section in config.items() if key not in _NOT_DIGESTED}
+    kept = {key: section for key, section in sections.items() if section not in (None, {})}
+    listed = config.get("steps")
+    if isinstance(listed, list):
+        kept["steps"] = [entry for entry in listed if ":" in str(entry) or str(entry) in kept]
+    return kept
+
+
+def _counted(key: str, section: Any) -> Any:
+    """Return what counts of a section; None or an empty one if nothing does."""
+    if isinstance(section, Mapping) and section.get(TARGET, ...) is None:
+        return None
+    kind = _kind(key, section)
+    if kind is None:
+        return schema.to_plain(section)
+    defaults = schema.defaults_of(kind)
+    values = {name: value for name, value in schema.spelled(kind, section).items() if value != defaults.get(name, ...)}
+    return values if key in BESIDE_STEPS else {TARGET: public_names.public_name(kind), **values}
+
+
+def _kind(key: str, section: Any) -> type | None:
+    """Return the class of a section, None for one of the user's own and for what is no section."""
+    if not isinstance(section, Mapping):
+        return None
+    return BESIDE_STEPS.get(key) or schema.class_of(section.get(TARGET))
+
+
+def _sha256(config: Mapping[str, Any]) -> str:
+    # Text for what JSON has no form for, dates of YAML, which only recipes have that were tampered with.
+    plain = schema.to_plain(config)
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def has_digest(config: Mapping[str, Any], digest: str) -> bool:
+    """Return whether a logged recipe is the one that was logged with this digest, which may be an old one."""
+    return digest in (digest_of(config), digest_of_every_key(config))
+
+
+def digest_of_every_key(config: Mapping[str, Any]) -> str:
+    """Return what the digest of a logged recipe was before groups without a choice and defaults were left out."""
+    return _sha256({key: value for key, value in config.items() if key not in ("name", "worker", "tracking")})
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a logged recipe with the keys that came later, at the values that a run of it gets."""
+    return {key: _completed(key, section) for key, section in config.items()}
+
+
+def _completed(key: str, section: Any) -> Any:
+    kind = _kind(key, section)
+    if kind is None:
+        return section
+    target = {TARGET: public_names.public_name(kind)} if TARGET in section else {}
+    return {**target, **schema.defaults_of(kind), **schema.spelled(kind, section)}
 
 
 def _model_name(source: Any, option: str) -> str:

@@ -1,4 +1,9 @@
-"""The dataclass is the schema: a YAML section becomes a frozen instance, and every mistake in it is said at once."""
+"""The dataclass is the schema: a YAML section becomes a frozen instance, and every mistake in it is said at once.
+
+A field of a section's class has a default where recipes were written down before the field was there, and the default
+is what a run did then. It never changes, because recipes that lack the key get it, and because a key at its default
+does not count in a recipe's digest. Values for new recipes stand in `conf/`, and may be others.
+"""
 
 from __future__ import annotations
 
@@ -178,12 +183,41 @@ def keys_of(kind: type) -> list[str]:
     return [f.name for f in sorted(fields(kind), key=lambda f: bool(f.kw_only))]
 
 
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the plain values that a section gets for the keys which it lacks."""
+    single = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    return {name: to_plain(value) for name, value in {**single, **made}.items()}
+
+
+def spelled(kind: type, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section that was written down by `values_of`, with the names that choices have now.
+
+    What the class does not know or take stays as it is, and keys that the section lacks are not added.
+    """
+    types = types_of(kind)
+    return {str(name): _spelled(types.get(name), value) for name, value in section.items() if name != TARGET}
+
+
+def _spelled(hint: Any, value: Any) -> Any:
+    """Return a plain value as its type writes it down. Not by OmegaConf, which would fill in what is from elsewhere."""
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint) and value is not None:
+        return _spelled(inner[0], value)
+    if isinstance(hint, type) and issubclass(hint, Enum) and str(value) in hint.__members__:
+        return hint[str(value)].name
+    if get_origin(hint) is list and isinstance(value, list):
+        return [_spelled(inner[0], item) for item in value]
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {str(name): _spelled(inner[1], item) for name, item in value.items()}
+    return float(value) if hint is float and type(value) is int else to_plain(value)
+
+
 def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:
     """An instance of the frozen dataclass `kind` from a plain section, or None and every problem.
 
     `where` is the section's dotted key. Keys unknown to the dataclass, keys missing, values that are `???`, of the
-    wrong type or out of their bounds, and paths that do not exist are problems. A field has a default where recipes
-    were written down before it was there.
+    wrong type or out of their bounds, and paths that do not exist are problems. A key with a default may be missing.
     """
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 import yaml
@@ -97,7 +96,7 @@ def _untrusted(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
 
 def _keys(name: str, kind: type, section: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """The keys of a section of one of our own classes that have code run or machines reached."""
-    defaults = {f.name: schema.to_plain(f.default) for f in fields(kind) if f.default is not MISSING}
+    defaults = schema.defaults_of(kind)
     for key, mark in schema.marks_of(kind, NeedsTrust).items():
         value = section.get(key)
         if not _is_empty(value) and value not in mark.unless and value != defaults.get(key):
