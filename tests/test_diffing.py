@@ -1,13 +1,17 @@
 """What differs between two runs, on facts made by hand."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from conftest import write
 from hypothesis import given
 from hypothesis import strategies as st
 from past_runs import past_run
 
+from tflite_recipes.api import compose
 from tflite_recipes.comparing import facts
 from tflite_recipes.comparing.diffing import changes, diff_facts
 from tflite_recipes.comparing.directions import better, higher_is_better
@@ -15,6 +19,8 @@ from tflite_recipes.comparing.facts import Facts
 from tflite_recipes.comparing.tensors import diff_tensors
 from tflite_recipes.comparing.terminal import show_diff
 from tflite_recipes.comparing.texts import diff_json
+
+OLD = Path(__file__).parent / "old_recipes"
 
 
 def tensor(name, dtype):
@@ -137,6 +143,52 @@ def test_a_run_without_a_model_still_differs_and_is_told():
     assert found.config == ()
     assert found.environment == ()
     assert found.differs
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The text artifacts of a run, in the place of the runs that a server has."""
+
+    texts: dict[str, str]
+
+    def text(self, run, name):
+        return self.texts.get(name)
+
+    def json(self, run, name):
+        return {"op_counts": {}}
+
+
+def tagged(digest, **tags):
+    return past_run(1, tags={"recipe_digest": digest, **tags})
+
+
+@pytest.mark.parametrize("recipe", ["digits_integer_only", "digits_auto"])
+def test_old_run_has_the_digest_of_today_beside_a_new_one(here, recipe):
+    old = (OLD / f"{recipe}.yaml").read_text()
+    new = compose(str(write(here / "x.yaml", old)))
+    (logged,) = re.findall(r"recipe digest ([0-9a-f]{64})", old)
+    sides = [
+        facts.read(Kept({"recipe.yaml": old}), tagged(logged)),
+        facts.read(Kept({"recipe.yaml": new.to_yaml()}), tagged(new.digest)),
+    ]
+    assert [side.recipe_digest for side in sides] == [new.digest, new.digest]
+    found = diff_facts(*sides)
+    assert [(one.name, one.kind) for one in found.digests if one.name == "recipe_digest"] == [("recipe_digest", "same")]
+    assert found.config == ()
+
+
+def test_search_has_the_digest_of_its_own_recipe_and_not_of_what_it_found():
+    search, found = ((OLD / f"{name}.yaml").read_text() for name in ("digits_auto", "digits_integer_only"))
+    (logged,) = re.findall(r"recipe digest ([0-9a-f]{64})", search)
+    read = facts.read(Kept({"search.yaml": search, "recipe.yaml": found}), tagged(logged, chosen_digest="c" * 64))
+    assert read.recipe_digest == compose(str(OLD / "digits_auto.yaml")).digest
+
+
+def test_digest_stays_as_tagged_where_it_is_of_another_recipe():
+    text = (OLD / "digits_auto.yaml").read_text()
+    assert facts.read(Kept({"recipe.yaml": text}), tagged("d" * 64)).recipe_digest == "d" * 64
+    assert facts.read(Kept({}), tagged("d" * 64)).recipe_digest == "d" * 64
+    assert facts.read(Kept({"recipe.yaml": text}), tagged("")).recipe_digest == ""
 
 
 def test_what_a_recipe_file_says_by_key():

@@ -37,27 +37,29 @@ def problems(target, source=None):
 @pytest.mark.parametrize("kind", [GenericTarget, CpuTarget])
 def test_labels_are_looked_at_before_anything_runs(here, kind):
     write(here / "l.txt", "cat\n\ndog\n")
-    assert problems(kind(labels="l.txt")) == [("target.labels", "target.labels=OTHER.txt")]
+    target = kind(labels="l.txt", metadata=True)
+    assert problems(target) == [("target.labels", "target.labels=OTHER.txt")]
     write(here / "l.txt", "cat\ndog\n")
-    assert problems(kind(labels="l.txt")) == []
+    assert problems(target) == []
 
 
 def test_labels_are_counted_where_the_source_tells_its_outputs(here):
     (here / "model.tflite").write_bytes(dense())
+    target = GenericTarget(labels="l.txt", metadata=True)
     for labels, wrong in (("a\nb\n", []), ("a\nb\nc\n", [("target.labels", "target.labels=OTHER.txt")])):
         write(here / "l.txt", labels)
-        assert problems(GenericTarget(labels="l.txt"), TFLiteSource("model.tflite")) == wrong
-        assert problems(GenericTarget(labels="l.txt"), DigitsSource(1, 32, 0.1, 0, {})) == []
+        assert problems(target, TFLiteSource("model.tflite")) == wrong
+        assert problems(target, DigitsSource(1, 32, 0.1, 0, {})) == []
     (here / "model.tflite").write_bytes(b"damaged")  # which the source says itself
-    assert problems(GenericTarget(labels="l.txt"), TFLiteSource("model.tflite")) == []
+    assert problems(target, TFLiteSource("model.tflite")) == []
 
 
 def test_what_nothing_would_say_is_refused(here):
     write(here / "l.txt", "cat\ndog\n")
-    silent = GenericTarget(metadata=False, deploy=False, labels="l.txt", model_name="net", description="Sees.")
+    silent = GenericTarget(labels="l.txt", model_name="net", description="Sees.")
     keys = [f"target.{key}" for key in ("labels", "model_name", "description")]
     assert problems(silent) == [(key, "target.metadata=true") for key in keys]
-    assert problems(GenericTarget(metadata=False, labels="l.txt", model_name="net", description="Sees.")) == []
+    assert problems(GenericTarget(deploy=True, labels="l.txt", model_name="net", description="Sees.")) == []
     assert problems(GenericTarget(metadata=False, deploy=False)) == []
 
 

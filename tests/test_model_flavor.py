@@ -18,7 +18,7 @@ import tracked_models
 import yaml
 
 from tflite_recipes.tracking.client import client
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 from tflite_recipes.tracking.writer import RunWriter
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(place):
-    return MlflowSettings(f"sqlite:///{place / 'mlflow.db'}", "models", None, {})
+    return Mlflow(f"sqlite:///{place / 'mlflow.db'}", "models", None, {})
 
 
 def write(settings, events):

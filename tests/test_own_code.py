@@ -81,6 +81,19 @@ def test_code_of_no_known_version_is_refused_unless_it_was_kept(here, kept):
     assert resolved(config(), {}, {"make.py": kept}).config["source"]["function"] == "out/code/make.py:build"
 
 
+@pytest.mark.parametrize("name", ["tflite_recipes.steps.FactorySource", FACTORY])
+def test_key_of_a_class_of_ours_is_spelled_by_any_of_its_names(here, kept, name):
+    asked = config()
+    asked["source"]["_target_"] = name
+    assert resolved(asked, tags(kept), {"make.py": kept}).config["source"]["function"] == "out/code/make.py:build"
+
+
+@pytest.mark.parametrize("name", ["tflite_recipes.steps.os", "tflite_recipes.state.os.system"])
+def test_what_is_ours_and_no_step_is_left_for_composing_to_refuse(here, kept, name):
+    asked = config(other={"_target_": name, "function": "make.py:build"})
+    assert resolved(asked, tags(kept), {"make.py": kept}).config["other"] == asked["other"]
+
+
 def test_modules_steps_and_lists_are_spelled_alike(here, kept):
     tagged = {
         **tags(kept, "own.make:build"),

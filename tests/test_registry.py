@@ -11,7 +11,7 @@ from flaky import flaky
 from tflite_recipes import api
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.registry import name_problems, why_not
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 from tflite_recipes.tracking.writer import RunWriter
 
 
@@ -84,7 +84,7 @@ def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        yield MlflowSettings(f"sqlite:///{folder / 'mlflow.db'}", "models", None, {})
+        yield Mlflow(f"sqlite:///{folder / 'mlflow.db'}", "models", None, {})
 
 
 def tell(settings, happened, parent=None):
@@ -185,7 +185,7 @@ def test_a_registry_that_refuses_loses_no_run(settings, tmp_path):
 def test_a_server_has_the_version_and_gives_the_model(mlflow_server, tmp_path):
     import mlflow
 
-    settings = MlflowSettings(mlflow_server.uri, "models", None, {}, register_as="served")
+    settings = Mlflow(mlflow_server.uri, "models", None, {}, register_as="served")
     run, writer = tell(settings, tracked_models.told(tmp_path))
     assert writer.registered == "served/1"
     assert run.data.tags["tflite_recipes.registered"] == "served/1"
@@ -214,7 +214,7 @@ def test_a_lost_answer_makes_no_second_version_and_healing_says_which_it_is(mlfl
             return "lose" if path.endswith("/model-versions/create") and times == 1 else None
 
         server.fate = fate
-        tracker = MlflowTracker(MlflowSettings(server.uri, "models", None, {}, register_as="lost"))
+        tracker = MlflowTracker(Mlflow(server.uri, "models", None, {}, register_as="lost"))
         for event in tracked_models.told(tmp_path):
             tracker(event)
         tracker.close()

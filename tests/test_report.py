@@ -37,7 +37,7 @@ def test_it_holds_results_gates_warnings_contract_and_recipe(here):
         "int8 (?, 8)",
     ):
         assert part in text
-    assert "_target_: tflite_recipes.steps.source.DigitsSource" in text
+    assert "_target_: tflite_recipes.steps.DigitsSource" in text
 
 
 def test_a_gate_says_what_is_left_what_is_estimated_and_what_would_fit(here):

@@ -19,7 +19,8 @@ import yaml
 from conftest import write
 
 import tflite_recipes
-from tflite_recipes import api
+from tflite_recipes import api, old_names
+from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import ExitStatus, RequestError
 from tflite_recipes.inputs import described
 from tflite_recipes.tflite_file.metadata import read_metadata
@@ -127,6 +128,39 @@ def test_identical_bytes_from_moved_files_beside_the_old_run(desk, stand):
     kept = {item.path for item in client(uri(desk)).list_artifacts(done.run.run_id)}
     assert "reproduction.json" in kept
     assert not kept & {"inputs", "original"}
+
+
+LATER = {"optimization": ["equalize", "rules"], "conversion": ["unfold_batchmatmul"], "target": ["io_types"]}
+
+
+def of_old_names(folder):
+    """As a run before there were public names, and before some keys, left it; the digest that it was tagged with."""
+    path = folder / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    before = {new: old for old, new in old_names.TARGETS.items()}
+    for section in [one for one in recipe.values() if isinstance(one, dict) and "_target_" in one]:
+        section["_target_"] = before[section["_target_"]]
+    for section, keys in LATER.items():
+        for key in keys:
+            del recipe[section][key]
+    write(path, yaml.safe_dump(recipe, sort_keys=False))
+    return recipes.digest_of_every_key({key: value for key, value in recipe.items() if key != "defaults"})
+
+
+def test_run_with_old_names_and_an_old_digest_gives_the_same_bytes(desk, stand):
+    old = []
+    run_id = copied(desk, lambda folder: old.append(of_old_names(folder)), ("tflite_recipes.recipe_digest",))
+    client(uri(desk)).set_tag(run_id, "tflite_recipes.recipe_digest", old[0])
+    done = reproduce(desk, run_id)
+    assert (done.verdict.value, done.status) == ("identical bytes", ExitStatus.DONE)
+    assert done.record["changes"] == []
+    stated = client(uri(desk)).get_run(past(desk)).data.tags["tflite_recipes.recipe_digest"]
+    assert read_metadata(done.run.path).recipe_digest == stated
+    # Nothing moved: by today's digest the two recipes are one.
+    found = tflite_recipes.diff(run_id, done.run.run_id, tracking_uri=uri(desk))
+    assert done.run.digest == stated != old[0]
+    assert [one.kind for one in found.digests if one.name == "recipe_digest"] == ["same"]
+    assert found.config == ()
 
 
 def test_files_that_changed_are_refused_before_tensorflow(desk, stand, cli):

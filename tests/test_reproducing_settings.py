@@ -7,7 +7,7 @@ import pytest
 from tflite_recipes import schema
 from tflite_recipes.errors import RequestError
 from tflite_recipes.reproducing.settings import split, tracking_section
-from tflite_recipes.tracking.settings import LogSource, MlflowSettings
+from tflite_recipes.tracking.settings import LogSource, Mlflow
 
 
 def test_tracking_and_worker_only():
@@ -35,7 +35,7 @@ def test_all_else_would_be_another_run(word):
 
 def test_the_new_run_goes_beside_the_old_one_and_keeps_no_inputs():
     section = tracking_section({"run_name": "again"}, "sqlite:///runs.db", "boards", "convert reproduced")
-    settings, problems = schema.build(MlflowSettings, section, "tracking")
+    settings, problems = schema.build(Mlflow, section, "tracking")
     assert problems == []
     assert (settings.uri, settings.experiment, settings.run_name) == ("sqlite:///runs.db", "boards", "again")
     assert settings.log_source is LogSource.false

@@ -13,11 +13,12 @@ from tflite_recipes.reproducing.restoring import Recorded, by_key, named_files, 
 
 CONFIG = {
     "steps": ["source"],
-    "source": {"_target_": "tflite_recipes.steps.source.KerasSource", "path": "model.keras"},
+    "source": {"_target_": "tflite_recipes.steps.KerasSource", "path": "model.keras"},
     "pruning": {"_target_": "tflite_recipes.steps.pruning.ConstantPruning", "data": "train.npz"},
     "calibration": {"_target_": "tflite_recipes.steps.calibration.ImagesCalibration", "path": "pictures"},
     "target": {"_target_": "tflite_recipes.steps.target.CpuTarget", "identity_file": "id_ed25519", "labels": None},
     "own": {"_target_": "own.Step", "path": "x"},
+    "none": {"_target_": "tflite_recipes.steps.os", "path": "x"},
 }
 
 

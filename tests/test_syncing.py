@@ -20,7 +20,7 @@ from tflite_recipes.errors import ExitStatus
 from tflite_recipes.tracking import record, spools
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +142,7 @@ def halves(folder):
 def test_a_server_that_dies_and_comes_back(recorded, tmp_path):
     early, late = writers.copies(recorded, tmp_path / "runs", 2)
     with servers.mlflow_server(tmp_path / "server") as server:
-        trackers = [MlflowTracker(MlflowSettings(server.uri, "dying", None, {})) for _ in range(2)]
+        trackers = [MlflowTracker(Mlflow(server.uri, "dying", None, {})) for _ in range(2)]
         for tracker, folder in zip(trackers, (early, late), strict=True):
             for event in halves(folder)[0]:
                 tracker(event)
@@ -194,7 +194,7 @@ def test_a_server_that_hangs_keeps_nobody_who_wants_to_go(recorded, tmp_path, ml
     (folder,) = writers.copies(recorded, tmp_path / "runs", 1)
     with flaky(mlflow_server.port) as server:
         server.fate = lambda method, path: "hang"
-        tracker = MlflowTracker(MlflowSettings(server.uri, "hanging", None, {}))
+        tracker = MlflowTracker(Mlflow(server.uri, "hanging", None, {}))
         for event in (*halves(folder)[0], *halves(folder)[1]):
             tracker(event)
         tracker.close(wait=False)

@@ -12,9 +12,9 @@ import pytest
 from tflite_recipes import events
 from tflite_recipes.errors import RequestError
 from tflite_recipes.tracking import client, record, replaying, spools, syncing
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 
-SETTINGS = MlflowSettings("sqlite:///mlflow.db", "board", "first", {"team": "vision"})
+SETTINGS = Mlflow("sqlite:///mlflow.db", "board", "first", {"team": "vision"})
 
 
 def started(folder: Path, at: float = 5.0) -> events.RunStarted:

@@ -58,6 +58,15 @@ def test_our_own_recipes_need_no_trust(name):
         ("source._target_", "os.system"),
         ("source._target_", "tflite_recipes.backend.session.start"),
         ("source._target_", "tflite_recipes.steps.target.CpuTarget"),
+        ("source._target_", "tflite_recipes.steps.CpuTarget"),
+        ("source._target_", "tflite_recipes.steps.AgainstOriginal"),
+        ("source._target_", "tflite_recipes.steps.os"),
+        ("source._target_", "tflite_recipes.steps.source.os.system"),
+        ("source._target_", "tflite_recipes.state.os.system"),
+        ("source._target_", "tflite_recipes.steps.KerasSource.__init__"),
+        ("source._target_", "tflite_recipes.tracking.Mlflow"),
+        ("source._target_", ["tflite_recipes.steps.KerasSource"]),
+        ("source._target_", {"a": 1}),
         ("target.runner", "ssh"),
         ("target.runner", "adb"),
         ("target.host", "evil.example"),
@@ -115,6 +124,11 @@ def test_what_runs_code_or_reaches_devices_is_refused_by_its_key(plain, key, val
 )
 def test_code_is_refused_in_every_section_that_takes_it(plain, group, section, key):
     assert keys({**plain, group: section}) == [f"{group}.{key}"]
+
+
+@pytest.mark.parametrize("name", ["tflite_recipes.steps.FactorySource", "tflite_recipes.steps.source.FactorySource"])
+def test_code_is_refused_by_the_public_name_and_by_the_old_one(plain, name):
+    assert keys({**plain, "source": {"_target_": name, "function": "evil.py:build"}}) == ["source.function"]
 
 
 def test_all_is_said_at_once_and_nothing_is_imported_or_looked_for(plain, here):

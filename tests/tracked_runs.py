@@ -9,13 +9,13 @@ from typing import Any
 from tflite_recipes import events
 from tflite_recipes.inputs import described
 from tflite_recipes.tracking.client import client
-from tflite_recipes.tracking.settings import LogSource, MlflowSettings
+from tflite_recipes.tracking.settings import LogSource, Mlflow
 from tflite_recipes.tracking.writer import RunWriter
 
 
-def settings(uri: str, **values: Any) -> MlflowSettings:
+def settings(uri: str, **values: Any) -> Mlflow:
     kind = LogSource[values.pop("log_source", "auto")]
-    return MlflowSettings(**{"uri": uri, "experiment": "e", "run_name": None, "tags": {}, **values}, log_source=kind)
+    return Mlflow(**{"uri": uri, "experiment": "e", "run_name": None, "tags": {}, **values}, log_source=kind)
 
 
 def started(**config: Any) -> events.RunStarted:
@@ -32,7 +32,7 @@ def finished(outcome: str = "done") -> events.RunFinished:
     return events.RunFinished(outcome, 1.0)
 
 
-def tracked(told: Iterable[events.Event], asked: MlflowSettings, parent: str | None = None) -> Any:
+def tracked(told: Iterable[events.Event], asked: Mlflow, parent: str | None = None) -> Any:
     """MLflow's run after all these events."""
     writer = RunWriter(client(asked.uri), asked, parent)
     for event in told:

@@ -17,7 +17,7 @@ from typing import Any
 from tflite_recipes import events
 from tflite_recipes.tracking import record, spools
 from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 
 
 def copies(recorded: Path, folder: Path, number: int, **values: Any) -> list[Path]:
@@ -91,7 +91,7 @@ def write_in_parallel(folders: Sequence[Path], uri: str, experiment: str) -> lis
 
 def tell(folder: Path, uri: str, experiment: str) -> MlflowTracker:
     """Tell the folder's events to a tracker, as the run did, and wait for it."""
-    tracker = MlflowTracker(MlflowSettings(uri, experiment, None, {}))
+    tracker = MlflowTracker(Mlflow(uri, experiment, None, {}))
     for event in spools.read(folder, record.load(folder).cwd):
         tracker(replace(event, output_dir=str(folder)) if isinstance(event, events.RunStarted) else event)
     tracker.close()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from tflite_recipes.api import check as check
     from tflite_recipes.api import compose as compose
     from tflite_recipes.api import run as run
@@ -12,11 +17,18 @@ if TYPE_CHECKING:
     from tflite_recipes.comparing.asking import diff as diff
     from tflite_recipes.errors import Problem as Problem
     from tflite_recipes.errors import RequestError as RequestError
+    from tflite_recipes.errors import StepError as StepError
+    from tflite_recipes.events import Reporter as Reporter
     from tflite_recipes.recipe import Recipe as Recipe
     from tflite_recipes.reproducing import Reproduction as Reproduction
     from tflite_recipes.reproducing import reproduce as reproduce
     from tflite_recipes.result import RunResult as RunResult
+    from tflite_recipes.schema import ExistingPath as ExistingPath
+    from tflite_recipes.schema import within as within
+    from tflite_recipes.state import Gate as Gate
+    from tflite_recipes.state import Intent as Intent
     from tflite_recipes.state import State as State
+    from tflite_recipes.state import TensorSpec as TensorSpec
 
 _HOMES = {
     "check": "api",
@@ -26,25 +38,39 @@ _HOMES = {
     "run": "api",
     "Problem": "errors",
     "RequestError": "errors",
+    "StepError": "errors",
+    "Reporter": "events",
     "Recipe": "recipe",
     "Reproduction": "reproducing",
     "reproduce": "reproducing",
     "RunResult": "result",
+    "ExistingPath": "schema",
+    "within": "schema",
+    "Gate": "state",
+    "Intent": "state",
     "State": "state",
+    "TensorSpec": "state",
 }
 __all__ = [
+    "ExistingPath",
+    "Gate",
+    "Intent",
     "Problem",
     "Recipe",
+    "Reporter",
     "Reproduction",
     "RequestError",
     "RunResult",
     "State",
+    "StepError",
+    "TensorSpec",
     "check",
     "compare",
     "compose",
     "diff",
     "reproduce",
     "run",
+    "within",
 ]
 
 
@@ -59,3 +85,20 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+class _OldNames:
+    """Lets the code that past runs kept import our modules by the names that these had. Asked only for modules that
+    nothing else finds; only then is the table of names loaded."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith(f"{__name__}."):
+            return None
+        from tflite_recipes import old_names
+
+        return old_names.find_spec(name)
+
+
+sys.meta_path.append(_OldNames())

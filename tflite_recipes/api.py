@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import composition, search
+from tflite_recipes import composition, public_names, search
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.events import Listener
 from tflite_recipes.recipe import Recipe, StepSpec
 from tflite_recipes.result import SPOOL, RunResult
 from tflite_recipes.runner import run as run_steps
 from tflite_recipes.state import Intent
-from tflite_recipes.steps.evaluation import ParityEvaluation as PARITY
+from tflite_recipes.steps import ParityEvaluation
 from tflite_recipes.tracking_uri import without_password
 from tflite_recipes.worker import WorkerPool
 
@@ -76,7 +76,7 @@ def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: b
     if (first := search.rehearsed(composed)) is not None:
         candidate, composed = str(first[0]), first[1]
     kept = [spec for spec in composed.steps if spec.name not in _NOT_REHEARSED]
-    parity = StepSpec("evaluation", f"{PARITY.__module__}.{PARITY.__qualname__}", {"samples": 16, "seed": 0})
+    parity = StepSpec("evaluation", public_names.public_name(ParityEvaluation), {"samples": 16, "seed": 0})
     tried = replace(composed, steps=(*kept, parity))
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         result = run_steps(tried, Path(folder), _console(progress), _POOL, composed.intent)

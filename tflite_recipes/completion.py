@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from tflite_recipes import catalog, schema
+from tflite_recipes import catalog, public_names, schema
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.resolved import AS_RESOLVED
 from tflite_recipes.rule_making import SCHEMES
@@ -327,7 +327,7 @@ class _Overrides:
         if section in self._chosen:
             return [self._chosen[section]] if self._chosen[section] in options else []
         targets = self._own_targets(section) if options else []
-        return [option for option in options if not targets or self._body(section, option).get(TARGET) in targets]
+        return [option for option in options if not targets or self._target(section, option) in targets]
 
     def _body(self, group: str, option: str) -> dict[str, Any]:
         """What an option gives, nothing where its files cannot be read."""
@@ -339,13 +339,17 @@ class _Overrides:
     def _targets(self, section: str) -> list[str]:
         """The classes that a section may be typed by."""
         own = self._own_targets(section) if section in self._groups and section not in self._chosen else []
-        found = (self._body(section, option).get(TARGET) for option in self._options(section)) if not own else ()
+        found = (self._target(section, option) for option in self._options(section)) if not own else ()
         return own or [target for target in found if target]
+
+    def _target(self, group: str, option: str) -> str:
+        """The class of an option, "" where it has none."""
+        return _public(self._body(group, option).get(TARGET) or "")
 
     def _own_targets(self, section: str) -> list[str]:
         """The class of the section in the recipe as it stands; none where nothing is chosen."""
         found = [text.partition("=")[2] for text in self._hydra(f"{section}.{TARGET}=")]
-        return [target for target in found if target not in ("", "None", "null")]
+        return [_public(target) for target in found if target not in ("", "None", "null")]
 
     def _hydra(self, word: str, section: str = "") -> list[str]:
         """What Hydra offers for a word, with the option that the line gives the section."""
@@ -364,15 +368,21 @@ def _with_sign(key: str, value: Any) -> str:
     return f"{key}." if isinstance(value, dict) and value else f"{key}="
 
 
+def _public(target: str) -> str:
+    """The public name of one of our classes, which a file may still call by an old one; another as it stands."""
+    return public_names.resolved(target) or target
+
+
 def _values_of(target: str, field: str) -> set[str]:
     """The values of an enumeration or a truth value. A user's own class is not loaded: it may import TensorFlow."""
-    if not target.startswith("tflite_recipes."):
+    kind = schema.class_of(target)
+    if kind is None:
         return set()
-    if target.endswith(".KerasApplicationSource") and field == "name":
+    if target == f"{public_names.STEPS}.KerasApplicationSource" and field == "name":
         from tflite_recipes.steps.source import application_names
 
         return set(application_names())
-    hint = get_type_hints(schema.load_target(target)).get(field)
+    hint = get_type_hints(kind).get(field)
     hints = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     values = {member.name for kind in hints if isinstance(kind, type) and issubclass(kind, Enum) for member in kind}
     values |= {"true", "false"} if bool in hints else set()

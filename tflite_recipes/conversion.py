@@ -20,12 +20,13 @@ class Conversion:
     """Which ops besides LiteRT's own may be in the file, and what may be done when a model does not convert.
 
     fallback: remedies in the order in which they are tried; [] for none. select_user_tf_ops: TensorFlow ops that the
-    application links into the Flex delegate itself. What came after the first recipes were written down has defaults.
+    application links into the Flex delegate itself.
     """
 
-    fallback: list[Remedy]
-    select_tf_ops: bool
-    allow_custom_ops: bool
+    # The first recipes were written down without this section, by runs that took no remedies.
+    fallback: list[Remedy] = field(default_factory=list)
+    select_tf_ops: bool = False
+    allow_custom_ops: bool = False
     select_user_tf_ops: list[str] = field(default_factory=list)
     unfold_batchmatmul: bool = False
     exclude_conversion_metadata: bool = False

@@ -1,18 +1,24 @@
-"""The recipe: everything that decides what a run does, typed, frozen and digested."""
+"""The recipe: everything that decides what a run does, typed, frozen and digested.
+
+The digest changes only if a setting that the recipe uses changes. So it leaves out what later versions add without a
+recipe asking for it: groups in which nothing is chosen, with their entries in `steps`, and keys at their class's
+default, which is what recipes get that were written down before the key was there (see `schema`).
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tflite_recipes import datasets, schema
+from tflite_recipes import datasets, public_names, schema
 from tflite_recipes.conversion import Conversion
 from tflite_recipes.errors import Problem, RequestError, assignment
 from tflite_recipes.io_contract import IOContract
@@ -22,15 +28,18 @@ from tflite_recipes.steps.source import Source, code_problems
 from tflite_recipes.tracking_uri import scrubbed, without_password
 
 _APART = ("steps", "name", "worker", "conversion", "io_contract", "tracking")
-_NOT_DIGESTED = ("name", "worker", "tracking")
-# Sections of classes from these places are typed in the parent; a user's own class is only loaded in the worker,
-# because its module may import TensorFlow.
-_OURS = "tflite_recipes."
+# The sections that no step and no option has, with their classes.
+BESIDE_STEPS: Mapping[str, type] = {"worker": WorkerLimits, "conversion": Conversion, "io_contract": IOContract}
+# What decides where a run is tracked and what it may use, and not what it makes.
+_NOT_DIGESTED = ("name", "worker", "tracking", "cache", "hydra")
 
 
 @dataclass(frozen=True)
 class StepSpec:
-    """One entry of `steps`: its name, the class and its values as plain data, and the instance where it is ours."""
+    """One entry of `steps`: its name, the class and its values as plain data, and the instance where it is ours.
+
+    A user's own class is loaded in the worker only, because its module may import TensorFlow.
+    """
 
     name: str
     target: str
@@ -79,9 +88,9 @@ class Recipe:
             model_name=_model_name(beside.get("source"), self.choices.get("source", "")),
         )
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of the config without the name, the tracking and the worker's limits."""
+        """SHA-256 of the canonical JSON of the settings that count (see `counted`)."""
         return digest_of(self.config)
 
     def to_yaml(self) -> str:
@@ -95,10 +104,74 @@ class Recipe:
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
-    """The digest of a resolved recipe, from its plain config."""
-    config = {key: value for key, value in config.items() if key not in _NOT_DIGESTED}
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Return the digest of a resolved recipe, from its plain config: as composed, or as a past run logged it."""
+    return _sha256(counted(config))
+
+
+def counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a resolved recipe that count in its digest, by their names of today.
+
+    Left out are:
+
+    - `name`, `tracking`, `worker`, `cache` and `hydra`;
+    - groups in which nothing is chosen, and steps that none of the other sections configures;
+    - keys of our own classes that have their class's default.
+    """
+    sections = {key: _counted(key, section) for key, section in config.items() if key not in _NOT_DIGESTED}
+    kept = {key: section for key, section in sections.items() if section not in (None, {})}
+    listed = config.get("steps")
+    if isinstance(listed, list):
+        kept["steps"] = [entry for entry in listed if ":" in str(entry) or str(entry) in kept]
+    return kept
+
+
+def _counted(key: str, section: Any) -> Any:
+    """Return what counts of a section; None or an empty one if nothing does."""
+    if isinstance(section, Mapping) and section.get(TARGET, ...) is None:
+        return None
+    kind = _kind(key, section)
+    if kind is None:
+        return schema.to_plain(section)
+    defaults = schema.defaults_of(kind)
+    values = {name: value for name, value in schema.spelled(kind, section).items() if value != defaults.get(name, ...)}
+    return values if key in BESIDE_STEPS else {TARGET: public_names.public_name(kind), **values}
+
+
+def _kind(key: str, section: Any) -> type | None:
+    """Return the class of a section, None for one of the user's own and for what is no section."""
+    if not isinstance(section, Mapping):
+        return None
+    return BESIDE_STEPS.get(key) or schema.class_of(section.get(TARGET))
+
+
+def _sha256(config: Mapping[str, Any]) -> str:
+    # Text for what JSON has no form for, dates of YAML, which only recipes have that were tampered with.
+    plain = schema.to_plain(config)
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def has_digest(config: Mapping[str, Any], digest: str) -> bool:
+    """Return whether a logged recipe is the one that was logged with this digest, which may be an old one."""
+    return digest in (digest_of(config), digest_of_every_key(config))
+
+
+def digest_of_every_key(config: Mapping[str, Any]) -> str:
+    """Return what the digest of a logged recipe was before groups without a choice and defaults were left out."""
+    return _sha256({key: value for key, value in config.items() if key not in ("name", "worker", "tracking")})
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a logged recipe with the keys that came later, at the values that a run of it gets."""
+    return {key: _completed(key, section) for key, section in config.items()}
+
+
+def _completed(key: str, section: Any) -> Any:
+    kind = _kind(key, section)
+    if kind is None:
+        return section
+    target = {TARGET: public_names.public_name(kind)} if TARGET in section else {}
+    return {**target, **schema.defaults_of(kind), **schema.spelled(kind, section)}
 
 
 def _model_name(source: Any, option: str) -> str:
@@ -139,9 +212,9 @@ def build(
 ) -> Recipe:
     """A typed recipe from a composed, resolved config. Errors: RequestError with every problem."""
     sections = {key: value for key, value in config.items() if key != "name"}
-    worker, problems = _plain_section(WorkerLimits, sections.get("worker"), "worker")
-    conversion, found = _plain_section(Conversion, sections.get("conversion"), "conversion")
-    contract, wrong = _plain_section(IOContract, sections.get("io_contract"), "io_contract")
+    worker, problems = _beside_steps("worker", sections)
+    conversion, found = _beside_steps("conversion", sections)
+    contract, wrong = _beside_steps("io_contract", sections)
     problems += [*found, *wrong, *(contract.problems() if contract is not None else ())]
     steps, broken, found = _steps(sections.get("steps"), sections)
     tracking, untracked = _tracking(sections.get("tracking"))
@@ -155,7 +228,7 @@ def build(
             own = {TARGET: spec.target, **spec.values}
             typed[spec.name] = own if spec.instance is None else schema.section_of(spec.instance)
     for key, value in (("worker", worker), ("conversion", conversion), ("io_contract", contract)):
-        typed[key] = {name: item for name, item in schema.section_of(value).items() if name != TARGET}
+        typed[key] = schema.values_of(value)
     if tracking is not None:
         # What is written down of a recipe, here and on a server, holds no password; `tracking` itself has it.
         typed["tracking"] = {**schema.section_of(tracking), "uri": without_password(tracking.uri)}
@@ -166,11 +239,12 @@ def build(
     )
 
 
-def _plain_section(kind: type, section: Any, where: str) -> tuple[Any, list[Problem]]:
+def _beside_steps(name: str, sections: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
     """A section that is no step's."""
-    if not isinstance(section or {}, Mapping):
-        return None, [Problem(f"{section!r} is not a section with keys", where, assignment(f"~{where}", ...))]
-    return schema.build(kind, section or {}, where)
+    section = sections.get(name) or {}
+    if not isinstance(section, Mapping):
+        return None, [Problem(f"{section!r} is not a section with keys", name, assignment(f"~{name}", ...))]
+    return schema.build(BESIDE_STEPS[name], section, name)
 
 
 def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], list[str], list[Problem]]:
@@ -258,35 +332,40 @@ def _step(name: str, section: Any) -> tuple[StepSpec | None, list[Problem]]:
     target = section.get(TARGET)
     if target is None:
         return (None, [_no_source()]) if name == "source" else (None, [])
-    if not str(target).startswith(_OURS):
+    if not public_names.is_ours(target):
         values = {str(key): schema.to_plain(value) for key, value in section.items() if key != TARGET}
         place = str(target) if ":" in str(target) else ":".join(str(target).rsplit(".", 1))
         return StepSpec(name, str(target), values), list(code_problems(place, f"{name}.{TARGET}"))
-    instance, problems = _instance(section, name)
-    return (StepSpec(name, target, {}, instance) if instance is not None else None), problems
+    public = public_names.resolved(target)
+    if public is None or not public.startswith(f"{public_names.STEPS}."):
+        return None, [_unknown_step(target, f"{name}.{TARGET}")]
+    instance, problems = schema.build(_class_of(public), section, name)
+    return (StepSpec(name, public, {}, instance) if instance is not None else None), problems
 
 
-def _instance(section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:
-    """A section of one of our own classes, typed."""
-    key = f"{where}.{TARGET}"
-    try:
-        kind = schema.load_target(section[TARGET])
-    except RequestError as error:
-        return None, [replace(problem, where=key) for problem in error.problems]
-    if not (isinstance(kind, type) and is_dataclass(kind)):
-        return None, [Problem(f"{section[TARGET]} is not a class that a section can be typed by", key)]
-    return schema.build(kind, section, where)
+def _class_of(public: str) -> type:
+    kind = schema.class_of(public)
+    assert kind is not None
+    return kind
+
+
+def _unknown_step(target: Any, where: str) -> Problem:
+    """A `_target_` that names something of this package, which is not a step that recipes can have."""
+    last = str(target).replace(":", ".").rpartition(".")[2]
+    similar = [f"{public_names.STEPS}.{name}" for name in near(last, public_names.offered(public_names.STEPS))]
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    fix = assignment(where, similar[0]) if similar else ""
+    return Problem(f"{target!r} is not a step of this package{hint}", where, fix)
 
 
 def _tracking(section: Any) -> tuple[Any, list[Problem]]:
     if not section or (isinstance(section, Mapping) and section.get(TARGET) is None):
         return None, []
-    if not isinstance(section, Mapping) or not str(section[TARGET]).startswith(_OURS):
-        known = f"tracking.{TARGET}={_OURS}tracking.settings.MlflowSettings"
-        return None, [
-            Problem(f"{section!r} is no tracking that this package has", "tracking", "tracking=mlflow", (known,))
-        ]
-    tracking, problems = _instance(section, "tracking")
+    public = public_names.resolved(section[TARGET]) if isinstance(section, Mapping) else None
+    if public is None or not public.startswith(f"{public_names.TRACKING}."):
+        what, known = f"{section!r} is no tracking that this package has", f"{public_names.TRACKING}.Mlflow"
+        return None, [Problem(what, "tracking", "tracking=mlflow", (f"tracking.{TARGET}={known}",))]
+    tracking, problems = schema.build(_class_of(public), section, "tracking")
     return tracking, problems or list(tracking.problems())
 
 

@@ -1,4 +1,9 @@
-"""The dataclass is the schema: a YAML section becomes a frozen instance, and every mistake in it is said at once."""
+"""The dataclass is the schema: a YAML section becomes a frozen instance, and every mistake in it is said at once.
+
+A field of a section's class has a default where recipes were written down before the field was there, and the default
+is what a run did then. It never changes, because recipes that lack the key get it, and because a key at its default
+does not count in a recipe's digest. Values for new recipes stand in `conf/`, and may be others.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tflite_recipes import public_names
 from tflite_recipes.errors import Problem, RequestError, assignment
 
 TARGET = "_target_"
@@ -86,6 +92,16 @@ def near(name: str, known: Sequence[str]) -> list[str]:
     return found or [other for other in known if other.lower() == name.lower()]
 
 
+def class_of(target: Any) -> type | None:
+    """Return the class of ours that a `_target_` names, None for anything else. Imports no code of the user's."""
+    name = public_names.resolved(target)
+    if name is None:
+        return None
+    package, _, last = name.rpartition(".")
+    kind: type = getattr(importlib.import_module(package), last)
+    return kind
+
+
 def load_target(target: str) -> Any:
     """The object that `module.Name`, `module:name` or `file.py:name` stands for.
 
@@ -94,8 +110,9 @@ def load_target(target: str) -> Any:
     place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     if not place or not name:
         raise RequestError(Problem(f"{target!r} is not module:name or file.py:name"))
+    import_from_here()
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ImportError as error:
         raise RequestError(Problem(f"{target!r} cannot be imported: {error}")) from error
     if not hasattr(module, name):
@@ -108,17 +125,15 @@ def load_target(target: str) -> Any:
 _own_folder = ""
 
 
-def _load_module(name: str) -> types.ModuleType:
-    # A console script does not have the working directory on its path, where users keep their modules. One of an
-    # earlier run in another folder must not be found instead.
-    global _own_folder
+def import_from_here() -> None:
+    """Let modules of the user's be imported from the working folder, and no more from that of an earlier run."""
+    global _own_folder  # a console script does not have the working folder on its path
     here = str(Path.cwd())
     if here != _own_folder and _own_folder in sys.path:
         sys.path.remove(_own_folder)
     if "" not in sys.path and here not in sys.path:
         sys.path.append(here)
         _own_folder = here
-    return importlib.import_module(name)
 
 
 def _load_file(path: Path) -> types.ModuleType:
@@ -162,9 +177,12 @@ def to_plain(value: Any) -> Any:
 
 def section_of(instance: Any) -> dict[str, Any]:
     """The plain section that `build` turns into `instance` again, `_target_` included."""
-    kind = type(instance)
-    values = {name: to_plain(getattr(instance, name)) for name in keys_of(kind)}
-    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **values}
+    return {TARGET: public_names.public_name(type(instance)), **values_of(instance)}
+
+
+def values_of(instance: Any) -> dict[str, Any]:
+    """The same of a section that no step has, whose class is not written down."""
+    return {name: to_plain(getattr(instance, name)) for name in keys_of(type(instance))}
 
 
 def keys_of(kind: type) -> list[str]:
@@ -173,12 +191,41 @@ def keys_of(kind: type) -> list[str]:
     return [f.name for f in sorted(fields(kind), key=lambda f: bool(f.kw_only))]
 
 
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the plain values that a section gets for the keys which it lacks."""
+    single = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    return {name: to_plain(value) for name, value in {**single, **made}.items()}
+
+
+def spelled(kind: type, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section that was written down by `values_of`, with the names that choices have now.
+
+    What the class does not know or take stays as it is, and keys that the section lacks are not added.
+    """
+    types = types_of(kind)
+    return {str(name): _spelled(types.get(name), value) for name, value in section.items() if name != TARGET}
+
+
+def _spelled(hint: Any, value: Any) -> Any:
+    """Return a plain value as its type writes it down. Not by OmegaConf, which would fill in what is from elsewhere."""
+    inner = [option for option in get_args(hint) if option is not type(None)]
+    if type(None) in get_args(hint) and value is not None:
+        return _spelled(inner[0], value)
+    if isinstance(hint, type) and issubclass(hint, Enum) and str(value) in hint.__members__:
+        return hint[str(value)].name
+    if get_origin(hint) is list and isinstance(value, list):
+        return [_spelled(inner[0], item) for item in value]
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {str(name): _spelled(inner[1], item) for name, item in value.items()}
+    return float(value) if hint is float and type(value) is int else to_plain(value)
+
+
 def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list[Problem]]:
     """An instance of the frozen dataclass `kind` from a plain section, or None and every problem.
 
     `where` is the section's dotted key. Keys unknown to the dataclass, keys missing, values that are `???`, of the
-    wrong type or out of their bounds, and paths that do not exist are problems. A field has a default where recipes
-    were written down before it was there.
+    wrong type or out of their bounds, and paths that do not exist are problems. A key with a default may be missing.
     """
     values = {str(key): value for key, value in section.items() if key != TARGET}
     known = [f.name for f in fields(kind)]

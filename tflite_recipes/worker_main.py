@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tflite_recipes import events, schema, user_code
+from tflite_recipes import events, public_names, schema, user_code
 from tflite_recipes.errors import Problem, RecipeError, RequestError, gist
 from tflite_recipes.state import State
 
@@ -96,6 +96,7 @@ def _stand_in(folder: str) -> None:
     """Work where the user stands, with the user's modules as they are now: this process may have loaded them for an
     earlier run, before they were edited, or others of the same name elsewhere."""
     os.chdir(folder)
+    schema.import_from_here()
     for name in user_code.own_modules():
         del sys.modules[name]
     importlib.invalidate_caches()
@@ -110,7 +111,7 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
         print(f"--- {entry['name']}", flush=True)
         step = _instance(entry["name"], entry["values"])
         target = entry["values"][schema.TARGET]
-        if not target.startswith("tflite_recipes."):
+        if not public_names.is_ours(target):
             user_code.record(f"step.{entry['name'].rpartition(':')[2]}", [target], state, reporter)
         after = step(state, reporter)
         if not isinstance(after, State):
@@ -125,7 +126,8 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
 
 
 def _instance(name: str, section: Mapping[str, Any]) -> Any:
-    kind = schema.load_target(section[schema.TARGET])
+    target = section[schema.TARGET]
+    kind = schema.class_of(target) or schema.load_target(target)
     step, problems = schema.build(kind, section, name)
     if problems:
         raise RequestError(problems)

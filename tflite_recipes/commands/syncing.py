@@ -53,7 +53,7 @@ def _sync(options: argparse.Namespace) -> ExitStatus:
 
 def _asked(options: argparse.Namespace) -> tuple[list[Path], str | None]:
     """The folders, and the tracking URI, None where none is named."""
-    from tflite_recipes.tracking.settings import MlflowSettings
+    from tflite_recipes.tracking.settings import Mlflow
 
     uris = [word.removeprefix(_URI) for word in options.words if word.startswith(_URI)]
     names = [word for word in options.words if not word.startswith(_URI)]
@@ -61,6 +61,6 @@ def _asked(options: argparse.Namespace) -> tuple[list[Path], str | None]:
         known = (f"tflite-recipes sync {wrong[0].partition('=')[2]}",)
         raise RequestError(Problem(f"{wrong[0]} is neither a folder nor tracking.uri=URI", "sync", "", known))
     uri = options.tracking_uri or next(iter(uris), None)
-    if uri is not None and (problems := list(MlflowSettings(uri, "any", None, {}).problems())):
+    if uri is not None and (problems := list(Mlflow(uri, "any", None, {}).problems())):
         raise RequestError(problems)
     return [Path(name) for name in names] or [Path("outputs")], uri

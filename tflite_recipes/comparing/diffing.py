@@ -209,7 +209,8 @@ def _config(facts: Facts, by_params: bool, everything: bool) -> dict[str, Any]:
 
 def _digests(facts: Facts) -> dict[str, str]:
     found = {name: facts.run.tag(name) for name in _DIGESTS if facts.run.tag(name)}
-    return {**found, **facts.inputs}
+    recipe = {"recipe_digest": facts.recipe_digest} if facts.recipe_digest else {}
+    return {**found, **recipe, **facts.inputs}
 
 
 def _gates(facts: Facts) -> dict[str, str]:

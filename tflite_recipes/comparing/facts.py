@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes import environment, inputs
+from tflite_recipes import recipe as recipes
 from tflite_recipes.former_names import in_todays_names
+from tflite_recipes.search.delivery import SEARCH_RECIPE
 from tflite_recipes.tracking.past_runs import PastRun, PastRuns
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ _ERRORS = "quantization_error.csv"
 class Facts:
     """A run. config: the resolved recipe by key, choices included, None where its `recipe.yaml` is missing.
     environment: as `environment.parsed`. inputs: SHA-256 by key. ops: as `ops.json`, {} without a file. layers: by
-    tensor, those that are known. missing: what could not be had, in words."""
+    tensor, those that are known. missing: what could not be had, in words. recipe_digest: as this version makes it, so
+    that runs of different versions can be compared; the run's own if that is not known."""
 
     run: PastRun
     config: Mapping[str, Any] | None = None
@@ -34,6 +37,7 @@ class Facts:
     ops: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    recipe_digest: str = ""
 
 
 def read(runs: PastRuns, run: PastRun) -> Facts:
@@ -59,21 +63,37 @@ def read(runs: PastRuns, run: PastRun) -> Facts:
         ops,
         {} if errors is None else {row["tensor"]: row["layer"] for row in csv.DictReader(io.StringIO(errors))},
         tuple(missing),
+        _recipe_digest(runs, run, recipe),
     )
 
 
 def config_of(text: str) -> dict[str, Any]:
-    """A resolved recipe's YAML by key (`calibration.samples`), and the option of each group (`calibration`). The
-    classes behind the options and the recipe's name are left out. Choices have their names of today."""
-    import yaml
-
-    content = yaml.safe_load(text) or {}
+    """A resolved recipe's YAML by key (`calibration.samples`), and the option of each group (`calibration`). Keys that
+    came later are at their defaults, and choices have their names of today. The classes behind the options and the
+    recipe's name are left out."""
+    content = recipes.completed(_content(text))
     found = {}
     for entry in content.pop("defaults", ()):
         for group, option in entry.items() if isinstance(entry, dict) else ():
             found[str(group).removeprefix("override ").strip().lstrip("/")] = option
     content.pop("name", None)
     return in_todays_names({**found, **dict(_flat(content, ""))})
+
+
+def _content(text: str) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(text) or {}
+
+
+def _recipe_digest(runs: PastRuns, run: PastRun, recipe: str | None) -> str:
+    """Return the digest of the recipe that the run was started with: of a search, not that of the recipe it found."""
+    tagged = run.tag("recipe_digest")
+    started = runs.text(run, SEARCH_RECIPE) if run.tag("chosen_digest") else recipe
+    if not tagged or started is None:
+        return tagged
+    config = {key: value for key, value in _content(started).items() if key != "defaults"}
+    return recipes.digest_of(config) if recipes.has_digest(config, tagged) else tagged
 
 
 def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

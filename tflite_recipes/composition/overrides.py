@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes import catalog
-from tflite_recipes.errors import Problem, RequestError, assignment, gist
+from tflite_recipes.errors import Problem, assignment, gist
 from tflite_recipes.resolved import AS_RESOLVED
-from tflite_recipes.schema import TARGET, closest, load_target, near, types_of
+from tflite_recipes.schema import TARGET, class_of, closest, near, types_of
 
 
 def key_of(text: str) -> str:
@@ -251,13 +251,7 @@ def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple
 
 def _fields_of(section: Any) -> Mapping[str, Any]:
     """The keys, with their types, that a section of our own may have, whether or not they are in it."""
-    target = section.get(TARGET) if isinstance(section, dict) else None
-    if not isinstance(target, str) or not target.startswith("tflite_recipes."):
-        return {}
-    try:
-        return types_of(load_target(target))
-    except RequestError:
-        return {}  # said when it is built
+    return types_of(class_of(section.get(TARGET))) if isinstance(section, dict) else {}
 
 
 def _unknown(override: Override, parts: list[str], depth: int, node: Any, plain: dict[str, Any]) -> Problem:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import api, catalog, environment
+from tflite_recipes import api, catalog, environment, public_names
 from tflite_recipes import recipe as recipes
 from tflite_recipes.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.model_files import GRAPH_FILE, reaching_ops
@@ -168,16 +168,22 @@ def _prepare(
 
 def _authentic(found: Fetched, config: Mapping[str, Any]) -> None:
     """Whether recipe and file are those that the run tagged. Errors: RequestError with both digests."""
-    run, plain = found.run, {key: value for key, value in config.items() if key != "defaults"}
-    recipe_digest = run.tag("chosen_digest") or run.tag("recipe_digest")
-    digests = (
-        ("recipe.yaml", recipes.digest_of(plain), recipe_digest, "recipe digest"),
-        ("model.tflite", sha256(found.model), run.tag("tflite_sha256"), "sha256"),
-    )
-    for name, has, tagged, what in digests:
-        if tagged and has != tagged:
-            said = f"the run's {name} was changed since: its {what} is {has}, and the run told {trust.shown(tagged)}"
-            raise RequestError(Problem(said, run.run_id))
+    plain = {key: value for key, value in config.items() if key != "defaults"}
+    tagged, model = _recipe_digest(found.run), sha256(found.model)
+    if tagged and not recipes.has_digest(plain, tagged):
+        raise _changed(found.run, "recipe.yaml", "recipe digest", recipes.digest_of(plain), tagged)
+    if (tagged := found.run.tag("tflite_sha256")) and model != tagged:
+        raise _changed(found.run, "model.tflite", "sha256", model, tagged)
+
+
+def _recipe_digest(run: PastRun) -> str:
+    """The digest of the recipe that made the run's file: of a search, that of its best candidate."""
+    return run.tag("chosen_digest") or run.tag("recipe_digest")
+
+
+def _changed(run: PastRun, name: str, what: str, has: str, tagged: str) -> RequestError:
+    said = f"the run's {name} was changed since: its {what} is {has}, and the run told {trust.shown(tagged)}"
+    return RequestError(Problem(said, run.run_id))
 
 
 def _files(past: PastRuns, found: Fetched, config: Mapping[str, Any], asked: _Asked) -> tuple[Restored, ...]:
@@ -231,7 +237,7 @@ def _choices(config: Mapping[str, Any]) -> dict[str, str]:
 def _judging(recipe: Recipe, model: Path, known: Path, tolerance: float | None) -> Recipe:
     """The recipe with the step that judges behind all others. Its config and digest stay what they are."""
     step = AgainstOriginal(str(model), str(known), tolerance)
-    target = f"{AgainstOriginal.__module__}.{AgainstOriginal.__qualname__}"
+    target = public_names.public_name(AgainstOriginal)
     return replace(recipe, steps=(*recipe.steps, StepSpec(_STEP, target, vars(step))))
 
 
@@ -243,7 +249,7 @@ def _intent(recipe: Recipe, found: Fetched) -> Intent:
 
     read_tflite(found.model)  # refuses what is damaged
     intent, stated = recipe.intent, read_metadata(found.model)
-    digest = stated.recipe_digest or found.run.tag("recipe_digest")
+    digest = stated.recipe_digest or _recipe_digest(found.run)
     target = recipe.config.get("target") or {}
     name = stated.model.name if stated.model is not None and not target.get("model_name") else ""
     return replace(intent, recipe_digest=digest or intent.recipe_digest, model_name=name or intent.model_name)
@@ -254,7 +260,7 @@ def _write_known(found: Fetched, before: Mapping[str, Any], after: Recipe, files
     with _as_many_threads(changes.threads_of(found.environment)):
         now = environment.environment_text()
     listed = [*changes.of_environment(found.environment, now), *_versions(found.run)]
-    listed += changes.of_config({key: value for key, value in before.items() if key != "defaults"}, after.config)
+    listed += changes.of_config(recipes.completed(before), after.config)
     listed += [changes.Change(file.key, "no digest recorded", "not checked") for file in files if not file.checked]
     digests = {name: found.run.tag(name) for name in ("source_sha256", "calibration_sha256")}
     known = {

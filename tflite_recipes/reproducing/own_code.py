@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tflite_recipes import schema
+from tflite_recipes import public_names, schema
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.schema import TARGET, NeedsTrust
 
 _REFERENCE = re.compile(r"(?P<place>[^:]+):(?P<name>[^\W\d]\w*)")
 # How a run tags what it loaded: `layers.py:Scale sha256:0123456789ab`, several with commas between.
 _TAGGED = re.compile(r"(?P<place>[^:,]+):(?P<name>\w+) sha256:(?P<digest>[0-9a-f]{12})")
-_PREFIX = "tflite_recipes."
+_TAGS = "tflite_recipes."
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def resolved(
 
 def versions(tags: Mapping[str, str]) -> dict[tuple[str, str], str]:
     """By place (a file's name, or a module) and name, the first 12 digits of the SHA-256 of the file."""
-    listed = (text for key, text in tags.items() if key.startswith(_PREFIX))
+    listed = (text for key, text in tags.items() if key.startswith(_TAGS))
     return {
         (match["place"].strip(), match["name"]): match["digest"] for text in listed for match in _TAGGED.finditer(text)
     }
@@ -69,10 +69,11 @@ class _Places:
         target = section.get(TARGET) if isinstance(section, Mapping) else None
         if not isinstance(target, str):
             return section
-        if not target.startswith(_PREFIX):
+        if not public_names.is_ours(target):
             place = target if ":" in target else ":".join(target.rsplit(".", 1))
             return {**section, TARGET: self.reference(f"{group}.{TARGET}", place)}
-        marks = schema.marks_of(schema.load_target(target), NeedsTrust)
+        kind = schema.class_of(target)
+        marks = schema.marks_of(kind, NeedsTrust) if kind is not None else {}  # else composing refuses it
         return {key: self._value(f"{group}.{key}", value) if key in marks else value for key, value in section.items()}
 
     def _value(self, key: str, value: Any) -> Any:

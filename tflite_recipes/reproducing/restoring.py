@@ -54,10 +54,10 @@ def named_files(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for group, section in config.items():
-        target = section.get(TARGET) if isinstance(section, Mapping) else None
-        if group == "tracking" or not str(target or "").startswith("tflite_recipes.steps."):
+        kind = schema.class_of(section.get(TARGET)) if isinstance(section, Mapping) else None
+        if group == "tracking" or kind is None:
             continue
-        for name, mark in schema.marks_of(schema.load_target(str(target)), NamesFile).items():
+        for name, mark in schema.marks_of(kind, NamesFile).items():
             value, key = section.get(name), f"{group}.{name}"
             if isinstance(value, str) and value and not mark.private and _WORDS.get(key) != value:
                 yield key, value

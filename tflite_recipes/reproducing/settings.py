@@ -10,7 +10,7 @@ import yaml
 
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.schema import TARGET, section_of
-from tflite_recipes.tracking.settings import LogSource, MlflowSettings
+from tflite_recipes.tracking.settings import LogSource, Mlflow
 
 
 def split(words: Sequence[str]) -> dict[str, dict[str, Any] | None]:
@@ -53,5 +53,5 @@ def tracking_section(said: Mapping[str, Any] | None, uri: str, experiment: str, 
     has them or was not meant to; {} where it is not to be tracked. Of what the old recipe says here nothing is read."""
     if said is None:
         return {}
-    ours = MlflowSettings(uri, experiment, run_name, {}, LogSource.false)
+    ours = Mlflow(uri, experiment, run_name, {}, LogSource.false)
     return {**section_of(ours), **said, TARGET: section_of(ours)[TARGET]}

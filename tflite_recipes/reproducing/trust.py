@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 import yaml
 
-from tflite_recipes import catalog, schema
+from tflite_recipes import catalog, public_names, schema
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.resources import shipped
 from tflite_recipes.schema import TARGET, NamesFile, NeedsTrust
@@ -89,16 +88,15 @@ def _untrusted(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
         target = section.get(TARGET) if isinstance(section, Mapping) else None
         if name not in known:
             yield str(name), target or section, "is no group of this package"
-        elif target is not None and target not in known[name]:
+        elif target is not None and public_names.resolved(target) not in known[name]:
             yield f"{name}.{TARGET}", target, "is code that is not this package's"
-        elif target is not None:
-            yield from _keys(name, section)
+        elif (kind := schema.class_of(target)) is not None:
+            yield from _keys(name, kind, section)
 
 
-def _keys(name: str, section: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+def _keys(name: str, kind: type, section: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """The keys of a section of one of our own classes that have code run or machines reached."""
-    kind = schema.load_target(section[TARGET])
-    defaults = {f.name: schema.to_plain(f.default) for f in fields(kind) if f.default is not MISSING}
+    defaults = schema.defaults_of(kind)
     for key, mark in schema.marks_of(kind, NeedsTrust).items():
         value = section.get(key)
         if not _is_empty(value) and value not in mark.unless and value != defaults.get(key):
@@ -118,11 +116,11 @@ def _is_empty(value: Any) -> bool:
 
 @functools.cache
 def _own_targets() -> dict[str, frozenset[str]]:
-    """Of each group the classes of its options, as this package ships them. An option may take its class from another
-    of the group."""
+    """Of each group the public names of the classes of its options, as this package ships them. An option may take its
+    class from another of the group."""
     ours = [shipped("conf")]
     found = {
-        group: frozenset(catalog.option_values(path, ours)[TARGET] for path in options.values())
+        group: [public_names.resolved(catalog.option_values(path, ours)[TARGET]) for path in options.values()]
         for group, options in catalog.list_groups(ours).items()
     }
-    return {group: targets - {None} for group, targets in found.items() if group != "tracking"}
+    return {group: frozenset(filter(None, targets)) for group, targets in found.items() if group != "tracking"}

@@ -12,6 +12,12 @@ from tflite_recipes.schema import within
 from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, Scheme, needs_samples, takes
 
 _TYPE_KEYS = ("input_type", "output_type")
+# By name, because a default stays what it was when there are more of them.
+_SCHEMES = (
+    *(Scheme.none, Scheme.dynamic_range, Scheme.dynamic_range_int4, Scheme.weight_only_int8, Scheme.weight_only_int4),
+    *(Scheme.float16, Scheme.full_integer, Scheme.integer_only, Scheme.int16x8, Scheme.int16x8_fallback),
+)
+_QUANTIZERS = (Quantizer.tflite_converter, Quantizer.ai_edge_quantizer)
 
 
 @unique
@@ -30,12 +36,12 @@ class AutoOptimization:
     target's limits. `input_type` and `output_type` bind every candidate; null leaves them at the scheme's own.
     """
 
-    schemes: list[Scheme] = field(default_factory=lambda: list(Scheme))
+    schemes: list[Scheme] = field(default_factory=lambda: [*_SCHEMES])
     objective: Objective = Objective.size
     max_runs: Annotated[int, within(ge=1)] = 30
     input_type: IOType | None = None
     output_type: IOType | None = None
-    quantizers: list[Quantizer] = field(default_factory=lambda: list(Quantizer))
+    quantizers: list[Quantizer] = field(default_factory=lambda: [*_QUANTIZERS])
 
     def types(self) -> dict[str, str]:
         """The types that are asked for, by key."""

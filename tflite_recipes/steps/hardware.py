@@ -26,6 +26,7 @@ class OpSet(Enum):
 
 Limit = Annotated[float | None, within(gt=0)]
 _SIDES = ("input_type", "output_type")
+_IO_TYPES = (IOType.float32, IOType.int8, IOType.uint8, IOType.int16)
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Hardware:
 
     flash_kb: Limit = None
     dynamic_batch: bool = True
-    op_sets: list[OpSet] = field(default_factory=lambda: list(OpSet))
-    io_types: list[IOType] = field(default_factory=lambda: list(IOType))
+    # By name, because a default stays what it was when there are more of them.
+    op_sets: list[OpSet] = field(default_factory=lambda: [OpSet.builtin, OpSet.select_tf, OpSet.custom])
+    io_types: list[IOType] = field(default_factory=lambda: [*_IO_TYPES])
     ram_kb: Limit = None
     max_latency_ms: Limit = None
     clock_mhz: Limit = None

@@ -15,7 +15,7 @@ from tflite_recipes.errors import Problem, StepError, assignment
 from tflite_recipes.events import Reporter
 from tflite_recipes.figures import estimated
 from tflite_recipes.schema import within
-from tflite_recipes.schemes import IOType, Scheme
+from tflite_recipes.schemes import Scheme
 from tflite_recipes.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, Limit, OpSet, limit, smaller_scheme, tell_pruning
 
@@ -48,7 +48,6 @@ class MicroTarget(Hardware):
 
     dynamic_batch: bool = False
     op_sets: list[OpSet] = field(default_factory=lambda: [OpSet.builtin])
-    io_types: list[IOType] = field(default_factory=lambda: list(IOType))
     metadata: bool = False
     interpreter: bool = True
     samples: Annotated[int, within(ge=1)] = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -307,7 +307,8 @@ class FactorySource(Source):
     """
 
     function: Annotated[str, NeedsTrust()]
-    weights: PossiblePath | None
+    _: KW_ONLY
+    weights: PossiblePath | None = None
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes

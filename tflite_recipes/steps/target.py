@@ -31,6 +31,9 @@ class GenericTarget(Hardware):
     model_name: what the file's metadata calls it; empty: what the source is called. description: what it says of it.
     """
 
+    # Recipes that lack these keys are of runs that wrote neither.
+    deploy: bool = False
+    metadata: bool = False
     model_name: str = ""
     description: str = ""
 
@@ -120,7 +123,7 @@ class CpuTarget(GenericTarget, RemoteRunner):
     xnnpack: bool = True
     warmup: Annotated[int, within(ge=0)] = 10
     runs: Annotated[int, within(ge=1)] = 100
-    profile: bool = True
+    profile: bool = False  # recipes that lack it are of runs that did not time ops
     sweep: list[int] = field(default_factory=list)
     architecture: Architecture = Architecture.any
     runner: Annotated[Runner, NeedsTrust(("none",))] = Runner.local

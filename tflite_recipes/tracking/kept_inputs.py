@@ -14,7 +14,7 @@ from tflite_recipes.events import InputRead
 from tflite_recipes.model_files import WeightsKind, files_in, sha256_of, weights_kind
 from tflite_recipes.tracking.client import PREFIX, first_line
 from tflite_recipes.tracking.limits import SPOOL_HAS_IT, TAG_LENGTH, cut
-from tflite_recipes.tracking.settings import LogSource, MlflowSettings
+from tflite_recipes.tracking.settings import LogSource, Mlflow
 
 FOLDER = "inputs"
 KEPT, NOT_KEPT = f"{PREFIX}.inputs_kept", f"{PREFIX}.inputs_not_kept"
@@ -33,9 +33,7 @@ class Plan:
     left: dict[str, str]
 
 
-def keep(
-    mlflow_client: Any, run_id: str, read: Sequence[InputRead], settings: MlflowSettings, outcome: str
-) -> dict[str, str]:
+def keep(mlflow_client: Any, run_id: str, read: Sequence[InputRead], settings: Mlflow, outcome: str) -> dict[str, str]:
     """Upload what is to be kept, and give the tags that say what was. `outcome`: the run's.
 
     A file that is not what the run read any more is not uploaded, and nothing is that lies elsewhere than it says. What
@@ -69,7 +67,7 @@ def tags(read: Sequence[InputRead], kept: Sequence[str], left: dict[str, str]) -
     return {KEPT: said, NOT_KEPT: cut(reasons, TAG_LENGTH, SPOOL_HAS_IT)}
 
 
-def planned(read: Sequence[InputRead], settings: MlflowSettings, outcome: str) -> Plan:
+def planned(read: Sequence[InputRead], settings: Mlflow, outcome: str) -> Plan:
     """Of the inputs those that are to be kept. `auto` keeps those of a run that gave a file, all of them where together
     they are within the limit, else all that make the file (without the evaluation's) where these are."""
     own = [given for given in read if not given.shared]

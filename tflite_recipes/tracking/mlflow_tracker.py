@@ -13,7 +13,7 @@ from tflite_recipes import events
 from tflite_recipes.tracking import record as records
 from tflite_recipes.tracking.client import first_line, greet, heed
 from tflite_recipes.tracking.replaying import Place, begin_above, replay, replay_held
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 from tflite_recipes.tracking.writer import RunWriter
 
 _FIRST_S = 10  # for a server to answer at all, which it does while the model is read
@@ -29,7 +29,7 @@ class MlflowTracker:
     `parent` and `parent_key` are of the run above, which may have a key only.
     """
 
-    def __init__(self, settings: MlflowSettings, parent: str | None = None, parent_key: str | None = None) -> None:
+    def __init__(self, settings: Mlflow, parent: str | None = None, parent_key: str | None = None) -> None:
         self._settings, self._parent, self._parent_key = settings, parent, parent_key
         self._events: queue.Queue[events.Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, daemon=True)

@@ -18,7 +18,7 @@ from tflite_recipes import schema
 from tflite_recipes.environment import version
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.tracking.client import PREFIX
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 from tflite_recipes.tracking_uri import located, without_password
 
 RECORD = "tracking.json"
@@ -58,16 +58,16 @@ class Record:
         """The tags that only the record knows."""
         return {**self.tags, KEY_TAG: self.key}
 
-    def typed(self, uri: str) -> MlflowSettings:
+    def typed(self, uri: str) -> Mlflow:
         """The settings as the run had them, at this URI. Errors: RequestError where the record holds others."""
-        settings, problems = schema.build(MlflowSettings, {**self.settings, "uri": uri}, "tracking")
+        settings, problems = schema.build(Mlflow, {**self.settings, "uri": uri}, "tracking")
         if problems:
             raise RequestError(problems)
-        assert isinstance(settings, MlflowSettings)
+        assert isinstance(settings, Mlflow)
         return settings
 
 
-def begun(settings: MlflowSettings, tags: Mapping[str, str], **values: Any) -> Record:
+def begun(settings: Mlflow, tags: Mapping[str, str], **values: Any) -> Record:
     """The record of a run that begins now."""
     section = schema.section_of(settings)
     section["uri"] = without_password(located(settings.uri))

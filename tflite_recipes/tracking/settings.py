@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
 
+from tflite_recipes import old_names
 from tflite_recipes.errors import Problem, assignment
 from tflite_recipes.schema import within
 from tflite_recipes.tracking.limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
 from tflite_recipes.tracking.registry import name_problems
 from tflite_recipes.tracking_uri import without_password
 
+old_names.offer(__name__)
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 # Tags that a run sets itself, and the override that may be meant.
 _OWN = {"mlflow.runName": ("tracking.run_name=NAME",), "mlflow.parentRunId": (), "mlflow.note.content": ()}
@@ -29,7 +31,7 @@ class LogSource(Enum):
 
 
 @dataclass(frozen=True)
-class MlflowSettings:
+class Mlflow:
     """Where runs go: a tracking URI, an experiment, and the run's name and extra tags.
 
     log_source: whether the files that the recipe reads are kept as artifacts too. log_source_limit_mb: for auto, how

@@ -16,7 +16,7 @@ from tflite_recipes.errors import Problem
 from tflite_recipes.tracking import record as records
 from tflite_recipes.tracking.client import PREFIX, first_line, greet, hurried
 from tflite_recipes.tracking.replaying import Place, begin_sweep, replay_held
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 from tflite_recipes.tracking_uri import scrubbed, without_password
 
 # How long a server may take to answer before the jobs begin, and once they are done. It may be told later.
@@ -27,7 +27,7 @@ class Sweep:
     """A sweep's run in MLflow, and its record, which stands in the sweep's folder as soon as a job has told which that
     is. `failure`: why there is no run (yet). Nothing here raises."""
 
-    def __init__(self, settings: MlflowSettings, recipe: str, overrides: Sequence[str]) -> None:
+    def __init__(self, settings: Mlflow, recipe: str, overrides: Sequence[str]) -> None:
         self._settings = settings
         said = [scrubbed(override, settings.uri) for override in overrides]
         pairs = [text.partition("=") for text in said]

@@ -32,7 +32,7 @@ from tflite_recipes.tracking.limits import (
 from tflite_recipes.tracking.params import params_of
 from tflite_recipes.tracking.record import KEY_TAG
 from tflite_recipes.tracking.run_tags import started_by, with_version
-from tflite_recipes.tracking.settings import MlflowSettings
+from tflite_recipes.tracking.settings import Mlflow
 
 _OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
@@ -47,7 +47,7 @@ class RunWriter:
     def __init__(
         self,
         mlflow_client: Any,
-        settings: MlflowSettings,
+        settings: Mlflow,
         parent: str | None = None,
         run_id: str | None = None,
         stamp: Mapping[str, str] | None = None,
