@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import write
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -208,6 +209,82 @@ def test_an_older_resolved_recipe_takes_the_keys_that_came_later(here):
     (problem,) = wrong(file, "calibration.shuffel=true")
     assert problem.fix == "'~calibration.shuffel' calibration.shuffle=true"
     assert wrong(file, "~optimization.equalize")
+
+
+def older(text, groups=(), **keys):
+    """A resolved recipe's text as a version would have written it down that lacks groups, and keys of sections."""
+    content = yaml.safe_load(text)
+    content["steps"] = [step for step in content["steps"] if step not in groups]
+    content["defaults"] = [
+        entry for entry in content["defaults"] if not any(f"/{group}" in str(entry) for group in groups)
+    ]
+    for section in groups:
+        content.pop(section, None)
+    for section, lacking in keys.items():
+        content[section] = {key: value for key, value in content[section].items() if key not in lacking}
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def test_resolved_recipe_lacking_keys_gets_their_defaults_and_not_todays_values(here):
+    text = compose("digits_integer_only", "target=cpu").to_yaml()
+    lacking = {
+        "conversion": ["fallback", "unfold_batchmatmul"],
+        "target": ["metadata", "profile"],
+        "evaluation": ["metric"],
+    }
+    write(here / "old.yaml", older(text, **lacking))
+    config = compose("old.yaml").config
+    assert (config["conversion"]["fallback"], config["conversion"]["unfold_batchmatmul"]) == ([], False)
+    assert (config["target"]["metadata"], config["target"]["profile"]) == (False, False)
+    assert config["evaluation"]["metric"] == "accuracy"
+    asked = compose("old.yaml", "conversion.fallback=[unroll]", "target.metadata=true").config
+    assert (asked["conversion"]["fallback"], asked["target"]["metadata"]) == (["unroll"], True)
+    # The base's own value is an answer too, where it is asked for.
+    base = compose("digits_integer_only").config["conversion"]["fallback"]
+    assert compose("old.yaml", f"conversion.fallback=[{','.join(base)}]").config["conversion"]["fallback"] == base
+
+
+def test_resolved_recipe_without_a_whole_section_gets_its_defaults(here):
+    content = yaml.safe_load(compose("digits_integer_only").to_yaml())
+    del content["conversion"], content["io_contract"]
+    write(here / "old.yaml", yaml.safe_dump(content, sort_keys=False))
+    config = compose("old.yaml").config
+    assert config["io_contract"] == {"inputs": {}, "outputs": {}}
+    assert config["conversion"]["fallback"] == []
+
+
+def test_resolved_recipe_without_a_group_has_nothing_chosen_in_it(here):
+    """As if `evaluation` and `pruning` had come later; the base's option for `evaluation` is not nothing."""
+    first = compose("digits_integer_only", "target=cpu")
+    write(here / "old.yaml", older(first.to_yaml(), ["evaluation", "pruning"]))
+    old = compose("old.yaml")
+    assert set(first.choices) - set(old.choices) == {"evaluation", "pruning"}
+    assert "evaluation" not in old.config
+    assert [spec.name for spec in old.steps] == ["source", "freeze", "calibration", "optimization", "target"]
+    assert compose(shown("old.yaml")).to_yaml() == old.to_yaml()
+    (problem,) = wrong("old.yaml", "evaluation=none")
+    assert problem.what == "this step does not stand in `steps`, so it would not run"
+    fix = shlex.split(problem.fix)
+    assert [spec.name for spec in compose("old.yaml", "evaluation=none", *fix).steps][-1] == "evaluation"
+
+
+def test_recipe_by_hand_takes_what_it_lacks_from_the_base(here):
+    write(here / "mine.py", "class Scale: pass\n")
+    lines = "defaults: [/base, {override /source: digits}, _self_]\nscale: {_target_: 'mine:Scale'}\n"
+    listed = f"steps: [{','.join([*STEPS, 'scale'])}]\n"
+    write(here / "hand.yaml", f"# @package _global_\n{lines}{listed}")
+    assert compose("hand.yaml").config["conversion"] == compose("digits_float").config["conversion"]
+    assert compose("hand.yaml").choices["evaluation"] == "none"
+
+
+def test_launch_composes_an_older_recipe_as_a_check_does(here):
+    text = compose("digits_integer_only").to_yaml()
+    write(here / "old.yaml", older(text, ["evaluation"], conversion=["fallback", "unfold_batchmatmul"]))
+    jobs = []
+    composition.launch("old.yaml", ["++conversion.unfold_batchmatmul=true", "hydra.run.dir=out"], None, jobs.append)
+    assert jobs[0].problems == ()
+    assert jobs[0].recipe.config == compose("old.yaml", "conversion.unfold_batchmatmul=true").config
+    assert jobs[0].recipe.config["conversion"]["fallback"] == []
 
 
 def test_a_resolved_recipe_with_a_group_of_the_users_own(here):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
+from tflite_recipes.resolved import AS_RESOLVED, is_resolved, is_whole, unfold
 
 CONTENT = {
     "defaults": [
@@ -58,3 +58,19 @@ def test_what_was_given_is_left_as_it_is(tmp_path):
     before = yaml.safe_dump(CONTENT)
     unfold(tmp_path / "x.yaml", CONTENT, tmp_path)
     assert yaml.safe_dump(CONTENT) == before
+
+
+def test_only_what_was_written_down_whole_is_known_to_lack_what_it_does_not_mention(tmp_path):
+    groups = ["source", "calibration", "later"]
+    assert is_whole(CONTENT)
+    unfold(tmp_path / "x.yaml", CONTENT, tmp_path, groups)
+    written = yaml.safe_load((tmp_path / "x.yaml").read_text())["defaults"]
+    assert written[-2:] == [{"override /later": None}, "_self_"]
+    assert len(written) == len(CONTENT["defaults"]) + 1
+    for lacking in ("steps", "worker", "name", "source"):
+        by_hand = {key: value for key, value in CONTENT.items() if key != lacking}
+        assert not is_whole(by_hand)
+        unfold(tmp_path / "x.yaml", by_hand, tmp_path, groups)
+        written = yaml.safe_load((tmp_path / "x.yaml").read_text())["defaults"]
+        assert len(written) == len(CONTENT["defaults"])
+    assert not is_whole({**CONTENT, "defaults": ["convert", "_self_"]})

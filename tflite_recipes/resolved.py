@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tflite_recipes.schema import TARGET
 
 # The option under which a resolved recipe's own sections are offered.
 AS_RESOLVED = "as_resolved"
+# What every resolved recipe has, since the first version; nobody writes all of it by hand.
+_ALWAYS = ("name", "steps", "worker", "source")
 
 
 def is_resolved(content: dict[str, Any]) -> bool:
@@ -19,17 +22,30 @@ def is_resolved(content: dict[str, Any]) -> bool:
     return carries and "defaults" in content
 
 
-def unfold(path: Path, content: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write the tree; returns the option that each group had when the recipe was resolved."""
+def is_whole(content: dict[str, Any]) -> bool:
+    """Return whether a recipe was written down by `show` or a run, so that what it lacks it did not have.
+
+    A recipe written by hand may carry classes too, and takes what it lacks from the base.
+    """
+    return is_resolved(content) and "/base" in content["defaults"] and all(key in content for key in _ALWAYS)
+
+
+def unfold(path: Path, content: dict[str, Any], folder: Path, base_groups: Collection[str] = ()) -> dict[str, str]:
+    """Write the tree; returns the option that each group had when the recipe was resolved.
+
+    Of `base_groups` those that a whole recipe does not mention came later: nothing is chosen in them.
+    """
     body = {key: value for key, value in content.items() if key != "defaults"}
     recorded: dict[str, str] = {}
     defaults: list[Any] = []
+    mentioned = set()
     for entry in content["defaults"]:
         if not isinstance(entry, dict):
             defaults.append(entry)
             continue
         for key, option in entry.items():
             group = str(key).removeprefix("override ").strip().lstrip("/")
+            mentioned.add(group)
             section = body.get(group)
             if isinstance(section, dict) and TARGET in section:
                 recorded[group] = str(option)
@@ -39,6 +55,9 @@ def unfold(path: Path, content: dict[str, Any], folder: Path) -> dict[str, str]:
                 )
                 option = AS_RESOLVED
             defaults.append({key: option})
+    later = [group for group in base_groups if group not in mentioned] if is_whole(content) else []
+    place = defaults.index("_self_") if "_self_" in defaults else len(defaults)
+    defaults[place:place] = [{f"override /{group}": None} for group in later]
     text = yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False)
     (folder / f"{path.stem}.yaml").write_text(text, encoding="utf-8")
     return recorded

@@ -7,7 +7,7 @@ import copy
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,9 @@ from tflite_recipes.composition.overrides import (
 )
 from tflite_recipes.errors import Problem, RequestError
 from tflite_recipes.recipe import Recipe
-from tflite_recipes.resolved import AS_RESOLVED, is_resolved, unfold
+from tflite_recipes.resolved import AS_RESOLVED, is_resolved, is_whole, unfold
 from tflite_recipes.resources import shipped
-from tflite_recipes.schema import near
+from tflite_recipes.schema import defaults_of, near
 from tflite_recipes.user_code import found_beside
 
 _search_path: tuple[Path, ...] = ()
@@ -71,12 +71,16 @@ class _OurPlaces(SearchPathPlugin):
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe as found: its name as listed, its file, and the folders that Hydra searches for it, first wins."""
+    """A recipe as found: its name as listed, its file, and the folders that Hydra searches for it, first wins.
+
+    recorded: of a resolved recipe, the options that its groups had. written: what a whole one holds, None for others.
+    """
 
     name: str
     path: Path
     folders: tuple[Path, ...]
     recorded: dict[str, str]
+    written: Mapping[str, Any] | None = None
 
     @property
     def config_name(self) -> str:
@@ -101,7 +105,7 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
         recorded: dict[str, str] = {}
         first: tuple[Path, ...] = (path.parent,)
         if is_resolved(content):
-            recorded = unfold(path, content, Path(folder))
+            recorded = unfold(path, content, Path(folder), catalog.base_groups())
             first = (Path(folder),)
         elif path.suffix != ".yaml":  # which Hydra does not look for
             shutil.copyfile(path, Path(folder) / f"{path.stem}.yaml")
@@ -110,7 +114,7 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
         folders = tuple(dict.fromkeys((shipped("recipes").resolve(), *first, *catalog.places(config_dir))))
         _search_path = folders
         try:
-            yield RecipeFile(name, path, folders, recorded)
+            yield RecipeFile(name, path, folders, recorded, content if is_whole(content) else None)
         finally:
             _search_path = before
 
@@ -259,7 +263,27 @@ def build(
         raise RequestError(Problem(str(error).splitlines()[0], key)) from error
     assert isinstance(plain, dict)
     values = {str(key): value for key, value in found_beside(plain, file.path.parent).items()}
+    if file.written is not None:
+        values |= _without_later_keys(values, file.written, {key_of(text) for text in overrides})
     return recipes.build(values, ordered, groups, overrides, values.get("name") or file.config_name)
+
+
+def _without_later_keys(
+    values: Mapping[str, Any], written: Mapping[str, Any], asked: Collection[str]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the sections of no step without the keys that came after the recipe was written down, unless they are
+    asked for: they have the base's values of today, and are to have their defaults, as at that time."""
+
+    def is_later(section: str, key: str) -> bool:
+        key_is_asked = any(section == one or f"{one}.".startswith(f"{section}.{key}.") for one in asked)
+        return key not in (written.get(section) or {}) and not key_is_asked
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for section, kind in recipes.BESIDE_STEPS.items():
+        have, defaults = values.get(section), defaults_of(kind)
+        if isinstance(have, Mapping):
+            found[section] = {k: v for k, v in have.items() if k not in defaults or not is_later(section, str(k))}
+    return found
 
 
 def complete(name: str, line: str) -> list[str]:
