@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from test_tflite_file import buffer, operator, operator_code, pack, tensor, tensor_map
+from tflite_builders import buffer, operator, operator_code, pack, tensor, tensor_map
 
 from tflite_recipes.accelerators.graph import Op
 from tflite_recipes.tflite_file import Tensor

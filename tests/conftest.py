@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,30 @@ SHARED = REPOSITORY.parent / "shared"
 # The same examples for everybody: a failure here is a failure there. `--hypothesis-profile=default` looks further.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("repeatable")
+
+
+# More workers than this do not fit into the memory of most machines: each has a TensorFlow of its own, 2 GB.
+MOST_WORKERS = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return how many processes share the tests: one for single files and tests, else one for each processor."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    names_tests = any("::" in argument for argument in config.args)
+    names_one_file = len(config.args) == 1 and config.args[0].endswith(".py")
+    return 0 if names_tests or names_one_file else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first, so that short ones fill up what is left to the workers at the end.
+
+    A worker takes the next file when it is done with its last one (`--dist loadfile`), in this order.
+    """
+    tests = Counter(item.path for item in items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path], item.path))
 
 
 @dataclass(frozen=True)

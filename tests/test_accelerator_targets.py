@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from accelerator_files import write
-from test_edge_tpu_log import FAILED, LOG
+from edge_tpu_logs import FAILED, LOG
 
 from tflite_recipes.accelerators.section import section
 from tflite_recipes.errors import StepError

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import mlflow
 import numpy as np
 import pytest
 from conftest import write
@@ -74,12 +73,16 @@ def told(folder, kind):
 
 def client(here):
     """By the whole path: MLflow keeps what a relative one meant at first."""
+    import mlflow
+
     return mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A search on the digits, in a process of its own, with tracking."""
+    import mlflow
+
     folder = tmp_path_factory.mktemp("search")
     command = [sys.executable, "-m", "tflite_recipes.cli", "run", "digits_auto", "hydra.run.dir=out", "source.epochs=2"]
     command += ["optimization.schemes=[none,dynamic_range,integer_only]", "optimization.quantizers=[tflite_converter]"]

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import mlflow
 import pytest
 from conftest import write
 
@@ -34,6 +33,8 @@ def command(folder, *arguments):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A sweep of two schemes, each also with a source that fails."""
+    import mlflow
+
     folder = tmp_path_factory.mktemp("swept")
     write(folder / "make.py", FACTORY)
     jobs = ["optimization=none,integer_only", "source.arguments.wrong=false,true", "calibration=random"]
@@ -53,6 +54,8 @@ def at(swept, cli, monkeypatch):
 
 
 def test_a_sweep_keeps_its_comparison_with_its_parent_run(swept):
+    import mlflow
+
     _, done, client, parent, children = swept
     assert {item.path for item in client.list_artifacts(parent, "compare")} == {f"compare/{name}" for name in FILES}
     assert "is not logged" not in done.stderr

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from page_check import Checked
 from past_runs import past_run, scheme
 from rich.cells import cell_len
-from test_report import Checked
 
 from tflite_recipes.commands.comparing import keep_of_sweep
 from tflite_recipes.comparing import files, page, picture

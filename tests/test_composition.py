@@ -158,6 +158,17 @@ def test_composing_leaves_nothing_behind(here):
     assert not list(here.glob("outputs*"))
 
 
+def test_composing_again_sees_new_files_and_no_earlier_overrides(here):
+    first = compose("digits_float")
+    assert compose("digits_float", "source.epochs=3", "worker.timeout_s=9").digest != first.digest
+    assert compose("digits_float").to_yaml() == first.to_yaml()
+    own = "_target_: tflite_recipes.steps.target.GenericTarget\nflash_kb: 64\n"
+    path = write(here / "conf" / "target" / "generic.yaml", own)
+    assert compose("digits_float").config["target"]["flash_kb"] == 64.0
+    path.unlink()
+    assert compose("digits_float").config == first.config
+
+
 @pytest.mark.parametrize(
     ("files", "name", "what"),
     [

@@ -3,8 +3,8 @@
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from conftest import write
-from test_recipe import CONFIG, built, said
-from test_tflite_source import dense
+from recipe_sections import CONFIG, built, said
+from tflite_builders import dense
 
 from tflite_recipes import api, tflite_file
 from tflite_recipes.conversion import Conversion

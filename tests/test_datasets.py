@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -233,6 +235,13 @@ def test_which_types_can_become_which(here, given_, wanted, fits):
     np.savez("data.npz", x=array)
     problems = said("data.npz", (TensorSpec("x", (None, 1), wanted),))
     assert bool(problems) is not fits
+
+
+@pytest.mark.parametrize("before", ["", "import ml_dtypes"])
+def test_castable_to_bfloat16_does_not_depend_on_what_is_imported(before):
+    answers = "print(datasets.castable('float32', 'bfloat16'), datasets.castable('int8', 'bfloat16'))"
+    command = [sys.executable, "-c", f"{before}\nfrom tflite_recipes import datasets\n{answers}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
 
 
 @given(

@@ -16,8 +16,7 @@ import pytest
 from ai_edge_litert.tools import flatbuffer_utils
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tflite_file import MODELS, needs_models, operator, operator_code
-from test_tflite_source import dense
+from tflite_builders import MODELS, dense, needs_models, operator, operator_code
 
 from tflite_recipes.deployment import label_list, litert, runtimes, snippets
 from tflite_recipes.deployment.description import describe, normalization

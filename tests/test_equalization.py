@@ -10,7 +10,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_tflite_file import operator, operator_code, tensor
+from tflite_builders import operator, operator_code, tensor
 
 from tflite_recipes.backend.equalization import equalize, factors
 

@@ -14,8 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tflite_file import MODELS, needs_models, tiny_model
-from test_tflite_source import dense
+from metadata_samples import LABELS, NET
+from tflite_builders import MODELS, dense, needs_models, tiny_model
 
 from tflite_recipes.errors import StepError
 from tflite_recipes.tflite_file import metadata_table, read_tflite
@@ -29,12 +29,6 @@ from tflite_recipes.tflite_file.metadata import (
 from tflite_recipes.tflite_file.metadata_table import ColorSpace, Content, ModelMetadata, TensorMetadata
 
 DIGEST = "0123456789abcdef" * 4
-PICTURE = TensorMetadata(
-    "picture", "a picture", Content.image, ColorSpace.rgb, (64, 48), mean=(1.5, 2.0, 3.0), std=(2.0,), minimum=(-1.0,)
-)
-SCORES = TensorMetadata("scores", labels="labels.txt", maximum=(1.0, 0.5))
-NET = ModelMetadata("net", "Tells cats from dögs.", (PICTURE,), (SCORES,), "1.0.0")
-LABELS = {"labels.txt": "cat\ndög\n".encode()}
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 floats = st.lists(st.floats(width=32, allow_nan=False), max_size=4).map(tuple)

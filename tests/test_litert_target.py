@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import sample_files
 from conftest import write
-from test_file_metadata import LABELS, NET
-from test_tflite_source import dense
+from metadata_samples import LABELS, NET
+from tflite_builders import dense
 
 from tflite_recipes import api, digits, tflite_file
 from tflite_recipes.errors import ExitStatus

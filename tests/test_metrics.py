@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn import metrics as reference
 
 from tflite_recipes import metrics
 from tflite_recipes.errors import RequestError
@@ -30,6 +29,8 @@ def labels(rows=40, classes=8, seed=1):
 
 
 def test_classes_are_scored_as_scikit_learn_does():
+    from sklearn import metrics as reference
+
     values, wanted = scores(), labels()
     assert metrics.by_labels(Metric.accuracy, values, wanted, "f") == pytest.approx(
         reference.accuracy_score(wanted, values.argmax(axis=1))
@@ -54,6 +55,8 @@ def test_five_of_five_classes_say_nothing():
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_numbers_are_scored_as_scikit_learn_does(width):
+    from sklearn import metrics as reference
+
     values, wanted = scores(classes=width), scores(classes=width, seed=5)
     expected = {
         Metric.mean_absolute_error: reference.mean_absolute_error(wanted, values),
@@ -76,6 +79,8 @@ def test_constant_labels_have_no_r2():
 
 
 def test_the_root_of_reconstruction_errors_is_the_rmse():
+    from sklearn import metrics as reference
+
     original, values = scores(6, 4), scores(6, 4, seed=2)
     errors = metrics.reconstruction_errors(values, original.reshape(6, 2, 2))
     assert errors.shape == (6,)
@@ -91,6 +96,8 @@ def test_the_original_is_the_input_of_the_outputs_size():
 
 @given(hnp.arrays("int64", 12, elements=st.integers(0, 4)), hnp.arrays("int64", 12, elements=st.integers(0, 1)))
 def test_the_area_under_the_curve_is_scikit_learns(errors, wanted):
+    from sklearn import metrics as reference
+
     if wanted.min() == wanted.max():
         with pytest.raises(RequestError, match="every label is"):
             metrics.roc_auc(errors, wanted, "f")

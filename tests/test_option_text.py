@@ -5,7 +5,7 @@ import itertools
 import pytest
 import yaml
 from conftest import write
-from test_option_files import CONF, OURS, TREES
+from option_trees import CONF, OURS, TREES
 
 from tflite_recipes import catalog, completion, composition
 from tflite_recipes.option_text import option_text

@@ -5,40 +5,13 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tensor_error_rows import activation, names, weight
 
 from tflite_recipes import quantization_error as qe
 from tflite_recipes.errors import RequestError
 from tflite_recipes.quantization_error import TensorError
 from tflite_recipes.reporting import tensor_error_plot
 from tflite_recipes.sensitivity import sensitivity
-
-
-def activation(name, op, sqnr, local, incoming=200.0, inputs=(), scale=0.5, zero=0):
-    return TensorError(
-        tensor=name,
-        layer=f"layer_{name}",
-        op=op,
-        kind="activation",
-        dtype="int8",
-        shape=(None, 8),
-        scale=scale,
-        zero_point=zero,
-        sqnr_db=sqnr,
-        local_sqnr_db=local,
-        rmse=0.1,
-        rmse_over_scale=0.2,
-        clipped=0.0,
-        covered=0.9,
-        input_sqnr_db=incoming,
-        inputs=tuple(inputs),
-        output=name,
-    )
-
-
-def weight(name, output, sqnr, op="CONV_2D"):
-    return TensorError(
-        name, f"layer_{output}", op, "weight", "int8", (8, 8), 0.1, 0, sqnr, sqnr, 0.01, 0.29, 0.0, output=output
-    )
 
 
 def ranked(*rows):
@@ -128,7 +101,6 @@ def test_metrics_are_those_of_all_rows():
 
 # The file
 
-names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 finite = st.floats(-1e6, 1e6).map(lambda value: float(f"{value:.6g}"))
 tables = st.builds(
     TensorError,

@@ -3,7 +3,7 @@
 import keras_models
 import numpy as np
 import pytest
-from test_schemes import CALIBRATED, assert_types
+from scheme_types import CALIBRATED, assert_types
 
 from tflite_recipes import api, tflite_file
 from tflite_recipes.errors import ExitStatus

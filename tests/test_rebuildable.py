@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 from conftest import REPOSITORY, write
@@ -45,6 +44,8 @@ def agreement(outputs, labels):
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
     """A search with files and code of the user's own, below a sweep: three levels of runs."""
+    import mlflow
+
     here = tmp_path_factory.mktemp("rebuildable")
     write(here / "proj" / "make.py", FACTORY)
     write(here / "proj" / "judge.py", METRIC)

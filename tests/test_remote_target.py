@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import devices
-import mlflow
 import pytest
 import sshd as servers
 from conftest import write
@@ -64,6 +63,8 @@ def ran(*overrides):
 
 
 def test_the_metrics_are_those_of_the_device(asked, place, here):
+    import mlflow
+
     result = ran(*asked, *INTEGER, "target.max_latency_ms=1000", "target.sweep=[1]", "tracking.uri=sqlite:///runs.db")
     assert result.status == ExitStatus.DONE, result.problems
     assert 0 < result.metrics["latency.p50_ms"] <= result.metrics["latency.p90_ms"]

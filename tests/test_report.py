@@ -3,7 +3,7 @@
 import json
 
 from page_check import Checked, text_of
-from test_quantization_error import activation
+from tensor_error_rows import activation
 
 from tflite_recipes import composition, figures, quantization_error, report
 from tflite_recipes.errors import Problem

@@ -8,7 +8,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from omegaconf import OmegaConf
-from test_quantization_error import activation, names
+from tensor_error_rows import activation, names
 
 from tflite_recipes import quantization_error as qe
 from tflite_recipes import rule_making as qr

@@ -81,6 +81,14 @@ def test_a_good_section_becomes_a_frozen_instance():
                                {"deep": {"er": [1, "a", None]}}, ".", None)  # fmt: skip
 
 
+def test_values_that_python_takes_for_equal_are_told_apart():
+    texts = [schema.build(Section, {**GOOD, "text": value}, "group")[0].text for value in (0.0, -0.0, 0, False)]
+    assert texts == ["0.0", "-0.0", "0", "False"]
+    assert wrong(whole=1) == []
+    assert one(whole=True)[0] == "True is not a whole number"
+    assert one(whole=1.0)[0] == "1.0 is not a whole number"
+
+
 def test_a_section_comes_back_from_its_instance():
     instance, _ = schema.build(Section, GOOD, "group")
     assert schema.section_of(instance) == {"_target_": f"{__name__}.Section", **GOOD}

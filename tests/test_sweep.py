@@ -1,6 +1,5 @@
 """Sweeps: one parent run, a child each; a job that fails does not stop the next."""
 
-import mlflow
 import pytest
 from conftest import write
 
@@ -17,6 +16,8 @@ def build(die):
 
 
 def runs(here):
+    import mlflow
+
     client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
     found = client.search_runs(["1"], order_by=["attributes.start_time ASC"])
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]

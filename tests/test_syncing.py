@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import servers
@@ -277,6 +276,8 @@ print(tracker.failures, get_telemetry_client(), is_telemetry_disabled(), left)
 
 
 def test_mlflow_tells_nobody_else(recorded, tmp_path):
+    import mlflow
+
     (folder,) = writers.copies(recorded, tmp_path / "runs", 1)
     # MLflow is silent by itself where it takes the place for a test or for CI, so these do not go down.
     known = (

@@ -8,7 +8,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 import pytest
 import runnable_files
 from ai_edge_litert.interpreter import Interpreter
@@ -124,6 +123,8 @@ def test_any_number_of_samples_goes_in_whatever_the_files_batch(tmp_path, batch,
 
 
 def test_each_form_of_input_gives_the_same(tmp_path):
+    import pandas as pd
+
     model = TFLiteModel(str(summed(tmp_path / "s.tflite")))
     rng = np.random.default_rng(2)
     left, right = rng.normal(size=(2, 3, 4)).astype("float32")
@@ -146,6 +147,8 @@ def test_each_form_of_input_gives_the_same(tmp_path):
 
 
 def test_one_input_takes_an_array_a_list_and_the_flat_rows_of_a_table(tmp_path):
+    import pandas as pd
+
     made = Builder()
     x, y = (made.tensor(name, [1, 2, 2, 1], "FLOAT32") for name in "xy")
     open_batch(made, x, y)

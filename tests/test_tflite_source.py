@@ -4,36 +4,12 @@ import keras_models
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from test_tflite_file import buffer, operator, operator_code, pack, tensor, tensor_map
+from tflite_builders import dense, pack
 
 from tflite_recipes import api, tflite_file
 from tflite_recipes.errors import ExitStatus, RequestError
 from tflite_recipes.model_files import read_float_tflite
 from tflite_recipes.state import TensorSpec
-
-WEIGHTS = np.arange(6, dtype="float32").reshape(2, 3)
-
-
-def dense(keys=("serve",), names=("x", "y"), weights="FLOAT32", **quantization):
-    """One dense layer, with a signature for each key."""
-    graph = schema.SubGraphT()
-    graph.tensors = [
-        tensor(names[0], [1, 3]),
-        tensor("w", WEIGHTS.shape, weights, 1, **quantization),
-        tensor(names[1], [1, 2]),
-    ]
-    graph.tensors[0].shapeSignature = [-1, 3]
-    graph.operators, graph.inputs, graph.outputs = [operator(0, [0, 1, -1], [2])], [0], [2]
-    model = schema.ModelT()
-    model.version, model.operatorCodes, model.subgraphs = 3, [operator_code("FULLY_CONNECTED")], [graph]
-    model.buffers = [buffer(), buffer(WEIGHTS)]
-    model.signatureDefs = []
-    for key in keys:
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = key, 0
-        signature.inputs, signature.outputs = [tensor_map("features", 0)], [tensor_map("scores", 2)]
-        model.signatureDefs.append(signature)
-    return pack(model)
 
 
 def said(path):

@@ -2,7 +2,6 @@
 
 import json
 
-import mlflow
 import pytest
 from conftest import write
 
@@ -17,6 +16,8 @@ def digits(tmp_path_factory):
     """The main job, run once as users run it, and its run in MLflow."""
     import subprocess
     import sys
+
+    import mlflow
 
     folder = tmp_path_factory.mktemp("digits")
     command = [sys.executable, "-m", "tflite_recipes.cli", "run", "digits_integer_only"]
@@ -102,6 +103,8 @@ def test_artifacts_and_datasets(digits):
 
 
 def test_mlflow_loads_the_model_and_it_scores_what_the_run_measured(digits, monkeypatch):
+    import mlflow
+
     from tflite_recipes.digits import held_out
 
     folder, _, client, run = digits
@@ -152,6 +155,8 @@ def test_two_first_runs_at_once_are_both_tracked(here):
     import subprocess
     import sys
 
+    import mlflow
+
     write(here / "make.py", FACTORY)
     command = [sys.executable, "-m", "tflite_recipes.cli", "run", "convert", "source=factory"]
     both = [subprocess.Popen([*command, "source.function=make.py:build"], stdout=subprocess.DEVNULL) for _ in range(2)]
@@ -185,6 +190,8 @@ def test_a_folder_that_cannot_be_made_is_a_line_not_a_traceback(here, cli_proces
 
 
 def test_a_failed_gate_keeps_the_model_and_says_so(here):
+    import mlflow
+
     write(here / "make.py", FACTORY)
     result = small("target.flash_kb=0.5", "tracking.register_as=never")
     assert result.status == ExitStatus.GATE
@@ -197,6 +204,8 @@ def test_a_failed_gate_keeps_the_model_and_says_so(here):
 
 
 def test_tags_experiment_and_run_name(here):
+    import mlflow
+
     write(here / "make.py", FACTORY)
     result = small("tracking.experiment=boards", "tracking.run_name=first", "tracking.tags.team=vision")
     client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,14 +67,21 @@ def list_groups(folders: Sequence[Path] | None = None) -> dict[str, dict[str, Pa
             *parts, name = path.relative_to(root).with_suffix("").parts
             if parts and not any(map(is_fragment, (*parts, name))):
                 groups.setdefault("/".join(parts), {})[name] = path
-    order = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["steps"]
+    order = _base(shipped("conf"))["steps"]
     return dict(sorted(groups.items(), key=lambda item: (order.index(item[0]) if item[0] in order else 99, item[0])))
 
 
 def base_groups() -> list[str]:
     """The groups that every recipe has, in their order."""
-    base = yaml.safe_load((shipped("conf") / "base.yaml").read_text())["defaults"]
-    return [key for entry in base if isinstance(entry, dict) for key in entry if not key.startswith("override")]
+    defaults = _base(shipped("conf"))["defaults"]
+    return [key for entry in defaults if isinstance(entry, dict) for key in entry if not key.startswith("override")]
+
+
+@functools.cache
+def _base(conf: Path) -> dict[str, Any]:
+    """Return what every recipe starts from. It is read once: the package's files do not change while it runs."""
+    content: dict[str, Any] = yaml.safe_load((conf / "base.yaml").read_text(encoding="utf-8"))
+    return content
 
 
 def option_files(path: Path, folders: Sequence[Path] | None = None) -> list[tuple[Path, dict[str, Any]]]:

@@ -350,12 +350,23 @@ def _each_once(named: Any, typed: Any) -> Any:
 
 
 def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
-    """The value in its type, and whether it has one there.
-
-    OmegaConf checks one field at a time here, because a whole dataclass stops at its first error.
-    """
+    """The value in its type, and whether it has one there."""
     if isinstance(value, bool) and {"true", "false"} <= set(getattr(hint, "__members__", ())):
         value = str(value).lower()  # choices among which are what YAML takes for booleans
+    if isinstance(value, (str, int, float)) or value is None:
+        return _coerce_scalar(hint, value, repr(value))
+    return _coerce_by_omegaconf(hint, value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _coerce_scalar(hint: Any, value: Any, text: str) -> tuple[Any, bool]:
+    """Do the same for a value that cannot change. OmegaConf takes 3 ms, and sections hold the same values again and
+    again. `text` tells apart what Python takes for equal: 1, 1.0 and true, 0.0 and -0.0."""
+    return _coerce_by_omegaconf(hint, value)
+
+
+def _coerce_by_omegaconf(hint: Any, value: Any) -> tuple[Any, bool]:
+    """OmegaConf checks one field at a time here, because a whole dataclass stops at its first error."""
     try:
         config = OmegaConf.merge(_holder(hint), {"field": value})
         return getattr(OmegaConf.to_object(config), "field"), True  # noqa: B009 (the class is made here)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import pickle
 import re
 import shutil
 import tempfile
@@ -35,6 +37,7 @@ from tflite_recipes.composition.overrides import (
     key_of,
     last_of_each,
     nothing_chosen,
+    options_of,
     parse_all,
     placed,
     plain_of,
@@ -86,6 +89,12 @@ class RecipeFile:
     def config_name(self) -> str:
         """The recipe's name in the first of its folders."""
         return self.path.stem
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether all of its folders came with the package."""
+        ours = (shipped("recipes").resolve(), shipped("conf").resolve())
+        return all(any(folder.is_relative_to(one) for one in ours) for folder in self.folders)
 
 
 @contextlib.contextmanager
@@ -184,8 +193,7 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
     """Compose the options first, then hold every other override against what is there, so that all that is wrong is
     said at once."""
     parsed, several, problems = parse_all(overrides)
-    loader = GlobalHydra.instance().config_loader()
-    groups = [override for override in parsed if loader.get_group_options(override.key_or_group)]
+    groups = [override for override in parsed if options_of(override.key_or_group)]
     groups = [override for override in groups if not isinstance(override.value(), dict)]
     chosen, found, unclear = chosen_options(groups)
     problems += found
@@ -293,8 +301,20 @@ def complete(name: str, line: str) -> list[str]:
         return [str(found) for found in DefaultCompletionPlugin(loader)._query(file.config_name, line)]
 
 
+@functools.lru_cache(maxsize=512)
+def _composed(config_name: str, overrides: tuple[str, ...], folders: tuple[Path, ...]) -> bytes:
+    """Return the pickle of what Hydra composes from files that do not change while this process runs.
+
+    Hydra takes 0.1 s. Reading the pickle (20 kB) takes 1 ms, a deep copy of the config 10 ms.
+    """
+    assert folders == _search_path
+    return pickle.dumps(hydra_compose(config_name, list(overrides), return_hydra_config=True))
+
+
 def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
     try:
+        if file.is_builtin:
+            return pickle.loads(_composed(file.config_name, tuple(overrides), file.folders)), []
         return hydra_compose(file.config_name, list(overrides), return_hydra_config=True), []
     except RecursionError:
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]

@@ -31,12 +31,11 @@ def key_of(text: str) -> str:
 def last_of_each(overrides: Sequence[str]) -> list[str]:
     """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it; and `~key` takes
     back what was asked of the key and of those below it. Only where nothing was asked does it delete."""
-    loader = GlobalHydra.instance().config_loader()
     kept: dict[str, list[str]] = {}
     taken_back: set[str] = set()
     for text in overrides:
         key = key_of(text)
-        is_group = bool(loader.get_group_options(key.partition("@")[0]))
+        is_group = bool(options_of(key.partition("@")[0]))
         if text.startswith("~"):
             asked = {other for other in kept if f"{other}.".startswith(f"{key}.") and kept[other] != [f"~{other}"]}
             for other in asked:
@@ -50,6 +49,16 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
         added = any(other.startswith("+") for other in before) and not text.startswith("+")
         kept[key] = [*deleted, f"++{text}" if added and not is_group else text]
     return [text for texts in kept.values() for text in texts]
+
+
+def options_of(group: str) -> list[str]:
+    """Return the options of a group, none for anything else.
+
+    The loader's own method copies all of its sources for every question, which takes ten times as long as the answer.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    return loader.repository.get_group_options(group)
 
 
 def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
@@ -171,7 +180,8 @@ def chosen_options(overrides: Sequence[Override]) -> tuple[list[str], list[Probl
 
 def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
     """What is wrong with the option that is chosen, and those it is like."""
-    known = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
+    known = options_of(override.key_or_group)
+    offered = [name for name in known if name != AS_RESOLVED]
     option = override.value()
     missing = [one for one in (option if isinstance(option, list) else [option]) if one not in known]
     if override.is_delete() or not missing:
