@@ -12,11 +12,12 @@ import pytest
 import yaml
 from conftest import REPOSITORY, write
 
-from tflite_recipes import composition, old_names, public_names, schema
+from tflite_recipes import catalog, composition, old_names, public_names, schema
 from tflite_recipes.errors import RequestError
 from tflite_recipes.state import State
 
 PACKAGES = (public_names.STEPS, public_names.TRACKING)
+OPTIONS = sorted((REPOSITORY / "conf").glob("*/*.yaml"))
 NAMES = [f"{package}.{name}" for package in PACKAGES for name in public_names.offered(package)]
 OLD = {new: old for old, new in old_names.TARGETS.items()}
 
@@ -49,6 +50,12 @@ def test_every_step_has_a_public_name() -> None:
 def test_class_of_ours_without_a_public_name_fails_loudly() -> None:
     with pytest.raises(LookupError, match=r"tflite_recipes\.state\.State has no public name"):
         public_names.public_name(State)
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_option_names_a_public_class(path: Path) -> None:
+    target = catalog.read(path).get(schema.TARGET)
+    assert target is None or target in NAMES
 
 
 @pytest.mark.parametrize(("old", "new"), old_names.TARGETS.items())
