@@ -313,12 +313,14 @@ PRESSED = [
 ]
 
 
+@pytest.mark.slow
 @needs_bash
 @pytest.mark.parametrize(("typed", "line"), PRESSED)
 def test_pressing_tab(shell: Shell, typed: str, line: str) -> None:
     assert shell.press(typed)[0] == line
 
 
+@pytest.mark.slow
 @needs_bash
 def test_words_may_break_at_equals_and_colon_or_not(shell: Shell) -> None:
     before = shell.run('printf %q "$COMP_WORDBREAKS"')
@@ -332,6 +334,7 @@ def test_words_may_break_at_equals_and_colon_or_not(shell: Shell) -> None:
     assert shell.run('printf %q "$COMP_WORDBREAKS"') == before  # completing has not touched it
 
 
+@pytest.mark.slow
 @needs_bash
 @pytest.mark.parametrize(
     ("typed", "line"),
@@ -347,6 +350,7 @@ def test_quoting_goes_on_as_it_was_begun(shell: Shell, typed: str, line: str) ->
     assert shell.press(f"tflite-recipes run convert {typed}")[0] == f"tflite-recipes run convert {line}"
 
 
+@pytest.mark.slow
 @needs_bash
 def test_several_candidates_are_listed_without_what_is_typed(shell: Shell) -> None:
     line, shown = shell.press("tflite-recipes run convert source=ke\t\t\t")
@@ -354,6 +358,7 @@ def test_several_candidates_are_listed_without_what_is_typed(shell: Shell) -> No
     assert re.search(r"\n\s*keras\s+keras_application\s", shown)
 
 
+@pytest.mark.slow
 @needs_bash
 def test_the_cursor_may_stand_inside_the_line(shell: Shell) -> None:
     back = "\x1b[D" * len(" source=keras")
@@ -361,16 +366,19 @@ def test_the_cursor_may_stand_inside_the_line(shell: Shell) -> None:
     assert line == "tflite-recipes run convert source.custom_objects= source=keras"
 
 
+@pytest.mark.slow
 @needs_bash
 def test_a_redirection_is_left_to_bash(shell: Shell) -> None:
     assert shell.press("tflite-recipes show mine > elsewh\t")[0].startswith("tflite-recipes show mine > elsewhere")
 
 
+@pytest.mark.slow
 @needs_bash
 def test_the_command_may_be_given_by_its_path(shell: Shell) -> None:
     assert shell.press(f"cd . && {TOOL} run convert source=sa\t")[0].endswith(" run convert source=saved_model ")
 
 
+@pytest.mark.slow
 @needs_bash
 @pytest.mark.parametrize(
     "typed",

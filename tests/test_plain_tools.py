@@ -1,5 +1,6 @@
 """The README's two tables are of every converter attribute and every tflite_convert flag there is, and of our keys."""
 
+import functools
 import json
 import os
 import re
@@ -61,6 +62,7 @@ def plain(table):
     return set(names)
 
 
+@functools.cache
 def known_keys():
     """Every key of every section, as `section.key`."""
     sections = yaml.safe_load((REPOSITORY / "conf" / "base.yaml").read_text(encoding="utf-8"))
@@ -70,9 +72,14 @@ def known_keys():
     return keys | {"hydra.run.dir"}
 
 
+@functools.cache
+def known_groups():
+    return catalog.list_groups()
+
+
 def ours(text):
     """What a cell names of recipes: groups, their options as `group=option`, and keys."""
-    sections = {*catalog.list_groups(), "conversion", "hydra"}
+    sections = {*known_groups(), "conversion", "hydra"}
     return [code for code in CODE.findall(text) if re.split(r"[.=]", code)[0] in sections]
 
 
@@ -91,7 +98,7 @@ def test_they_are_of_every_attribute_and_flag_of_the_installed_converter():
 @pytest.mark.parametrize("row", [*ATTRIBUTES, *FLAGS], ids=lambda row: CODE.findall(row[0])[0])
 def test_a_row_names_keys_that_there_are_or_says_why_not(row):
     _, has, example = row
-    groups, keys = catalog.list_groups(), known_keys()
+    groups, keys = known_groups(), known_keys()
     for code in ours(has):
         group, _, option = code.partition("=")
         assert (option in groups[group]) if option else (code in groups or code in keys), code

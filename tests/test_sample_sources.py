@@ -756,10 +756,10 @@ def test_functions_that_fail_or_give_something_else_are_named(here, function, wh
 @pytest.mark.parametrize("kind", ["npz", "npz_compressed", "npy", "images", "csv", "function"])
 def test_memory_does_not_grow_with_the_number_of_samples(here, kind, monkeypatch):
     """Of many more samples, a quarter of what they weigh would be seen; blocks and bookkeeping are far less."""
-    spec = TensorSpec("x", (None, 64, 64), "float32")
+    spec = TensorSpec("x", (None, 32, 32), "float32")
     sizes = {"images": (20, 400), "csv": (20, 120)}.get(kind, (50, 1000))
-    monkeypatch.setattr(datasets, "_CHUNK_BYTES", 1 << 16)  # smaller blocks, so that fewer samples show it
-    monkeypatch.setattr(storing, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(datasets, "_CHUNK_BYTES", 1 << 14)  # smaller blocks, so that fewer samples show it
+    monkeypatch.setattr(storing, "_BLOCK_BYTES", 1 << 14)
 
     def peak(count):
         folder = Path(f"{kind}{count}")
@@ -776,13 +776,13 @@ def test_memory_does_not_grow_with_the_number_of_samples(here, kind, monkeypatch
 
     peak(5)  # what is imported on the way
     few, many = map(peak, sizes)
-    whole = sizes[1] * 64 * 64 * 4
+    whole = sizes[1] * 32 * 32 * 4
     assert many < few + whole / 4
 
 
 def _written(kind, folder, count):
     def values(i):
-        return np.full((64, 64), i % 200, "float32")
+        return np.full((32, 32), i % 200, "float32")
 
     if kind.startswith("npz"):
         save = np.savez_compressed if kind == "npz_compressed" else np.savez
@@ -793,12 +793,12 @@ def _written(kind, folder, count):
         return NpyFiles(str(folder / "x.npy"))
     if kind == "images":
         for i in range(count):
-            sample_files.image(folder / "images" / f"{i}.bmp", values(i))
+            sample_files.image(folder / "images" / f"{i}.png", values(i))
         return ImageFolder(str(folder / "images"))
     if kind == "csv":
         with (folder / "x.csv").open("w") as file:
-            file.write(",".join(f"c{i}" for i in range(4096)) + "\n")
+            file.write(",".join(f"c{i}" for i in range(1024)) + "\n")
             for i in range(count):
-                file.write(",".join([str(i)] * 4096) + "\n")
+                file.write(",".join([str(i)] * 1024) + "\n")
         return CsvFile(str(folder / "x.csv"))
     return given_by(lambda: ({"x": values(i)} for i in range(count)))
