@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tflite_recipes.backend import runtime
+from tflite_recipes.backend.running import runtime
 
 BATCHES = (1, 4, 16, 64, 256)
 LIMIT = 1.15

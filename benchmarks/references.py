@@ -25,9 +25,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from run import _row
 
-from tflite_recipes import api, tflite_file
-from tflite_recipes.events import Event, EventReporter, Measured
-from tflite_recipes.state import State, TensorSpec
+from tflite_recipes import api
+from tflite_recipes.core.events import Event, EventReporter, Measured
+from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.files import tflite as tflite_file
 from tflite_recipes.steps.ethos_u_target import EthosUTarget
 from tflite_recipes.steps.micro_target import MicroTarget
 

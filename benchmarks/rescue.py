@@ -24,9 +24,10 @@ import numpy as np
 import rescue_models
 from run import _machine, _row, _say
 
-from tflite_recipes import api, rule_making
-from tflite_recipes.errors import RecipeError, assignment
-from tflite_recipes.result import RunResult
+from tflite_recipes import api
+from tflite_recipes.conversion import rule_suggestions
+from tflite_recipes.core.errors import RecipeError, assignment
+from tflite_recipes.core.result import RunResult
 
 INTEGERS = ("integer_only", "full_integer", "int16x8", "int16x8_fallback")
 # The share of the source's quality that a search has to keep.
@@ -181,13 +182,13 @@ def _remedy(case: Case, remedy: str, overrides: Sequence[str]) -> Scored:
     with tempfile.TemporaryDirectory() as place:
         if remedy == "head in float":
             rule = {"name": case.head, "op": "*", "scheme": "float"}
-            return _scored(words + shlex.split(assignment(rule_making.KEY, [rule])), Path(place))
+            return _scored(words + shlex.split(assignment(rule_suggestions.KEY, [rule])), Path(place))
         if remedy.startswith("float by"):
             plain = _run("convert", words, Path(place) / "plain")
             if isinstance(plain, str):
                 return Scored(None, reason=plain)
-            chosen = rule_making.choose(rule_making.read(plain.output_dir))
-            words += shlex.split(rule_making.override(rule_making.rules(chosen, "float")))
+            chosen = rule_suggestions.choose(rule_suggestions.read(plain.output_dir))
+            words += shlex.split(rule_suggestions.override(rule_suggestions.rules(chosen, "float")))
         scored = _scored(words, Path(place))
         by_other = scored.quality is None and remedy in ("16x8", "weight-only int8")
         return replace(_scored([*words, _OTHER], Path(place) / "other"), named=_OTHER) if by_other else scored

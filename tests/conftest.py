@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 # MLflow decides on its telemetry while it is imported, which some test modules do before our own code.
@@ -16,11 +15,9 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 
 import pytest
-import servers
 from hypothesis import settings
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-SHARED = REPOSITORY.parent / "shared"
+from support import servers
+from support.checkout import SHARED, Answer
 
 # The same examples for everybody: a failure here is a failure there. `--hypothesis-profile=default` looks further.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
@@ -49,20 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Counter(item.path for item in items)
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: (-slow[item.path], -tests[item.path], item.path))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def fixes(self) -> list[str]:
-        """What stands on the `fix: ` lines."""
-        return [line.removeprefix("fix: ") for line in self.err.splitlines() if line.startswith("fix: ")]
 
 
 @pytest.fixture
@@ -106,7 +89,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Answer]]:
     """`cli("check", "convert")`: a command in this process, quick."""
-    from tflite_recipes.cli import main
+    from tflite_recipes.cli.main import main
 
     before = signal.getsignal(signal.SIGTERM)
 
@@ -128,15 +111,8 @@ def cli_process() -> Callable[..., Answer]:
     def run(
         *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 300
     ) -> Answer:
-        command = [sys.executable, "-m", "tflite_recipes.cli", *arguments]
+        command = [sys.executable, "-m", "tflite_recipes", *arguments]
         done = subprocess.run(command, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-def write(path: Path, text: str) -> Path:
-    """A small file, with the folders that it stands in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path

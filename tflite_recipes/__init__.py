@@ -13,43 +13,43 @@ if TYPE_CHECKING:
     from tflite_recipes.api import check as check
     from tflite_recipes.api import compose as compose
     from tflite_recipes.api import run as run
-    from tflite_recipes.comparing.asking import compare as compare
-    from tflite_recipes.comparing.asking import diff as diff
-    from tflite_recipes.errors import Problem as Problem
-    from tflite_recipes.errors import RequestError as RequestError
-    from tflite_recipes.errors import StepError as StepError
-    from tflite_recipes.events import Reporter as Reporter
-    from tflite_recipes.recipe import Recipe as Recipe
-    from tflite_recipes.reproducing import Reproduction as Reproduction
-    from tflite_recipes.reproducing import reproduce as reproduce
-    from tflite_recipes.result import RunResult as RunResult
-    from tflite_recipes.schema import ExistingPath as ExistingPath
-    from tflite_recipes.schema import within as within
-    from tflite_recipes.state import Gate as Gate
-    from tflite_recipes.state import Intent as Intent
-    from tflite_recipes.state import State as State
-    from tflite_recipes.state import TensorSpec as TensorSpec
+    from tflite_recipes.config.recipe import Recipe as Recipe
+    from tflite_recipes.core.errors import Problem as Problem
+    from tflite_recipes.core.errors import RequestError as RequestError
+    from tflite_recipes.core.errors import StepError as StepError
+    from tflite_recipes.core.events import Reporter as Reporter
+    from tflite_recipes.core.result import RunResult as RunResult
+    from tflite_recipes.core.schema import ExistingPath as ExistingPath
+    from tflite_recipes.core.schema import within as within
+    from tflite_recipes.core.state import Gate as Gate
+    from tflite_recipes.core.state import Intent as Intent
+    from tflite_recipes.core.state import State as State
+    from tflite_recipes.core.state import TensorSpec as TensorSpec
+    from tflite_recipes.past_runs.compare.api import compare as compare
+    from tflite_recipes.past_runs.compare.api import diff as diff
+    from tflite_recipes.past_runs.reproduce import Reproduction as Reproduction
+    from tflite_recipes.past_runs.reproduce import reproduce as reproduce
 
 _HOMES = {
     "check": "api",
-    "compare": "comparing.asking",
+    "compare": "past_runs.compare.api",
     "compose": "api",
-    "diff": "comparing.asking",
+    "diff": "past_runs.compare.api",
     "run": "api",
-    "Problem": "errors",
-    "RequestError": "errors",
-    "StepError": "errors",
-    "Reporter": "events",
-    "Recipe": "recipe",
-    "Reproduction": "reproducing",
-    "reproduce": "reproducing",
-    "RunResult": "result",
-    "ExistingPath": "schema",
-    "within": "schema",
-    "Gate": "state",
-    "Intent": "state",
-    "State": "state",
-    "TensorSpec": "state",
+    "Problem": "core.errors",
+    "RequestError": "core.errors",
+    "StepError": "core.errors",
+    "Reporter": "core.events",
+    "Recipe": "config.recipe",
+    "Reproduction": "past_runs.reproduce",
+    "reproduce": "past_runs.reproduce",
+    "RunResult": "core.result",
+    "ExistingPath": "core.schema",
+    "within": "core.schema",
+    "Gate": "core.state",
+    "Intent": "core.state",
+    "State": "core.state",
+    "TensorSpec": "core.state",
 }
 __all__ = [
     "ExistingPath",
@@ -96,7 +96,7 @@ class _OldNames:
     ) -> ModuleSpec | None:
         if not name.startswith(f"{__name__}."):
             return None
-        from tflite_recipes import old_names
+        from tflite_recipes.core import old_names
 
         return old_names.find_spec(name)
 

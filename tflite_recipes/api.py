@@ -20,16 +20,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import composition, public_names, search
-from tflite_recipes.errors import ExitStatus, Problem, RequestError
-from tflite_recipes.events import Listener
-from tflite_recipes.recipe import Recipe, StepSpec
-from tflite_recipes.result import SPOOL, RunResult
-from tflite_recipes.runner import run as run_steps
-from tflite_recipes.state import Intent
+from tflite_recipes.config import composition
+from tflite_recipes.config.recipe import Recipe, StepSpec
+from tflite_recipes.core import public_names
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.events import Listener
+from tflite_recipes.core.result import SPOOL, RunResult
+from tflite_recipes.core.state import Intent
+from tflite_recipes.core.tracking_uri import without_password
+from tflite_recipes.engine import search
+from tflite_recipes.engine.runner import run as run_steps
+from tflite_recipes.engine.worker import WorkerPool
 from tflite_recipes.steps import ParityEvaluation
-from tflite_recipes.tracking_uri import without_password
-from tflite_recipes.worker import WorkerPool
 
 if TYPE_CHECKING:
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
@@ -88,7 +90,7 @@ def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: b
 def _console(progress: bool) -> list[Listener]:
     if not progress:
         return []
-    from tflite_recipes.console import Console
+    from tflite_recipes.report.console import Console
 
     return [Console()]
 
@@ -179,7 +181,7 @@ def fresh_folder(name: str) -> Path:
 def _say_untracked(tracker: MlflowTracker, folder: Path, progress: bool) -> None:
     """Of a run that was interrupted, which has no result to say it in."""
     if progress and tracker.failures:
-        from tflite_recipes.console import show_problems
+        from tflite_recipes.report.console import show_problems
 
         show_problems((_untracked(tracker.failures[0], folder, tracker.uri),))
 

@@ -5,10 +5,10 @@ The package offers the classes that recipes name, and imports each when it is as
 
 from typing import TYPE_CHECKING
 
-from tflite_recipes import public_names
+from tflite_recipes.core import public_names
 
 if TYPE_CHECKING:
-    from tflite_recipes.steps.auto import AutoOptimization as AutoOptimization
+    from tflite_recipes.steps.auto_optimization import AutoOptimization as AutoOptimization
     from tflite_recipes.steps.calibration import CsvCalibration as CsvCalibration
     from tflite_recipes.steps.calibration import DigitsCalibration as DigitsCalibration
     from tflite_recipes.steps.calibration import GeneratorCalibration as GeneratorCalibration
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tflite_recipes.steps.evaluation import ParityEvaluation as ParityEvaluation
     from tflite_recipes.steps.freeze import Freeze as Freeze
     from tflite_recipes.steps.gpu_target import GpuTarget as GpuTarget
+    from tflite_recipes.steps.litert_target import CpuTarget as CpuTarget
+    from tflite_recipes.steps.litert_target import GenericTarget as GenericTarget
     from tflite_recipes.steps.micro_target import MicroTarget as MicroTarget
     from tflite_recipes.steps.optimization import Optimization as Optimization
     from tflite_recipes.steps.pruning import ConstantPruning as ConstantPruning
@@ -41,14 +43,12 @@ if TYPE_CHECKING:
     from tflite_recipes.steps.source import SavedModelSource as SavedModelSource
     from tflite_recipes.steps.source import TFLiteSource as TFLiteSource
     from tflite_recipes.steps.substitution import Substitution as Substitution
-    from tflite_recipes.steps.target import CpuTarget as CpuTarget
-    from tflite_recipes.steps.target import GenericTarget as GenericTarget
 
 _HOMES = {
     "AgainstOriginal": "reproduction",
-    "AutoOptimization": "auto",
+    "AutoOptimization": "auto_optimization",
     "ConstantPruning": "pruning",
-    "CpuTarget": "target",
+    "CpuTarget": "litert_target",
     "CsvCalibration": "calibration",
     "CsvEvaluation": "sampled_evaluation",
     "DigitsCalibration": "calibration",
@@ -59,7 +59,7 @@ _HOMES = {
     "FactorySource": "source",
     "Freeze": "freeze",
     "GeneratorCalibration": "calibration",
-    "GenericTarget": "target",
+    "GenericTarget": "litert_target",
     "GpuTarget": "gpu_target",
     "ImagesCalibration": "calibration",
     "ImagesEvaluation": "sampled_evaluation",

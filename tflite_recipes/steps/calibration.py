@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits, schema, user_code
-from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.events import Reporter
-from tflite_recipes.sample_sources.arrays import NpyFiles, NpzFile
-from tflite_recipes.sample_sources.folders import listing
-from tflite_recipes.sample_sources.generators import generated
-from tflite_recipes.sample_sources.images import ENDINGS as IMAGES
-from tflite_recipes.sample_sources.images import ImageFolder
-from tflite_recipes.sample_sources.records import TfrecordFiles
-from tflite_recipes.sample_sources.sounds import ENDINGS as WAVES
-from tflite_recipes.sample_sources.sounds import WavFolder
-from tflite_recipes.sample_sources.tables import CsvFile
-from tflite_recipes.schema import NeedsTrust, within
-from tflite_recipes.state import State, TensorSpec
-from tflite_recipes.steps.sampling import Drawn, RangeMethod, Ranges, finish, of_arrays
+from tflite_recipes.core import schema, user_code
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import NeedsTrust, within
+from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.files.samples import digits, npz
+from tflite_recipes.files.samples.arrays import NpyFiles, NpzFile
+from tflite_recipes.files.samples.csv_tables import CsvFile
+from tflite_recipes.files.samples.folders import listing
+from tflite_recipes.files.samples.generators import generated
+from tflite_recipes.files.samples.images import ENDINGS as IMAGES
+from tflite_recipes.files.samples.images import ImageFolder
+from tflite_recipes.files.samples.tfrecord_files import TfrecordFiles
+from tflite_recipes.files.samples.wav_files import ENDINGS as WAVES
+from tflite_recipes.files.samples.wav_files import WavFolder
+from tflite_recipes.steps.calibration_samples import Drawn, RangeMethod, Ranges, finish, of_arrays
 from tflite_recipes.steps.source import code_problems
 
 __all__ = [
@@ -101,7 +102,7 @@ class TfrecordCalibration(TfrecordFiles, Drawn):
         return self.label is not None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import tfrecords
+        from tflite_recipes.backend.models import tfrecords
 
         examples = functools.partial(tfrecords.examples, where=f"{_GROUP}.path")
         return self.draw(state, reporter, self.open(state.inputs, _GROUP, examples))
@@ -135,7 +136,7 @@ class GeneratorCalibration(Ranges):
         yield from code_problems(self.function, "calibration.function")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import session
+        from tflite_recipes.backend.models import session
 
         where = "calibration.function"
         try:
@@ -147,7 +148,7 @@ class GeneratorCalibration(Ranges):
         source = generated(function, self.arguments, self.function, self.samples, where)
         done = finish(state, reporter, source, None, self.seed, self)
         assert done.calibration is not None
-        count = len(next(iter(datasets.open_arrays(done.calibration).values())))
+        count = len(next(iter(npz.open_arrays(done.calibration).values())))
         if self.samples is not None and count < self.samples:
             reporter.warn(f"calibration.samples={self.samples}, but {self.function} gave {count}: all are used")
         return done
@@ -170,7 +171,7 @@ class RandomCalibration(Ranges):
             yield Problem(f"low={self.low:g} is not below high={self.high:g}", "calibration.low", fix)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        arrays = datasets.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high)
+        arrays = npz.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high)
         reporter.warn(f"calibrated on random data in {self.low:g}…{self.high:g}, as asked: expect poor accuracy")
         source = of_arrays(arrays, f"random {self.low:g}…{self.high:g}")
         return finish(state, reporter, source, range(self.samples), self.seed, self)
@@ -190,7 +191,7 @@ class DigitsCalibration(Drawn):
     def __call__(self, state: State, reporter: Reporter) -> State:
         training = digits.training()
         arrays = {state.inputs[0].name: training.images}
-        datasets.check_arrays(arrays, state.inputs, "digits", "calibration")
+        npz.check_arrays(arrays, state.inputs, "digits", "calibration")
         source = of_arrays(arrays, "scikit-learn load_digits, training part", training.labels.tolist())
         return self.draw(state, reporter, source)
 
@@ -200,7 +201,7 @@ def digits_problems(steps: Mapping[str, Any], group: str) -> Iterable[Problem]:
     inputs = steps["source"].shaped_inputs() if "source" in steps else None
     if inputs is None:
         return
-    fits = len(inputs) == 1 and datasets.shape_fits(inputs[0].shape, digits.INPUT.shape)
+    fits = len(inputs) == 1 and npz.shape_fits(inputs[0].shape, digits.INPUT.shape)
     if not fits:
         listed = "; ".join(map(str, inputs))
         what = f"the digits are {digits.INPUT}, the model takes {listed}"

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import Problem
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import NeedsTrust, within
-from tflite_recipes.state import Gate, State
-from tflite_recipes.steps.accelerator import AcceleratorTarget, gate, keep
+from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import NeedsTrust, within
+from tflite_recipes.core.state import Gate, State
+from tflite_recipes.steps.accelerator_target import AcceleratorTarget, gate, keep
 from tflite_recipes.steps.hardware import integer_only
 
 if TYPE_CHECKING:
-    from tflite_recipes.accelerators.edge_tpu_log import CompilerLog
-    from tflite_recipes.accelerators.placement import Placement
+    from tflite_recipes.targets.accelerators.edge_tpu_log import CompilerLog
+    from tflite_recipes.targets.accelerators.placement import Placement
 
 _INTEGER = ("integer_only", "full_integer")
 _TAG = "tflite_recipes.edge_tpu"
@@ -45,10 +45,10 @@ class EdgeTpuTarget(AcceleratorTarget):
             yield Problem(what, "optimization", integer_only(steps), ("target=generic",))
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
-        from tflite_recipes.backend import placing
+        from tflite_recipes.backend.compilers import op_placement
 
         yield from super()._measured(state, reporter)
-        placement = placing.on_edge_tpu(state)
+        placement = op_placement.on_edge_tpu(state)
         program = shutil.which(self.compiler) if self.compiler else None
         if program is None:
             yield self._by_rules(placement, state, reporter)
@@ -56,10 +56,10 @@ class EdgeTpuTarget(AcceleratorTarget):
             yield self._compiled(program, placement, state, reporter)
 
     def _by_rules(self, placement: Placement, state: State, reporter: Reporter) -> Gate:
-        from tflite_recipes.accelerators.edge_tpu import PARAMETER_CACHE_BYTES
-        from tflite_recipes.backend import placing
+        from tflite_recipes.backend.compilers import op_placement
+        from tflite_recipes.targets.accelerators.edge_tpu import PARAMETER_CACHE_BYTES
 
-        parameters = placing.parameter_bytes(state)
+        parameters = op_placement.parameter_bytes(state)
         absent = f"{self.compiler} is not on PATH" if self.compiler else "no compiler was asked for (target.compiler)"
         reporter.warn(f"{absent}: judged by {placement.rules} alone, and no file for the Edge TPU was made")
         for text in (*placement.warnings(), *placement.notes):
@@ -73,7 +73,7 @@ class EdgeTpuTarget(AcceleratorTarget):
         return gate(placement, self.min_edge_tpu_op_percent, _fix(state))
 
     def _compiled(self, program: str, placement: Placement, state: State, reporter: Reporter) -> Gate:
-        from tflite_recipes.backend import edge_tpu_compiler
+        from tflite_recipes.backend.compilers import edge_tpu_compiler
 
         assert state.tflite is not None
         folder = state.workdir / "edge_tpu"
@@ -121,7 +121,7 @@ def _as_json(report: CompilerLog) -> dict[str, Any]:
 
 def _refused(report: CompilerLog, placement: Placement) -> Iterator[str]:
     """What the compiler did not map. It counts ops of a kind, so their layers are known where it is all of them."""
-    from tflite_recipes.accelerators.edge_tpu_log import MAPPED
+    from tflite_recipes.targets.accelerators.edge_tpu_log import MAPPED
 
     of_kind = Counter(place.op for place in placement.places)
     for op, count, status in report.statuses:

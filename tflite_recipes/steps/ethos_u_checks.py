@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import quantization_rules, vela_config
-from tflite_recipes.errors import Problem, RequestError, assignment
-from tflite_recipes.schema import near
-from tflite_recipes.schemes import RuleScheme, Scheme
-from tflite_recipes.state import CALIBRATED
+from tflite_recipes.conversion import rules as quantization_rules
+from tflite_recipes.conversion.schemes import RuleScheme, Scheme
+from tflite_recipes.core.errors import Problem, RequestError, assignment
+from tflite_recipes.core.schema import near
+from tflite_recipes.core.state import CALIBRATED
 from tflite_recipes.steps.ethos_u_settings import EthosUSettings
 from tflite_recipes.steps.hardware import integer_only
-from tflite_recipes.vela_config import VelaConfig
+from tflite_recipes.targets.vela import config as vela_config
+from tflite_recipes.targets.vela.config import VelaConfig
 
 # Vela's own choice for each family where nothing is named (its architecture_features.py, 5.2).
 DEFAULTS = {

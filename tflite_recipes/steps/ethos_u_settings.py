@@ -7,9 +7,9 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated
 
-from tflite_recipes import vela_config
-from tflite_recipes.schema import ExistingPath, within
+from tflite_recipes.core.schema import ExistingPath, within
 from tflite_recipes.steps.hardware import Hardware, Limit
+from tflite_recipes.targets.vela import config as vela_config
 
 
 @unique

@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import nearest, vela_config
-from tflite_recipes.errors import Problem, StepError, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.figures import estimated
-from tflite_recipes.state import Gate, State
+from tflite_recipes.conversion import estimates
+from tflite_recipes.core.errors import Problem, StepError, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.number_format import estimated
+from tflite_recipes.core.state import Gate, State
 from tflite_recipes.steps import ethos_u_checks, micro_deploy
 from tflite_recipes.steps.ethos_u_settings import EthosUSettings, Strategy
 from tflite_recipes.steps.hardware import least, limit
+from tflite_recipes.targets.vela import config as vela_config
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.npu import Share
-    from tflite_recipes.backend.vela import Compiled, Options
+    from tflite_recipes.backend.compilers.npu_placement import Share
+    from tflite_recipes.backend.compilers.vela import Compiled, Options
 
 _DEPLOY = "deploy"
 # Other options are compiled for a gate that failed, as long as this takes.
@@ -42,7 +43,7 @@ class EthosUTarget(EthosUSettings):
         yield from (*self.unread_labels(), *self.label_problems(steps))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import npu, vela
+        from tflite_recipes.backend.compilers import npu_placement, vela
 
         state = self.described(state, reporter)
         assert state.tflite is not None
@@ -52,7 +53,7 @@ class EthosUTarget(EthosUSettings):
         finally:
             if (folder / vela.LOG).exists():
                 reporter.keep(str(folder / vela.LOG), _DEPLOY)
-        share = npu.share(state, compiled)
+        share = npu_placement.share(state, compiled)
         metrics = self._metrics(compiled, share)
         reporter.measure(metrics)
         reporter.tag({"tflite_recipes.compiled_verified": "false"})
@@ -65,7 +66,7 @@ class EthosUTarget(EthosUSettings):
         return state
 
     def _options(self) -> Options:
-        from tflite_recipes.backend.vela import Options
+        from tflite_recipes.backend.compilers.vela import Options
 
         cache = None if self.arena_cache_size_kb is None else round(self.arena_cache_size_kb * 1024)
         names = (self.system_config, self.memory_mode, self.optimise.name)
@@ -105,11 +106,11 @@ class EthosUTarget(EthosUSettings):
         return found
 
     def _warn(self, state: State, compiled: Compiled, share: Share, reporter: Reporter) -> None:
-        from tflite_recipes.backend import npu
+        from tflite_recipes.backend.compilers import npu_placement
 
-        for line in npu.told(share.cpu):
+        for line in npu_placement.told(share.cpu):
             reporter.warn(line)
-        for op in npu.without_kernel(share.cpu):
+        for op in npu_placement.without_kernel(share.cpu):
             reporter.warn(
                 f"{op}: TensorFlow Lite Micro has no kernel for it, so that a Cortex-M does not run it either"
             )
@@ -139,11 +140,11 @@ class EthosUTarget(EthosUSettings):
             )
 
     def _gates(self, state: State, compiled: Compiled, share: Share) -> Iterator[Gate]:
-        from tflite_recipes.backend import npu
+        from tflite_recipes.backend.compilers import npu_placement
 
         fix = _integer_fix(state, share)
         yield least("npu_op_percent", share.npu_op_percent, self.min_npu_op_percent, "%", fix=fix)
-        lacking = npu.without_kernel(share.cpu)
+        lacking = npu_placement.without_kernel(share.cpu)
         # The others are also built with a Cortex-A, where LiteRT runs them.
         if lacking and vela_config.family(self.accelerator.value) == "u55":
             yield from limit("unsupported_ops", len(lacking), 0, fix="target=generic")
@@ -163,7 +164,7 @@ class EthosUTarget(EthosUSettings):
 
     def _fitting(self, state: State, compiled: Compiled, share: Share) -> str:
         """The override with which the same accelerator fits all limits, the quickest of those compiled; "" for none."""
-        from tflite_recipes.backend import vela
+        from tflite_recipes.backend.compilers import vela
 
         assert state.tflite is not None
         ends = time.monotonic() + _OTHERS_S
@@ -262,4 +263,4 @@ def _integer_fix(state: State, share: Share) -> str:
         return " ".join(sorted(advised))
     if state.intent.scheme == "integer_only":
         return ""
-    return nearest.overrides("integer_only", state.calibration is not None)
+    return estimates.overrides("integer_only", state.calibration is not None)

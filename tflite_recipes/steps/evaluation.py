@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits, metrics, sample_checks, user_code
-from tflite_recipes.errors import Problem, RequestError, StepError, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.input_example import keep_of_evaluation
-from tflite_recipes.metrics import Metric, Scores
-from tflite_recipes.schema import ExistingPath, NeedsTrust, near, within
-from tflite_recipes.state import Gate, State
+from tflite_recipes.conversion.quality import metrics
+from tflite_recipes.conversion.quality.metrics import Metric, Scores
+from tflite_recipes.core import user_code
+from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
+from tflite_recipes.core.state import Gate, State
+from tflite_recipes.files.samples import digits, npz, sample_checks
+from tflite_recipes.files.samples.input_example import keep_of_evaluation
 from tflite_recipes.steps.calibration import digits_problems
 from tflite_recipes.steps.scoring import Question, own_function
 from tflite_recipes.steps.source import Source, code_problems
@@ -58,11 +60,11 @@ class ParityEvaluation:
             reporter.warn("parity was not measured: no runtime here can run the file")
             return state
         if state.calibration is not None:
-            arrays, source = datasets.open_arrays(state.calibration), "calibration samples"
-            arrays = datasets.choose(arrays, self.samples, self.seed)
+            arrays, source = npz.open_arrays(state.calibration), "calibration samples"
+            arrays = npz.choose(arrays, self.samples, self.seed)
         else:
-            inputs = datasets.with_sizes(state.inputs, state.intent.sizes)
-            arrays = datasets.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0)
+            inputs = npz.with_sizes(state.inputs, state.intent.sizes)
+            arrays = npz.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0)
             source = "seeded random inputs"
         reporter.note({"parity.data": source})
         question = Question(source, None, self.metric, self.output, self.max_drop)
@@ -94,7 +96,7 @@ class NpzEvaluation:
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         inputs = steps["source"].shaped_inputs()
-        for problem in datasets.npz_problems(self.path, inputs, "evaluation.path", self._label_names()):
+        for problem in npz.npz_problems(self.path, inputs, "evaluation.path", self._label_names()):
             missing = self.labels is not None and problem.what.startswith(f"{self.path} has no array {self.labels!r}")
             ors = ("evaluation.labels=null",) if missing and self.metric in (Metric.auto, Metric.function) else ()
             yield replace(problem, alternatives=(*problem.alternatives, *ors))
@@ -127,7 +129,7 @@ class NpzEvaluation:
     def _label_problems(self) -> Iterable[Problem]:
         """What the header of the labels tells."""
         try:
-            found = datasets.headers(Path(self.path), "evaluation.path")
+            found = npz.headers(Path(self.path), "evaluation.path")
         except RequestError:
             return  # said above
         if self.labels is None and self.metric in metrics.NEEDS_LABELS:
@@ -148,9 +150,9 @@ class NpzEvaluation:
         path, inputs = Path(self.path), {spec.name for spec in state.inputs}
         names = self._label_names()
         if self.metric is Metric.function and self.labels is None:
-            names = tuple(name for name in datasets.headers(path, "evaluation.path") if name not in inputs)
-        arrays = datasets.load_npz(path, state.inputs, "evaluation.path", names)
-        arrays = datasets.choose(arrays, self.samples, self.seed)
+            names = tuple(name for name in npz.headers(path, "evaluation.path") if name not in inputs)
+        arrays = npz.load_npz(path, state.inputs, "evaluation.path", names)
+        arrays = npz.choose(arrays, self.samples, self.seed)
         given: Any = {name: arrays[name] for name in names}
         arrays = {name: values for name, values in arrays.items() if name in inputs}
         labels = given.get(self.labels, given or None)
@@ -185,7 +187,7 @@ class DigitsEvaluation:
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         held_out = digits.held_out()
-        arrays = datasets.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
+        arrays = npz.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
         source = "scikit-learn load_digits, held-out part"
         question = Question(source, held_out.labels, self.metric, None, self.max_drop, self.relative_drop)
         evaluate(state, arrays, question, reporter)
@@ -230,8 +232,8 @@ def evaluate(state: State, arrays: Mapping[str, Any], question: Question, report
     labels = question.labels
     named = labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels}
     used, samples = {**arrays, **named}, len(next(iter(arrays.values())))
-    described = datasets.described(used, named)
-    reporter.used("evaluation", "evaluation", datasets.sha256(used), question.file, samples, described)
+    described = npz.described(used, named)
+    reporter.used("evaluation", "evaluation", npz.sha256(used), question.file, samples, described)
     reporter.note({"parity.data": question.file})
     sample_checks.warn_of_evaluation(state, arrays, reporter)
     keep_of_evaluation(state, arrays)
@@ -239,9 +241,9 @@ def evaluate(state: State, arrays: Mapping[str, Any], question: Question, report
 
 
 def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
-    from tflite_recipes.backend import comparison
+    from tflite_recipes.backend.running import output_comparison
 
-    return comparison.compare(state, arrays, reporter, question.max_drop is not None)
+    return output_comparison.compare(state, arrays, reporter, question.max_drop is not None)
 
 
 def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:

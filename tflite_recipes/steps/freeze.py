@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, unique
 
-from tflite_recipes.events import Reporter
-from tflite_recipes.remedies import Finding, Remedy, Rule, override_of
-from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.conversion.remedies import Finding, Remedy, Rule, override_of
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import State, TensorSpec
 
 
 @unique
@@ -27,12 +27,12 @@ class Freeze:
     variables: Variables
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import freezing
+        from tflite_recipes.backend.models import frozen_model
 
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
         if state.float_file is not None:
             return state  # a file holds no variables, and is what later steps start from
-        frozen = freezing.freeze(state.model, state.workdir, self.variables.name, state.intent, reporter)
+        frozen = frozen_model.freeze(state.model, state.workdir, self.variables.name, state.intent, reporter)
         if frozen.kept_because:
             reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import within
-from tflite_recipes.state import Gate, State
-from tflite_recipes.steps.accelerator import AcceleratorTarget, gate, keep
+from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import within
+from tflite_recipes.core.state import Gate, State
+from tflite_recipes.steps.accelerator_target import AcceleratorTarget, gate, keep
 
 if TYPE_CHECKING:
-    from tflite_recipes.accelerators.placement import Placement
+    from tflite_recipes.targets.accelerators.placement import Placement
 
 _INT16 = ("int16x8", "int16x8_fallback")
 
@@ -41,10 +41,10 @@ class GpuTarget(AcceleratorTarget):
             yield Problem("the GPU delegate takes no int16", "optimization", "optimization=float16")
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
-        from tflite_recipes.backend import placing
+        from tflite_recipes.backend.compilers import op_placement
 
         yield from super()._measured(state, reporter)
-        placement = placing.on_gpu(state, self.max_delegated_partitions)
+        placement = op_placement.on_gpu(state, self.max_delegated_partitions)
         for text in (*placement.warnings(), *placement.notes):
             reporter.warn(text)
         reporter.measure({"target.gpu_op_percent": placement.percent, "target.gpu_partitions": placement.parts})
@@ -53,9 +53,13 @@ class GpuTarget(AcceleratorTarget):
 
     def _fix(self, state: State, placement: Placement) -> str:
         """More groups, where the delegate could take them; else weights that it reads in every version of an op."""
-        from tflite_recipes.backend import placing
+        from tflite_recipes.backend.compilers import op_placement
 
-        more = placing.on_gpu(state, placement.parts) if placement.parts > self.max_delegated_partitions else placement
+        more = (
+            op_placement.on_gpu(state, placement.parts)
+            if placement.parts > self.max_delegated_partitions
+            else placement
+        )
         if len(more.on_cpu) <= more.most_on_cpu(self.min_gpu_op_percent):
             return assignment("target.max_delegated_partitions", placement.parts)
         return "" if state.scheme in ("none", "float16", "") else "optimization=float16"

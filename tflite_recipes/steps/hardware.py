@@ -8,11 +8,11 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes.errors import Problem, RequestError, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import ExistingPath, within
-from tflite_recipes.schemes import IO_TYPES, IOType
-from tflite_recipes.state import Gate, State
+from tflite_recipes.conversion.schemes import IO_TYPES, IOType
+from tflite_recipes.core.errors import Problem, RequestError, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import ExistingPath, within
+from tflite_recipes.core.state import Gate, State
 
 
 @unique
@@ -69,8 +69,8 @@ class Hardware:
 
     def label_problems(self, steps: Mapping[str, Any]) -> Iterator[Problem]:
         """What is wrong with the labels themselves, and beside the outputs of a source that tells them."""
-        from tflite_recipes.deployment import label_list
         from tflite_recipes.steps.source import Source
+        from tflite_recipes.targets.deploy import label_list
 
         if self.labels is None or not Path(self.labels).exists():
             return  # the schema says so
@@ -99,10 +99,10 @@ class Hardware:
 
     def described(self, state: State, reporter: Reporter) -> State:
         """The state with a file that says what it is, where that is asked for. Errors as `finishing.with_metadata`."""
-        from tflite_recipes.steps import finishing
+        from tflite_recipes.steps import file_delivery
 
         labels = None if self.labels is None else Path(self.labels)
-        return finishing.with_metadata(state, reporter, "", "", labels) if self.metadata else state
+        return file_delivery.with_metadata(state, reporter, "", "", labels) if self.metadata else state
 
     def _typed(self, steps: Mapping[str, Any], side: str, other: str) -> tuple[str, tuple[str, ...]]:
         """The override that gives a type which both take, and the other way."""
@@ -142,21 +142,23 @@ def smaller_scheme(state: State, limit_kb: float | None, beside: int = 0, scheme
 
     beside: bytes that come on top of the file. schemes: those that the target takes, all where it is None.
     """
-    from tflite_recipes import nearest, tflite_file
+    from tflite_recipes.conversion import estimates
+    from tflite_recipes.files import tflite as tflite_file
 
     assert state.tflite is not None
     bound = 0 if limit_kb is None else limit_kb * 1024 - beside
     if limit_kb is None or state.tflite.stat().st_size <= bound:
         return ""
     file = tflite_file.read_tflite(state.tflite)
-    taken = nearest.SCHEMES if schemes is None else schemes
-    found = nearest.smaller_file(file, state.scheme, bound, state.calibration is not None, taken)
+    taken = estimates.SCHEMES if schemes is None else schemes
+    found = estimates.smaller_file(file, state.scheme, bound, state.calibration is not None, taken)
     return found.overrides if found else ""
 
 
 def tell_pruning(state: State, reporter: Reporter) -> None:
     """A warning where weights were pruned for a target that stores and computes zeros like all else."""
-    from tflite_recipes import sizes, tflite_file
+    from tflite_recipes.files import tflite as tflite_file
+    from tflite_recipes.files.tflite import size_metrics as sizes
 
     assert state.tflite is not None
     if not state.intent.pruned:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes import model_files
-from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.model_files.keras_layers import walk
-from tflite_recipes.schemes import CALIBRATED, Scheme
+from tflite_recipes.conversion.schemes import CALIBRATED, Scheme
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.files import models
+from tflite_recipes.files.models.keras_layers import walk
 from tflite_recipes.steps.source import KerasSource, TFLiteSource
 
 # Layers and activations of Keras 3 whose conversion has an op without a kernel, whatever surrounds them: each was
@@ -56,8 +56,8 @@ def _told(found: Iterable[tuple[str, str]]) -> Iterator[Problem]:
 
 
 def _of_tflite(path: Path, custom: bool) -> Iterator[tuple[str, str]]:
-    from tflite_recipes.micro_kernels import has_kernel
-    from tflite_recipes.tflite_file import read_tflite
+    from tflite_recipes.files.tflite import read_tflite
+    from tflite_recipes.targets.micro.kernels import has_kernel
 
     for graph in read_tflite(path).subgraphs:
         for op in graph.operators:
@@ -66,9 +66,9 @@ def _of_tflite(path: Path, custom: bool) -> Iterator[tuple[str, str]]:
 
 
 def _of_keras(path: Path) -> Iterator[tuple[str, str]]:
-    if model_files.read_keras_file(path).generation != 3:
+    if models.read_keras_file(path).generation != 3:
         return
-    for node, owner in walk(json.loads(model_files.config_of(path))):
+    for node, owner in walk(json.loads(models.config_of(path))):
         kind, config = node.get("class_name"), node.get("config")
         if kind in LAYERS:
             yield LAYERS[kind], owner

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tflite_recipes import datasets, io_contract
-from tflite_recipes.events import Reporter
-from tflite_recipes.state import State
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import State
+from tflite_recipes.files.samples import npz
+from tflite_recipes.files.tflite import io_contract
 
 if TYPE_CHECKING:
-    from tflite_recipes.deployment.micro import Sample
-    from tflite_recipes.tflite_file import TFLiteFile
+    from tflite_recipes.files.tflite import TFLiteFile
+    from tflite_recipes.targets.deploy.firmware import Sample
 
 FOLDER = "deploy"
 
@@ -25,12 +26,12 @@ def deliver(
     arena_bytes: None where it was not measured. registered: custom ops whose kernels the firmware brings.
     Errors: StepError where TensorFlow Lite Micro cannot take the file.
     """
-    from tflite_recipes.deployment import micro
-    from tflite_recipes.tflite_file import read_tflite
+    from tflite_recipes.files.tflite import read_tflite
+    from tflite_recipes.targets.deploy import firmware
 
     assert state.tflite is not None
     file = read_tflite(state.tflite)
-    written = micro.write(
+    written = firmware.write(
         state.workdir / FOLDER,
         path,
         io_contract.io_contract(file, state),
@@ -45,17 +46,17 @@ def deliver(
 
 def _sample(state: State, file: TFLiteFile) -> Sample:
     """As many samples as one invoke takes, and what LiteRT's own kernels make of them. Errors: StepError."""
-    from tflite_recipes.backend import runtime
-    from tflite_recipes.deployment.micro import Sample
+    from tflite_recipes.backend.running import runtime
+    from tflite_recipes.targets.deploy.firmware import Sample
 
     assert state.tflite is not None
     signature = next(one for one in file.signatures if one.key == state.signature)
     shapes = {name: file.subgraphs[signature.subgraph].tensors[index].shape for name, index in signature.inputs}
     batch = max((shape[0] or 1 for shape in shapes.values() if shape), default=1)
     if state.calibration is not None:
-        arrays, origin = datasets.choose(datasets.open_arrays(state.calibration), batch, 0), "a calibration sample"
+        arrays, origin = npz.choose(npz.open_arrays(state.calibration), batch, 0), "a calibration sample"
     else:
-        arrays, origin = datasets.random_arrays(state.inputs, batch, 0, 0.0, 1.0), "seeded random values"
+        arrays, origin = npz.random_arrays(state.inputs, batch, 0, 0.0, 1.0), "seeded random values"
     fed = {name: runtime.padded(arrays[name], batch) if len(arrays[name]) < batch else arrays[name] for name in shapes}
     tflite, stateful = state.tflite, state.stateful
     outputs = runtime.run(tflite, state.signature, fed, lambda *_: None, xnnpack=False, stateful=stateful)

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes import nearest
-from tflite_recipes.errors import Problem, StepError, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.figures import estimated
-from tflite_recipes.schema import within
-from tflite_recipes.schemes import Scheme
-from tflite_recipes.state import Gate, State
+from tflite_recipes.conversion import estimates
+from tflite_recipes.conversion.schemes import Scheme
+from tflite_recipes.core.errors import Problem, StepError, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.number_format import estimated
+from tflite_recipes.core.schema import within
+from tflite_recipes.core.state import Gate, State
 from tflite_recipes.steps.hardware import Hardware, Limit, OpSet, limit, smaller_scheme, tell_pruning
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.micro import Simulation, Unsupported
-    from tflite_recipes.tflite_file import TFLiteFile
+    from tflite_recipes.backend.compilers.micro_interpreter import Simulation, Unsupported
+    from tflite_recipes.files.tflite import TFLiteFile
 
 _KIB = 1024
 # Bytes of a weight and of an activation by scheme, where they are more than those of int8.
@@ -71,7 +71,7 @@ class MicroTarget(Hardware):
         yield from micro_checks.op_problems(steps, OpSet.custom in self.op_sets)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes import tflite_file
+        from tflite_recipes.files import tflite as tflite_file
 
         state = self.described(state, reporter)
         assert state.tflite is not None
@@ -95,9 +95,9 @@ class MicroTarget(Hardware):
         self, file: TFLiteFile, state: State, reporter: Reporter
     ) -> tuple[Simulation | None, tuple[Unsupported, ...]]:
         """What the interpreter came to, None without it, and the ops that do not run."""
-        from tflite_recipes.backend import micro
+        from tflite_recipes.backend.compilers import micro_interpreter
 
-        lacking = micro.without_kernel(file, state)
+        lacking = micro_interpreter.without_kernel(file, state)
         own = {op.label for graph in file.subgraphs for op in graph.operators if op.is_custom}
         registered = own & {entry.op for entry in lacking} if OpSet.custom in self.op_sets else set()
         if not self.interpreter:
@@ -105,7 +105,7 @@ class MicroTarget(Hardware):
         if registered:
             what = f"the interpreter on this machine has none of the application's custom ops: {', '.join(registered)}"
             raise StepError(Problem(what, "target.interpreter", "target.interpreter=false"))
-        simulation = micro.simulate(file, state, self.samples, self.timeout_s, reporter)
+        simulation = micro_interpreter.simulate(file, state, self.samples, self.timeout_s, reporter)
         reporter.tag({"tflite_recipes.tflite_micro_version": simulation.version})
         return simulation, simulation.unsupported
 
@@ -144,15 +144,15 @@ class _Told:
 
     @property
     def macs(self) -> int:
-        from tflite_recipes.tflite_file.macs import macs
+        from tflite_recipes.files.tflite.macs import macs
 
         return macs(self.file)
 
     @property
     def flash_bytes(self) -> int:
-        from tflite_recipes import micro_code_sizes
+        from tflite_recipes.targets.micro import code_sizes
 
-        return self.file.size_bytes + micro_code_sizes.code_bytes(self.file)
+        return self.file.size_bytes + code_sizes.code_bytes(self.file)
 
     @property
     def inference_ms(self) -> float | None:
@@ -190,7 +190,7 @@ class _Told:
         if self.ran is None:
             return
         arena = self.ran.arena_bytes
-        fix = self._integer(nearest.integer_arena_bytes(self.file, arena, self._wider()), self.target.ram_kb)
+        fix = self._integer(estimates.integer_arena_bytes(self.file, arena, self._wider()), self.target.ram_kb)
         yield from limit("ram_kb", arena / _KIB, self.target.ram_kb, "KiB", estimated=True, fix=fix)
         for kind, name, unit in (
             ("steps", "max_difference", "quantization steps"),
@@ -219,7 +219,7 @@ class _Told:
 
     def _doubts(self) -> Iterator[str]:
         """What the estimate of the latency does not hold for."""
-        from tflite_recipes.tflite_file.macs import op_macs
+        from tflite_recipes.files.tflite.macs import op_macs
 
         ops = [(op, graph, op_macs(op, graph)) for graph in self.file.subgraphs for op in graph.operators]
         kinds = Counter[str]()
@@ -242,7 +242,7 @@ class _Told:
         return self._integers() if fits and self._wider() > 1 else ""
 
     def _integers(self) -> str:
-        return nearest.overrides("integer_only", self.state.calibration is not None)
+        return estimates.overrides("integer_only", self.state.calibration is not None)
 
     def _runs_instead(self) -> str:
         """Kernels that refuse a type run int8; an op without a kernel needs another model, or another target."""
@@ -251,7 +251,7 @@ class _Told:
 
     def to_json(self) -> dict[str, Any]:
         """What `micro.json` holds."""
-        from tflite_recipes import micro_code_sizes
+        from tflite_recipes.targets.micro import code_sizes
 
         told: dict[str, Any] = {
             "unsupported_ops": [asdict(entry) for entry in self.lacking],
@@ -260,7 +260,7 @@ class _Told:
                 "estimated": True,
                 "total_bytes": self.flash_bytes,
                 "file_bytes": self.file.size_bytes,
-                **micro_code_sizes.to_json(self.file),
+                **code_sizes.to_json(self.file),
             },
         }
         if self.inference_ms is not None:
@@ -287,8 +287,8 @@ class _Told:
         return told
 
     def _macs_by_op(self) -> list[dict[str, Any]]:
-        from tflite_recipes.backend.op_layers import layers_of_ops
-        from tflite_recipes.tflite_file.macs import op_macs
+        from tflite_recipes.conversion.op_places import layers_of_ops
+        from tflite_recipes.files.tflite.macs import op_macs
 
         found = []
         for number, graph in enumerate(self.file.subgraphs):

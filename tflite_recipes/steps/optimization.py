@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import datasets, io_contract, quantization_rules
-from tflite_recipes.errors import Problem, RequestError, StepError
-from tflite_recipes.events import Reporter
-from tflite_recipes.quantization_rules import Resolved
-from tflite_recipes.ranges import RangeChoice, Ranges
-from tflite_recipes.remedies import BEYOND_THE_GRAPH, Remedy
-from tflite_recipes.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
-from tflite_recipes.state import Intent, State
+from tflite_recipes.conversion import rules as quantization_rules
+from tflite_recipes.conversion.ranges import RangeChoice, Ranges
+from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Remedy
+from tflite_recipes.conversion.rules import Resolved
+from tflite_recipes.conversion.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
+from tflite_recipes.core.errors import Problem, RequestError, StepError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import Intent, State
+from tflite_recipes.files.samples import npz
+from tflite_recipes.files.tflite import io_contract
 from tflite_recipes.steps import optimization_checks
 from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.request import Request
-    from tflite_recipes.tflite_file import TFLiteFile
+    from tflite_recipes.backend.converting.conversion_request import Request
+    from tflite_recipes.files.tflite import TFLiteFile
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Optimization(OptimizationSettings):
         return optimization_checks.problems(self, steps)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes import scheme_check, tflite_file
+        from tflite_recipes.conversion import scheme_check
+        from tflite_recipes.files import tflite as tflite_file
 
         if "full_integer" in state.intent.taken and self.scheme not in (Scheme.full_integer, Scheme.int16x8_fallback):
             return self._as_full_integer()(state, reporter)
@@ -41,7 +44,7 @@ class Optimization(OptimizationSettings):
             return replace(self, quantizer=Quantizer.litert_quantizer)(state, reporter)
         for said in self._unused(state.intent):
             reporter.warn(said)
-        samples = datasets.open_arrays(state.calibration) if state.calibration else None
+        samples = npz.open_arrays(state.calibration) if state.calibration else None
         path = self._write(state, samples if self._needs_samples() else None, reporter)
         done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
@@ -73,7 +76,7 @@ class Optimization(OptimizationSettings):
         return replace(self, scheme=Scheme.full_integer, input_type=input_type, output_type=output_type)
 
     def _request(self, state: State, samples: Mapping[str, Any] | None) -> Request:
-        from tflite_recipes.backend.request import Request
+        from tflite_recipes.backend.converting.conversion_request import Request
 
         return Request(
             scheme=self.scheme.name,
@@ -99,7 +102,7 @@ class Optimization(OptimizationSettings):
         )
 
     def _write(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
-        from tflite_recipes import tflite_file
+        from tflite_recipes.files import tflite as tflite_file
 
         data = self._convert(state, self._request(state, samples), reporter)
         names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
@@ -108,7 +111,7 @@ class Optimization(OptimizationSettings):
         return path
 
     def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
-        from tflite_recipes.backend import calibrating, converter
+        from tflite_recipes.backend.converting import converter, float_calibration
 
         if self.scheme is not Scheme.none and self.quantizer is Quantizer.litert_quantizer:
             return self._quantize(state, request, reporter)
@@ -120,11 +123,13 @@ class Optimization(OptimizationSettings):
         if converted.resolved is not None:
             _tell_rules(self.rules, converted.resolved, reporter)
             if request.samples is not None:
-                _tell_stability(calibrating.sampled(path, state.signature, request.samples, request.batch), reporter)
+                _tell_stability(
+                    float_calibration.sampled(path, state.signature, request.samples, request.batch), reporter
+                )
         return converted.data
 
     def _quantize(self, state: State, request: Request, reporter: Reporter) -> bytes:
-        from tflite_recipes.backend import converter, integer_conversion, quantizer
+        from tflite_recipes.backend.converting import converter, integer_conversion, quantizer
 
         path = state.workdir / FLOAT
         fix = "optimization=dynamic_range" if self._needs_samples() else "optimization=none"
@@ -144,7 +149,8 @@ class Optimization(OptimizationSettings):
 
     def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
         """Where the quantized file loses accuracy, against the float file that it was made from, or would be."""
-        from tflite_recipes.backend import converter, error_analysis
+        from tflite_recipes.backend.converting import converter
+        from tflite_recipes.backend.running import error_analysis
 
         if self.scheme is Scheme.none or not state.runnable:
             return
@@ -159,7 +165,7 @@ class Optimization(OptimizationSettings):
         error_analysis.report_errors(state, path, samples, reporter)
 
     def _report(self, state: State, reporter: Reporter, file: TFLiteFile) -> None:
-        from tflite_recipes import tflite_file
+        from tflite_recipes.files import tflite as tflite_file
 
         reporter.measure(tflite_file.op_metrics(file))
         reporter.measure({"sparsity.overall": tflite_file.sparsity(file)})
@@ -172,8 +178,8 @@ class Optimization(OptimizationSettings):
 
     def _stayed_float(self, file: TFLiteFile, state: State) -> str:
         """What to say of ops that are float though integer was asked, and no rule asked for float; "" for none."""
-        from tflite_recipes import tflite_file
-        from tflite_recipes.backend.op_layers import places
+        from tflite_recipes.conversion.op_places import places
+        from tflite_recipes.files import tflite as tflite_file
 
         rules = quantization_rules.read(self.rules)
         ops = [place for graph in file.subgraphs for place in places(file, graph, state.signature, state.layers)]
@@ -187,7 +193,8 @@ class Optimization(OptimizationSettings):
 
     def _left_float(self, file: TFLiteFile) -> str:
         """What to say of weights that stayed float though they were to be smaller, else ""."""
-        from tflite_recipes import scheme_check, tflite_file
+        from tflite_recipes.conversion import scheme_check
+        from tflite_recipes.files import tflite as tflite_file
 
         if self.scheme is Scheme.none or self.scheme in CALIBRATED:
             return ""
@@ -200,7 +207,7 @@ class Optimization(OptimizationSettings):
 
 def _without_effect(intent: Intent, file: TFLiteFile) -> Iterable[str]:
     """What was asked of the converter and does not show in the file; it says nothing of that itself."""
-    from tflite_recipes import tflite_file
+    from tflite_recipes.files import tflite as tflite_file
 
     ops = tflite_file.op_counts(file)
     if unused := [name for name in intent.select_user_tf_ops if f"Flex{name}" not in ops]:
@@ -227,8 +234,8 @@ def _with_remedies(state: State, reporter: Reporter) -> State:
 def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, reporter: Reporter) -> bool:
     """Run the file once with XNNPACK and once without. Errors: StepError where it cannot run; False where no runtime
     here could tell, because the application brings what it needs."""
-    from tflite_recipes import tflite_file
-    from tflite_recipes.backend import verification
+    from tflite_recipes.backend.running import file_verification
+    from tflite_recipes.files import tflite as tflite_file
 
     metrics = tflite_file.op_metrics(file)
     foreign = [op for op in tflite_file.op_counts(file) if op in tflite_file.foreign_ops(file)]
@@ -238,7 +245,7 @@ def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, r
         reporter.warn(f"the file {kind} ({', '.join(foreign)}): it was not run, and nothing about it is verified here")
         reporter.tag({"tflite_recipes.verified": "false"})
         return False
-    verification.verify(state, samples, reporter)
+    file_verification.verify(state, samples, reporter)
     reporter.tag({"tflite_recipes.verified": "true"})
     return True
 

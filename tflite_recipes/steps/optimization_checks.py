@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tflite_recipes import quantization_rules, schemes
-from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.quantization_rules import QuantizationRule
-from tflite_recipes.schemes import IO_TYPES, IOType, Quantizer, RuleScheme, Scheme
+from tflite_recipes.conversion import rules as quantization_rules
+from tflite_recipes.conversion import schemes
+from tflite_recipes.conversion.rules import QuantizationRule
+from tflite_recipes.conversion.schemes import IO_TYPES, IOType, Quantizer, RuleScheme, Scheme
+from tflite_recipes.core.errors import Problem, assignment
 from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 _OTHER_QUANTIZER = "optimization.quantizer=litert_quantizer"

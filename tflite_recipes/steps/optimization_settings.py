@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tflite_recipes.schemes import IOType, Quantizer, Scheme
+from tflite_recipes.conversion.schemes import IOType, Quantizer, Scheme
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits
-from tflite_recipes.errors import Problem
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import PossiblePath, within
-from tflite_recipes.state import State
+from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import PossiblePath, within
+from tflite_recipes.core.state import State
+from tflite_recipes.files.samples import digits, npz
 from tflite_recipes.steps.calibration import digits_problems
 
 
@@ -60,13 +60,14 @@ class Pruning:
                 yield Problem(f"there is no {self.data}", "pruning.data", "pruning.data=FILE.npz")
                 return
             inputs = steps["source"].shaped_inputs()
-            yield from datasets.npz_problems(self.data, inputs, "pruning.data", ("labels",))
+            yield from npz.npz_problems(self.data, inputs, "pruning.data", ("labels",))
 
     def sparsity_at(self, step: int, total: int) -> float:
         raise NotImplementedError
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models, pruning
+        from tflite_recipes.backend.models import source_model
+        from tflite_recipes.backend.training import magnitude_pruning
 
         model = state.model.prunable()
         samples = None
@@ -74,12 +75,12 @@ class Pruning:
             training = digits.training()
             samples = {state.model.inputs[0].name: training.images, "labels": training.labels}
         elif self.data is not None:
-            samples = datasets.load_npz(Path(self.data), state.model.inputs, "pruning.data", ("labels",))
+            samples = npz.load_npz(Path(self.data), state.model.inputs, "pruning.data", ("labels",))
         if samples is not None:
-            digest, described = datasets.sha256(samples), datasets.described(samples, ("labels",))
+            digest, described = npz.sha256(samples), npz.described(samples, ("labels",))
             reporter.used("pruning", "training", digest, str(self.data), len(samples["labels"]), described)
-        pruning.prune(model, self, samples, reporter)
-        return models.changed(state)
+        magnitude_pruning.prune(model, self, samples, reporter)
+        return source_model.changed(state)
 
 
 @dataclass(frozen=True)

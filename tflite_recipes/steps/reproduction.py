@@ -10,14 +10,14 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tflite_recipes.errors import RequestError
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import within
-from tflite_recipes.state import State
+from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import within
+from tflite_recipes.core.state import State
 
 if TYPE_CHECKING:
-    from tflite_recipes.backend.replaying import Distance
-    from tflite_recipes.tflite_file.differences import Compared
+    from tflite_recipes.backend.running.paired_outputs import Distance
+    from tflite_recipes.files.tflite.differences import Compared
 
 RECORD = "reproduction.json"
 # One step of an int8 output is 1/255 of its range: files whose outputs are that far apart are told to be equal.
@@ -52,8 +52,8 @@ class AgainstOriginal:
     tolerance: Annotated[float | None, within(ge=0)] = None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import replaying
-        from tflite_recipes.tflite_file import differences
+        from tflite_recipes.backend.running import paired_outputs
+        from tflite_recipes.files.tflite import differences
 
         assert state.tflite is not None
         known = json.loads(Path(self.known).read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ class AgainstOriginal:
                 what = f"the original's graph cannot be compared: {type(error).__name__}: {error}"
                 reporter.warn(error.problems[0].what if isinstance(error, RequestError) else what)
             if compared is not None and compared.differences:
-                apart = replaying.distance(Path(self.original), state, reporter)
+                apart = paired_outputs.distance(Path(self.original), state, reporter)
             verdict = judged(compared, apart, self._tolerance)
         changes = [*known["changes"], *_data(known, state)]
         record = {

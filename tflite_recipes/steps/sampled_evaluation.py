@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import metrics
-from tflite_recipes.errors import Problem, RequestError, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.metrics import Metric
-from tflite_recipes.sample_sources import Samples, read
-from tflite_recipes.sample_sources.folders import listing
-from tflite_recipes.sample_sources.images import ENDINGS as IMAGES
-from tflite_recipes.sample_sources.images import ImageFolder
-from tflite_recipes.sample_sources.records import TfrecordFiles
-from tflite_recipes.sample_sources.sounds import ENDINGS as WAVES
-from tflite_recipes.sample_sources.sounds import WavFolder
-from tflite_recipes.sample_sources.tables import CsvFile
-from tflite_recipes.schema import near, within
-from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.conversion.quality import metrics
+from tflite_recipes.conversion.quality.metrics import Metric
+from tflite_recipes.core.errors import Problem, RequestError, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import near, within
+from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.files.samples import Samples, read
+from tflite_recipes.files.samples.csv_tables import CsvFile
+from tflite_recipes.files.samples.folders import listing
+from tflite_recipes.files.samples.images import ENDINGS as IMAGES
+from tflite_recipes.files.samples.images import ImageFolder
+from tflite_recipes.files.samples.tfrecord_files import TfrecordFiles
+from tflite_recipes.files.samples.wav_files import ENDINGS as WAVES
+from tflite_recipes.files.samples.wav_files import WavFolder
 from tflite_recipes.steps.evaluation import evaluate, gate_problems, output_problems
 from tflite_recipes.steps.scoring import Question
 
@@ -148,7 +148,7 @@ class TfrecordEvaluation(TfrecordFiles, Scored):
         return self.label is not None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import tfrecords
+        from tflite_recipes.backend.models import tfrecords
 
         examples = functools.partial(tfrecords.examples, where=f"{_GROUP}.path")
         return self.evaluate(state, reporter, self.open(state.inputs, _GROUP, examples))

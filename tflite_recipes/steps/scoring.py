@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tflite_recipes import metrics, schema
-from tflite_recipes.errors import Problem, RequestError, gist
-from tflite_recipes.metrics import Metric, Scores
+from tflite_recipes.conversion.quality import metrics
+from tflite_recipes.conversion.quality.metrics import Metric, Scores
+from tflite_recipes.core import schema
+from tflite_recipes.core.errors import Problem, RequestError, gist
 
 Outputs = Mapping[str, Any]  # arrays by output name, first axis samples
 _WHERE = "evaluation.function"

@@ -9,13 +9,15 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes import datasets, digits, model_files, user_code
-from tflite_recipes.errors import Problem, RequestError
-from tflite_recipes.events import Reporter
-from tflite_recipes.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
-from tflite_recipes.schemes import Quantizer, Scheme
-from tflite_recipes.shapes import Shapes, shape_problems
-from tflite_recipes.state import State, TensorSpec
+from tflite_recipes.conversion.schemes import Quantizer, Scheme
+from tflite_recipes.core import user_code
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
+from tflite_recipes.core.shapes import Shapes, shape_problems
+from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.files import models as model_files
+from tflite_recipes.files.samples import digits, npz
 from tflite_recipes.steps.freeze import Freeze, Variables
 from tflite_recipes.steps.optimization import Optimization
 
@@ -72,14 +74,14 @@ class DigitsSource(Source):
         return (digits.INPUT,)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import digits_cnn, models
+        from tflite_recipes.backend.models import digits_cnn, source_model
 
         images = digits.training()
-        described = datasets.described({digits.INPUT.name: images.images, "labels": images.labels}, ("labels",))
+        described = npz.described({digits.INPUT.name: images.images, "labels": images.labels}, ("labels",))
         told = (digits.sha256(images), "scikit-learn load_digits", len(images.labels), described)
         reporter.used("digits", "training", *told)
         model = digits_cnn.train(images, self.epochs, self.batch_size, self.learning_rate, self.seed, reporter)
-        return models.enter(state, models.of_keras(model, self.input_shapes))
+        return source_model.enter(state, source_model.of_keras(model, self.input_shapes))
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,11 @@ class KerasSource(Source):
             yield model_files.missing_objects(Path(self.path), missing, self.custom_objects)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models
+        from tflite_recipes.backend.models import source_model
 
-        model = models.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
+        model = source_model.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
         user_code.record("custom_objects", self.custom_objects, state, reporter)
-        return models.enter(state, model, model_files.sha256_of(Path(self.path)))
+        return source_model.enter(state, model, model_files.sha256_of(Path(self.path)))
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,11 @@ class SavedModelSource(Source):
             yield from model_files.too_large(self.path, model_files.saved_model_weight_bytes(path), "source.path")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models
+        from tflite_recipes.backend.models import source_model
 
         path = Path(self.path)
-        model = models.load_saved_model(path, self.chosen().key, self.input_shapes)
-        return models.enter(state, model, model_files.sha256_of(path))
+        model = source_model.load_saved_model(path, self.chosen().key, self.input_shapes)
+        return source_model.enter(state, model, model_files.sha256_of(path))
 
 
 def _exported(found: Mapping[str, model_files.SignatureInfo]) -> bool:
@@ -239,7 +241,7 @@ class TFLiteSource(Source):
             yield Problem(what, "optimization.quantizer", fix, ("optimization=none",))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import file_edits
+        from tflite_recipes.backend.converting import file_edits
 
         path = Path(self.path)
         file, data = model_files.read_float_tflite(path), path.read_bytes()
@@ -283,10 +285,10 @@ class KerasApplicationSource(Source):
             yield Problem(what, "source.weights", "source.weights=null", ("source.weights=imagenet",))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models
+        from tflite_recipes.backend.models import source_model
 
-        model = models.build_application(self.name, self.weights, self.arguments, self.seed, self.input_shapes)
-        return models.enter(state, model)
+        model = source_model.build_application(self.name, self.weights, self.arguments, self.seed, self.input_shapes)
+        return source_model.enter(state, model)
 
 
 def application_names() -> list[str]:
@@ -320,14 +322,14 @@ class FactorySource(Source):
             yield from model_files.weights_problems(Path(self.weights))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import models, weights
+        from tflite_recipes.backend.models import source_model, weight_loading
 
-        model = models.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
+        model = source_model.build_by_factory(self.function, self.arguments, self.seed, self.input_shapes)
         user_code.record("function", [self.function], state, reporter)
         if self.weights is None:
-            return models.enter(state, model)
-        weights.load(model, Path(self.weights), self.function, reporter)
-        return models.enter(state, model, weights.digest(model, Path(self.weights)))
+            return source_model.enter(state, model)
+        weight_loading.load(model, Path(self.weights), self.function, reporter)
+        return source_model.enter(state, model, weight_loading.digest(model, Path(self.weights)))
 
 
 def code_problems(target: str, where: str) -> Iterable[Problem]:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from tflite_recipes import user_code
-from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.events import Reporter
-from tflite_recipes.remedies import ON_LAYERS, Rule
-from tflite_recipes.schema import NeedsTrust
-from tflite_recipes.state import State
+from tflite_recipes.conversion.remedies import ON_LAYERS, Rule
+from tflite_recipes.core import user_code
+from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import NeedsTrust
+from tflite_recipes.core.state import State
 from tflite_recipes.steps.source import code_problems
 
 
@@ -41,7 +41,7 @@ class Substitution:
             yield Problem(what, "substitution", fix if kept else "substitution=none")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend import layer_swaps, models
+        from tflite_recipes.backend.models import layer_swaps, source_model
 
         model = state.model
         if self.layers:
@@ -52,4 +52,4 @@ class Substitution:
                 model = layer_swaps.RULES[rule.name](model, state.workdir, reporter)
         on_graph = tuple(rule.name for rule in self.rules if rule not in ON_LAYERS)
         changed = replace(state, model=replace(model, rules=on_graph), inputs=model.inputs)
-        return models.changed(changed) if model is not state.model else changed
+        return source_model.changed(changed) if model is not state.model else changed

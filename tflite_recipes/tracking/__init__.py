@@ -6,7 +6,7 @@ The package offers the class that recipes name, and imports it when it is asked 
 import os
 from typing import TYPE_CHECKING
 
-from tflite_recipes import public_names
+from tflite_recipes.core import public_names
 
 if TYPE_CHECKING:
     from tflite_recipes.tracking.settings import Mlflow as Mlflow

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.tracking_uri import located, scrubbed, sqlite_file, without_password
+from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
 
 PREFIX = "tflite_recipes"
 _REQUEST = "MLFLOW_HTTP_REQUEST_"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.errors import RequestError
-from tflite_recipes.events import InputRead
-from tflite_recipes.model_files import WeightsKind, files_in, sha256_of, weights_kind
+from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.events import InputRead
+from tflite_recipes.files.models import WeightsKind, files_in, sha256_of, weights_kind
 from tflite_recipes.tracking.client import PREFIX, first_line
-from tflite_recipes.tracking.limits import SPOOL_HAS_IT, TAG_LENGTH, cut
+from tflite_recipes.tracking.mlflow_limits import SPOOL_HAS_IT, TAG_LENGTH, cut
 from tflite_recipes.tracking.settings import LogSource, Mlflow
 
 FOLDER = "inputs"

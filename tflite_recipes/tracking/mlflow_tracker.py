@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tflite_recipes import events
-from tflite_recipes.tracking import record as records
+from tflite_recipes.core import events
+from tflite_recipes.tracking import run_record as records
 from tflite_recipes.tracking.client import first_line, greet, heed
-from tflite_recipes.tracking.replaying import Place, begin_above, replay, replay_held
+from tflite_recipes.tracking.run_upload import Place, begin_above, replay, replay_held
+from tflite_recipes.tracking.run_writer import RunWriter
 from tflite_recipes.tracking.settings import Mlflow
-from tflite_recipes.tracking.writer import RunWriter
 
 _FIRST_S = 10  # for a server to answer at all, which it does while the model is read
 _PROBE_S = 5  # for a server that was away to answer, before the run is told again

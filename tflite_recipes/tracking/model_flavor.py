@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflite_recipes import events
-from tflite_recipes.input_example import EXAMPLE, FEEDING
+from tflite_recipes.core import events
+from tflite_recipes.files.samples.input_example import EXAMPLE, FEEDING
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

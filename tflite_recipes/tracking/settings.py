@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
 
-from tflite_recipes import old_names
-from tflite_recipes.errors import Problem, assignment
-from tflite_recipes.schema import within
-from tflite_recipes.tracking.limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
-from tflite_recipes.tracking.registry import name_problems
-from tflite_recipes.tracking_uri import without_password
+from tflite_recipes.core import old_names
+from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.schema import within
+from tflite_recipes.core.tracking_uri import without_password
+from tflite_recipes.tracking.mlflow_limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
+from tflite_recipes.tracking.model_registry import name_problems
 
 old_names.offer(__name__)
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")

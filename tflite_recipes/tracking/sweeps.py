@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.environment import git_commit
-from tflite_recipes.errors import Problem
-from tflite_recipes.tracking import record as records
+from tflite_recipes.core.environment import git_commit
+from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.tracking_uri import scrubbed, without_password
+from tflite_recipes.tracking import run_record as records
 from tflite_recipes.tracking.client import PREFIX, first_line, greet, hurried
-from tflite_recipes.tracking.replaying import Place, begin_sweep, replay_held
+from tflite_recipes.tracking.run_upload import Place, begin_sweep, replay_held
 from tflite_recipes.tracking.settings import Mlflow
-from tflite_recipes.tracking_uri import scrubbed, without_password
 
 # How long a server may take to answer before the jobs begin, and once they are done. It may be told later.
 _BEFORE_S, _AFTER_S = 10, 5

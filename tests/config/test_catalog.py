@@ -1,0 +1,168 @@
+"""Which recipes and options there are: the user's own before ours, ours always reachable."""
+
+from __future__ import annotations
+
+import pytest
+from support.checkout import REPOSITORY, write
+
+from tflite_recipes.config import catalog
+from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.resources import shipped
+
+OURS = shipped("recipes") / "builtin"
+
+
+def refused(call, *arguments):
+    with pytest.raises(RequestError) as raised:
+        call(*arguments)
+    (problem,) = raised.value.problems
+    return problem
+
+
+def test_our_recipes_are_listed_by_their_names(here):
+    found = catalog.list_recipes()
+    assert {"convert", "digits_integer_only", "digits_float"} <= found.keys()
+    assert all(path.parent == OURS for path in found.values())
+
+
+def test_a_users_recipes_come_first_in_any_folder_and_shadow_ours(here):
+    own = write(here / "recipes" / "convert.yaml", "# Mine\n")
+    nested = write(here / "recipes" / "team" / "x.yaml", "# Ours\n")
+    found = catalog.list_recipes()
+    assert list(found)[:2] == ["convert", "team/x"]
+    assert (found["convert"], found["team/x"]) == (own, nested)
+    assert found["builtin/convert"] == OURS / "convert.yaml"
+    assert "builtin/digits_float" not in found
+
+
+def test_in_the_repository_itself_nothing_is_listed_twice(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    found = catalog.list_recipes()
+    assert len(set(found.values())) == len(found)
+    assert not any(name.startswith("builtin/") for name in found)
+
+
+def test_a_recipe_is_found_by_name_by_builtin_name_and_by_file(here):
+    own = write(here / "recipes" / "convert.yaml", "")
+    file = write(here / "elsewhere" / "mine.yaml", "")
+    assert catalog.find("convert") == own
+    assert catalog.find("builtin/convert") == OURS / "convert.yaml"
+    assert catalog.find("digits_float") == OURS / "digits_float.yaml"
+    assert catalog.find("elsewhere/mine.yaml") == file
+    assert catalog.find(str(file)) == file
+
+
+def test_an_unknown_recipe_is_said_with_near_matches(here):
+    problem = refused(catalog.find, "digits_interger_only")
+    assert problem.what.startswith("there is no recipe 'digits_interger_only'; did you mean digits_integer_only")
+    assert problem.alternatives == ("digits_integer_only",)
+    assert "there are anomaly_detection, convert, digits_auto, digits_float" in refused(catalog.find, "zzzz").what
+
+
+def test_an_unknown_file_is_said_with_the_files_beside_it(here):
+    write(here / "mine.yaml", "")
+    assert refused(catalog.find, "mien.yaml").what == "there is no file 'mien.yaml'; did you mean mine.yaml?"
+    assert refused(catalog.find, "no/where.yaml").what == "there is no file 'no/where.yaml'; there are none"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# @package _global_\n# tflite-recipes run mine\n# What it does\n# more\na: 1\n", "What it does"),
+        ("# What it does\n", "What it does"),
+        ("a: 1\n# not the head\n", ""),
+        ("#\n# What it does\n", "What it does"),
+        ("", ""),
+    ],
+)
+def test_a_file_describes_itself_in_its_first_comment(here, text, line):
+    assert catalog.describe(write(here / "a.yaml", text)) == line
+
+
+def test_groups_come_in_the_order_in_which_they_run(here):
+    assert list(catalog.list_groups()) == [
+        "source",
+        "substitution",
+        "pruning",
+        "freeze",
+        "calibration",
+        "optimization",
+        "target",
+        "evaluation",
+        "tracking",
+    ]
+
+
+def test_a_users_options_come_in_and_shadow_ours(here):
+    own = write(here / "conf" / "target" / "board.yaml", "# Mine\n")
+    shadow = write(here / "conf" / "target" / "cpu.yaml", "# Mine too\n")
+    other = write(here / "conf" / "my" / "group" / "a.yaml", "# A\n")
+    write(here / "conf" / "top.yaml", "# no option of any group\n")
+    groups = catalog.list_groups()
+    assert (groups["target"]["board"], groups["target"]["cpu"]) == (own, shadow)
+    assert groups["target"]["generic"] == shipped("conf") / "target" / "generic.yaml"
+    assert groups["my/group"] == {"a": other}
+    assert sorted(list(groups)[-2:]) == ["my/group", "tracking"]
+
+
+def test_config_is_looked_for_at_the_users_first(here):
+    write(here / "recipes" / "a.yaml", "")
+    write(here / "conf" / "a.yaml", "")
+    write(here / "mine" / "a.yaml", "")
+    assert catalog.places(here / "mine") == [
+        here / "mine",
+        here / "recipes",
+        here / "conf",
+        shipped("recipes"),
+        OURS,
+        shipped("conf"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: [1\n", "cannot be read as YAML"),
+        ("- a\n", "holds no recipe: it is not a mapping"),
+        ("", "holds no recipe"),
+        ("defaults: base\n", "its defaults are not a list"),
+    ],
+)
+def test_a_file_that_holds_no_recipe_is_named(here, text, what):
+    problem = refused(catalog.read, write(here / "mine.yaml", text))
+    assert what in problem.what
+    assert problem.where == str(here / "mine.yaml")
+
+
+def test_bytes_and_folders_hold_no_recipe(here):
+    (here / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    (here / "folder.yaml").mkdir()
+    assert "cannot be read as YAML" in refused(catalog.read, here / "bytes.yaml").what
+    assert "cannot be read as YAML" in refused(catalog.read, here / "folder.yaml").what
+
+
+@pytest.mark.parametrize("entry", ["convert", "/convert"])
+def test_a_recipe_that_inherits_itself_is_refused_before_it_recurses(here, entry):
+    problem = refused(catalog.read, write(here / "recipes" / "convert.yaml", f"defaults: [{entry}, _self_]\n"))
+    assert problem.what == "inherits 'convert', which is itself"
+    assert problem.alternatives == ("inherit ours: write `- /builtin/convert` under its defaults",)
+    problem = refused(catalog.read, write(here / "mine.yaml", "defaults: [mine]\n"))
+    assert problem.alternatives == ("give the file another name",)
+
+
+def test_every_shipped_file_can_be_read():
+    for folder in ("conf", "recipes"):
+        for path in shipped(folder).rglob("*.yaml"):
+            assert catalog.read(path)
+
+
+def test_builtin_is_ours_whatever_lies_in_a_folder_of_that_name(here):
+    """A checkout of this repository has recipes/builtin/ itself."""
+    from tflite_recipes.config import composition
+
+    write(here / "recipes" / "builtin" / "digits_float.yaml", "# @package _global_\ndefaults: [/base]\nname: mine\n")
+    write(here / "recipes" / "mine.yaml", "defaults: [builtin/digits_float, _self_]\n")
+    assert not any(name.startswith("builtin/") for name in catalog.list_recipes())
+    ours = composition.compose("digits_float").digest
+    assert composition.compose("builtin/digits_float").digest == ours
+    assert composition.compose("mine").digest == ours

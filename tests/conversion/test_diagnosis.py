@@ -1,0 +1,109 @@
+"""The converter's messages, as TensorFlow 2.21 gives them, in the user's terms."""
+
+import shlex
+
+import pytest
+from support import keras_models
+
+from tflite_recipes import api
+from tflite_recipes.conversion.diagnosis import Case, diagnose
+from tflite_recipes.core.errors import ExitStatus
+from tflite_recipes.core.state import TensorSpec
+
+AT = (
+    'loc(callsite(fused["{0}:", "net/{1}/{0}@__inference_pruned_9"] at fused["PartitionedCall:", "PartitionedCall"])): '
+)
+FRAMES = (TensorSpec("frames", (None, 12, 6), "float32"),)
+IMAGE = (TensorSpec("image", (None, None, None, 3), "float32"),)
+FLOAT_IO = "optimization.input_type=float32 optimization.output_type=float32"
+NO_KERNEL = "'tf.{0}' op is neither a custom op nor a flex op\n"
+
+
+def lacking(*ops, flex=(), custom=()):
+    lines = "".join(AT.format(op, layer) + NO_KERNEL.format(op) for op, layer in ops)
+    lines += f"TF Select ops: {', '.join(flex)}\n" if flex else ""
+    return lines + (f"Custom ops: {', '.join(custom)}\n" if custom else "")
+
+
+def test_a_loop_over_time_is_unrolled_or_given_its_batch():
+    message = (
+        AT.format("TensorListReserve", "lstm") + "requires element_shape to be static during TF Lite transformation"
+    )
+    problem = diagnose(message, Case("none", FRAMES, ["lstm"]))
+    assert "TensorListReserve in lstm" in problem.what
+    assert problem.fix == "substitution=rules 'substitution.rules=[unroll]'"
+    assert "'source.input_shapes={frames:[1,12,6]}'" in problem.alternatives
+    assert problem.remedies[:2] == ("unroll", "fixed_batch")
+
+
+def test_an_op_without_a_kernel_is_named_with_its_layer_and_what_stands_for_it():
+    problem = diagnose(lacking(("MaxPool3D", "pool_1"), flex=["MaxPool3D"]), Case("none", FRAMES, ["pool"]))
+    assert problem.what == "MaxPool3D in pool: LiteRT has no kernel"
+    assert problem.fix == "substitution=rules 'substitution.rules=[pooling_3d]'"
+    assert problem.alternatives == ("conversion.select_tf_ops=true",)
+
+
+def test_every_op_is_said_and_one_line_mends_all_of_them():
+    message = lacking(("Cholesky", "a"), ("Betainc", "b"), flex=["Cholesky"], custom=["Betainc"])
+    problem = diagnose(message, Case("none", FRAMES))
+    assert problem.what == "Cholesky in net/a: LiteRT has no kernel; Betainc in net/b: LiteRT has no kernel"
+    assert problem.fix == "conversion.select_tf_ops=true conversion.allow_custom_ops=true"
+    assert problem.remedies == ("select_tf_ops", "allow_custom_ops")
+
+
+def test_two_substitutions_go_on_one_line():
+    message = lacking(("MaxPool3D", "a"), ("ResizeArea", "b"))
+    assert diagnose(message, Case("none")).fix == "substitution=rules 'substitution.rules=[pooling_3d,resize]'"
+
+
+def test_text_is_cut_off():
+    problem = diagnose(lacking(("StringLower", "text"), flex=["StringLower"]), Case("none"))
+    assert problem.fix == "substitution=rules 'substitution.rules=[token_ids]'"
+    assert problem.alternatives == ("conversion.select_tf_ops=true",)
+
+
+def test_an_open_size_is_named_rather_than_the_op_that_it_breaks():
+    problem = diagnose(lacking(("Conv2D", "conv")), Case("none", IMAGE))
+    assert problem.where == "source.input_shapes"
+    assert "image (?, ?, ?, 3) float32" in problem.what
+
+
+def test_another_float_type_is_named_rather_than_the_op_that_it_breaks():
+    assert diagnose(lacking(("Conv2D", "conv")), Case("none")).remedies == ("float32",)
+
+
+def test_flex_ops_cannot_be_calibrated():
+    message = "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter."
+    problem = diagnose(message, Case("integer_only"))
+    assert problem.what.startswith("integer_only is calibrated by running the model")
+    assert problem.fix == "optimization=dynamic_range"
+
+
+def test_what_16x8_lacks_has_another_quantizer():
+    message = "Quantization to 16x8-bit not yet supported for op: 'NEG'.\n…not yet supported for op: 'PRELU'."
+    problem = diagnose(message, Case("int16x8"))
+    assert problem.what == "the converter cannot quantize NEG, PRELU to 16x8"
+    assert problem.fix == "optimization.quantizer=litert_quantizer"
+    assert problem.remedies == ("integer_ops", "litert_quantizer", "full_integer")
+
+
+@pytest.mark.parametrize(("scheme", "fix"), [("none", ""), ("integer_only", f"optimization=full_integer {FLOAT_IO}")])
+def test_anything_else_is_passed_on(scheme, fix):
+    problem = diagnose("first\nerror: something new", Case(scheme, FRAMES))
+    assert problem.what == "the converter refused: something new"
+    assert problem.fix == fix
+
+
+@pytest.mark.parametrize("message", ["", "\n\n", "loc(", 'fused["'])
+def test_no_message_is_too_strange(message):
+    assert diagnose(message, Case("none")).what
+
+
+@pytest.mark.slow
+def test_the_fix_for_a_real_lstm_works(here):
+    keras_models.write("sequential_lstm", here)
+    overrides = ["source=keras", "source.path=model.keras", "tracking=none", "conversion.fallback=[]"]
+    refused = api.run("convert", overrides, progress=False)
+    assert refused.status == ExitStatus.FAILED
+    mended = api.run("convert", [*overrides, *shlex.split(refused.problems[0].fix)], progress=False)
+    assert mended.status == ExitStatus.DONE

@@ -1,0 +1,27 @@
+"""The layer that an op belongs to, by the names of its graph."""
+
+import pytest
+
+from tflite_recipes.core.shapes import layer_finder
+
+
+@pytest.mark.parametrize(
+    ("names", "layers", "found"),
+    [
+        # Keras 3 exports each layer under its second scope.
+        (["m_1/dense_1_1/MatMul", "m_1/dense_2/MatMul"], ["dense", "dense_1"], ["dense_1", "dense"]),
+        (["m_1/relu_1/Relu;m_1/conv_1/Conv2D"], ["relu", "relu_1", "conv"], ["relu"]),
+        # tf_keras exports plain names.
+        (["m/dense/MatMul", "m/dense_1/MatMul"], ["dense", "dense_1"], ["dense", "dense_1"]),
+        # A layer that is called twice has a number the second time, beside its plain name.
+        (["m/head/MatMul", "m/head_1/MatMul"], ["head"], ["head", "head"]),
+        # An op's own name is no scope, whatever layers are called.
+        (["m_1/norm_1/add", "m_1/Add"], ["norm", "add"], ["norm", ""]),
+        (["PartitionedCall:0"], ["dense"], [""]),
+        # The innermost counts.
+        (["m_1/attention_1/query_1/MatMul"], ["attention", "query"], ["query"]),
+    ],
+)
+def test_the_layer_of_a_name(names, layers, found):
+    find = layer_finder(names, layers)
+    assert [find(name.partition(";")[0]) for name in names] == found

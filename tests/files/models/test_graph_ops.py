@@ -1,0 +1,63 @@
+"""Ops of SavedModels that reach beyond tensors: found wherever they are, and none in what is plain."""
+
+from __future__ import annotations
+
+import pytest
+
+from tflite_recipes.core.errors import RequestError
+from tflite_recipes.files.models import reaching_ops
+
+pytestmark = pytest.mark.slow
+
+
+def saved(folder, body, **about):
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def call(self, x):
+            body(tf, x)
+            return {"y": x * self.w}
+
+    module = Model()
+    for name, make in about.items():
+        setattr(module, name, make(tf))
+    tf.saved_model.save(module, str(folder), signatures=module.call)
+    return folder
+
+
+def table(tf):
+    keys = tf.lookup.KeyValueTensorInitializer(tf.constant(["a"]), tf.constant([1]))
+    return tf.lookup.StaticHashTable(keys, -1)
+
+
+def test_models_with_variables_tables_and_control_flow_are_plain(tmp_path):
+    def body(tf, x):
+        tf.print(x)
+        tf.while_loop(lambda i: i < 3, lambda i: [i + 1], [tf.constant(0)])
+
+    assert reaching_ops(saved(tmp_path / "m", body, table=table)) == ()
+
+
+@pytest.mark.parametrize(
+    ("op", "body"),
+    [
+        ("WriteFile", lambda tf, x: tf.cond(x[0] > 0, lambda: tf.io.write_file("a", "b"), lambda: tf.no_op())),
+        ("ReadFile", lambda tf, x: tf.io.read_file("a")),
+        ("EagerPyFunc", lambda tf, x: tf.py_function(lambda v: v, [x], tf.float32)),
+        ("PrintV2", lambda tf, x: tf.print(x, output_stream="file:///tmp/a")),
+        ("SaveV2", lambda tf, x: tf.raw_ops.SaveV2(prefix="a", tensor_names=["x"], shape_and_slices=[""], tensors=[x])),
+    ],
+)
+def test_ops_are_found_in_functions_and_branches(tmp_path, op, body):
+    assert reaching_ops(saved(tmp_path / "m", body)) == (op,)
+
+
+def test_a_damaged_graph_is_no_plain_one(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff\xff\x01")
+    with pytest.raises(RequestError, match="cannot be read"):
+        reaching_ops(tmp_path)

@@ -1,0 +1,39 @@
+"""Integer files of float ones by litert_quantizer, in a process of its own: `python integer_files.py FOLDER NAME …`.
+
+FOLDER/NAME.tflite with the samples FOLDER/x.npy becomes FOLDER/NAME_per_channel.tflite and NAME_per_tensor.tflite.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def write(folder: Path, *names: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, __file__, str(folder), *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+class Silent:
+    def progress(self, *_):
+        pass
+
+
+if __name__ == "__main__":
+    import numpy as np
+
+    from tflite_recipes.backend.converting.conversion_request import Request
+    from tflite_recipes.backend.converting.integer_conversion import resolved
+    from tflite_recipes.backend.converting.quantizer import quantize
+
+    place = Path(sys.argv[1])
+    samples = {"x": np.load(place / "x.npy")}
+    for name in sys.argv[2:]:
+        for grain in ("per_channel", "per_tensor"):
+            request = Request("full_integer", "float32", "float32", grain == "per_channel", samples)
+            path = place / f"{name}.tflite"
+            found = resolved(path, "serving_default", request)
+            made = quantize(path, "serving_default", request, *found, Silent())
+            (place / f"{name}_{grain}.tflite").write_bytes(made.data)

@@ -1,0 +1,1 @@
+"""Convert a frozen SavedModel to a `.tflite`, and quantize it."""

@@ -1,0 +1,172 @@
+"""The model in memory → a SavedModel with one signature, its variables frozen to constants where that is sound.
+
+Each later conversion starts from this folder: the model is traced once, and input and output names are its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tflite_recipes.backend.models import op_inspection, source_model, traced_model
+from tflite_recipes.backend.models.graph_substitution import Substituted, substitute, with_batch_of_one
+from tflite_recipes.backend.models.source_model import Model
+from tflite_recipes.backend.models.traced_model import Traced
+from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
+from tflite_recipes.core.errors import Problem, RequestError, StepError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import Intent, TensorSpec
+
+# Ops that write variables, and ops on resources that are no variables: constants cannot stand for either.
+_STATEFUL = (
+    "AssignVariableOp",
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+    "ResourceScatter",
+    "ResourceStridedSliceAssign",
+)
+_RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a model became.
+
+    path, signature: the SavedModel that is converted. reference: the one that its outputs are compared with, where
+    substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
+    kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
+    so far. random: the layers that draw random numbers. layers: names of all layers.
+    idle: those that were called with training=True, which inference does not do. parameters: of the signature alone,
+    where the source has others.
+    """
+
+    path: Path
+    signature: str
+    reference: Path | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    kept_because: str
+    stateful: bool
+    substituted: Substituted
+    offered: tuple[str, ...]
+    random: tuple[str, ...]
+    layers: tuple[str, ...]
+    idle: tuple[str, ...]
+    parameters: int | None
+
+
+def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter: Reporter) -> Frozen:
+    """Trace, freeze, substitute and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
+    if not intent.dynamic_batch:
+        fixed = with_batch_of_one(model.inputs)
+        model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
+    traced = traced_model.trace(model.call, model.inputs, model.outputs, intent.sizes)
+    because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
+
+    @functools.cache
+    def base(inputs: tuple[TensorSpec, ...]) -> Traced:
+        found = (
+            traced if inputs == model.inputs else traced_model.trace(model.call, inputs, model.outputs, intent.sizes)
+        )
+        return found if because else traced_model.frozen(found)
+
+    original = base(model.inputs)
+    _check_outputs(original)
+    made = substitute(base, model, intent, reporter)
+    _check_loops(made, intent)
+    path = _save(original, model, folder / "saved_model")
+    kinds = {op.type for op in op_inspection.operations(original.graph)}
+    return Frozen(
+        path=path if made.is_original else _save(made.traced, model, folder / "substituted"),
+        signature=model.signature,
+        reference=None if made.is_original or _redefined(made) else path,
+        inputs=made.inputs,
+        outputs=made.traced.output_specs(),
+        kept_because=because,
+        stateful=any(kind.startswith(_STATEFUL) for kind in kinds),
+        substituted=made,
+        offered=op_inspection.offered(made.traced.graph, intent, any(None in spec.shape[:1] for spec in made.inputs)),
+        random=op_inspection.random_layers(made.traced.graph, model.layers),
+        layers=tuple(sorted(model.layers)),
+        idle=source_model.called_in_training(model),
+        parameters=source_model.parameters(traced.concrete.variables) if model.generation == 0 else None,
+    )
+
+
+def _check_outputs(traced: Traced) -> None:
+    """Refuse what no file can give. Errors: StepError."""
+    found = [spec for spec in traced.output_specs() if spec.dtype.startswith("complex")]
+    if found:
+        what = f"an output of complex numbers is none that a file can have: {', '.join(map(str, found))}"
+        ors = ("give its real and its imaginary part as outputs",)
+        raise StepError(Problem(what, f"output {found[0].name}", "", ors))
+
+
+def _check_loops(made: Substituted, intent: Intent) -> None:
+    """Refuse a loop that cannot be unrolled before the calibrator crashes on it. Errors: StepError."""
+    loops = [finding for finding in made.findings if finding.op in op_inspection.LOOPS]
+    if not made.skipped or not loops:
+        return
+    what = "; ".join(map(str, loops[:3]))
+    fix, ors = sizes_given(open_sizes(made.inputs), intent.sizes)
+    other = "optimization=dynamic_range"
+    raise StepError(
+        Problem(what, "optimization", fix or ("" if ors else other), (*ors, *([other] if fix or ors else [])))
+    )
+
+
+def _redefined(made: Substituted) -> bool:
+    """Whether the outputs are meant to be others than the original's, so that only themselves can be compared with."""
+    return bool({"logits", "no_dropout"} & set(made.rules))
+
+
+def _keep_because(traced: Traced, model: Model) -> str:
+    kinds = {op.type for op in op_inspection.operations(traced.graph)}
+    if any(kind.startswith(_RESOURCES) for kind in kinds):
+        return "the model owns lookup tables"
+    if any(kind.startswith(_STATEFUL) for kind in kinds):
+        return "the model writes to its variables"
+    functions = traced.graph.as_graph_def().library.function
+    # tf_keras marks its LSTM so that the converter can fuse it into one op, which it cannot once it is frozen.
+    if model.generation == 2 and any(f.attr["api_implements"].s.startswith(b"lstm") for f in functions):
+        return "the converter fuses its LSTM"
+    return ""
+
+
+def _save(traced: Traced, model: Model, folder: Path) -> Path:
+    specs = traced_model.tensor_specs(traced.inputs)
+    if not traced.graph.captures:
+        return _save_constant(traced, specs, folder, model.signature)
+    if model.folder is not None and traced.inputs == model.inputs and not folder.name.startswith("substituted"):
+        return model.folder
+    function = traced.function
+    if model.generation == 3:
+        # tf.saved_model.save would leave a Keras 3 model's weights uninitialised in the converted file.
+        archive = keras.export.ExportArchive()
+        archive.track(model.owner)
+        archive.add_endpoint(model.signature, function)  # traced already, with its specs
+        archive.write_out(str(folder), verbose=False)
+        return folder
+    if not isinstance(model.owner, tf.Module) and model.generation == 0 and not hasattr(model.owner, "signatures"):
+        what = "a ConcreteFunction whose variables must be kept needs the tf.Module that owns them"
+        raise RequestError(Problem(what, "source.function", "freeze.variables=freeze"))
+    module = tf.Module()
+    module.owner = model.owner
+    module.serve = function
+    tf.saved_model.save(module, str(folder), signatures={model.signature: function.get_concrete_function(**specs)})
+    return folder
+
+
+def _save_constant(traced: Traced, specs: dict[str, Any], folder: Path, signature: str) -> Path:
+    module = tf.Module()
+    module.serve = tf.function(lambda **tensors: traced(**tensors), autograph=False)
+    signatures = {signature: module.serve.get_concrete_function(**specs)}
+    # Gradients of its own (swish has one) capture tensors that freezing has done away with, and nobody trains this.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+    return folder

@@ -1,0 +1,67 @@
+"""A traced function rewritten by rules, as a function that can be traced again with other shapes and types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensorflow.python.framework import ops
+
+from tflite_recipes.backend.models.rewriting import fourier, loops, op_replacements, splits
+from tflite_recipes.backend.models.rewriting.values import symbolic
+from tflite_recipes.backend.models.rewriting.walker import Handler, Walker
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The function after a rewrite.
+
+    call: takes tensors by input name, gives tensors by output name. matches: how often each rule matched, filled
+    when `call` is traced. skipped: why a loop could not be unrolled, by its name.
+    """
+
+    call: Callable[..., Mapping[str, Any]]
+    matches: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def rewrite(
+    traced: Any, inputs: Sequence[str], outputs: Sequence[str], asked: frozenset[str], scheme: str = "none"
+) -> Rewritten:
+    """The function `traced`, whose inputs and outputs have these names in the order of their tensors, by the rules
+    that are asked for. `scheme`: what it will be quantized to, which decides what lacks an integer kernel."""
+    graph = traced.graph
+    held = [outside for outside, _ in graph.captures]
+    wanted = [_logits(tensor) if "logits" in asked else tensor for tensor in graph.outputs]
+    rewritten: Rewritten
+
+    def call(**tensors: Any) -> dict[str, Any]:
+        for variable in graph.variables:  # so that saving finds what the captured handles belong to
+            ops.get_default_graph().watch_variable(variable)
+        walker = Walker(asked, _handlers(), scheme)
+        made = walker.run(graph, [*(tensors[name] for name in inputs), *held], wanted)
+        cut = sum(old is not new for old, new in zip(graph.outputs, wanted, strict=True))
+        rewritten.matches.clear()
+        rewritten.matches.update(walker.counts, **({"logits": cut} if cut else {}))
+        rewritten.skipped.update(walker.skipped)
+        return {name: symbolic(value) for name, value in zip(outputs, made, strict=True)}
+
+    rewritten = Rewritten(call)
+    return rewritten
+
+
+def _handlers() -> dict[str, list[Handler]]:
+    merged: dict[str, list[Handler]] = {}
+    for table in (loops.HANDLERS, op_replacements.HANDLERS, splits.HANDLERS, fourier.HANDLERS):
+        for kind, handlers in table.items():
+            merged.setdefault(kind, []).extend(handlers)
+    return merged
+
+
+def _logits(tensor: Any) -> Any:
+    """What a final softmax takes; the tensor itself where there is none."""
+    op = tensor.op
+    while op.type == "Identity":
+        op = op.inputs[0].op
+    return op.inputs[0] if op.type in ("Softmax", "LogSoftmax", "Sigmoid") else tensor

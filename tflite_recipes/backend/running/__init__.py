@@ -1,0 +1,1 @@
+"""Run `.tflite` files, and compare their outputs and tensors with the source's."""

@@ -1,0 +1,180 @@
+"""The source against the `.tflite`, output by output, bound by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes.backend.models.graph_substitution import as_array
+from tflite_recipes.backend.running import runtime
+from tflite_recipes.conversion.quality import parity
+from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import Gate, State, TensorSpec
+
+_BATCH = 32
+# Below this cosine similarity hardly any use of a file is left.
+_POOR = 0.95
+# The reference kernels are slow, and differ in rounding alone: so many samples tell.
+_WITHOUT_DELEGATES = 64
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Real-valued outputs by name of source and file, first axis samples; text as 0 and 1 (see `compare`)."""
+
+    source: Mapping[str, Any]
+    tflite: Mapping[str, Any]
+
+
+def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: bool = False) -> Outputs:
+    """Run both on the same samples and measure parity. Text counts as 0 where both agree, and as 1 in the file's
+    outputs where they do not.
+
+    Errors: StepError where a float file differs from its source; where many values of an output are lost, unless the
+    run is `gated`, and has a gate that says so.
+    """
+    assert state.tflite is not None
+    total = len(next(iter(arrays.values())))
+    planned = runtime.plan(state.tflite, state.signature, total, state.stateful)
+    as_given = run_source(state, arrays, reporter, _BATCH if planned.fixed else planned.batch)
+    tflite = runtime.run(
+        state.tflite,
+        state.signature,
+        arrays,
+        lambda done, total: reporter.progress("evaluating the .tflite", done, total),
+        stateful=state.stateful,
+        planned=planned,
+    )
+    source, tflite = _numeric(as_given, tflite)
+    measured = parity.measure(source, tflite)
+    if measured.nan_in_source == 1.0:
+        raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
+    if measured.nan_in_source:
+        reporter.warn(f"{measured.nan_in_source:.1%} of the source's outputs are NaN, and are not compared")
+    reporter.measure(measured.metrics())
+    plain = _without_delegates(state, arrays, as_given, reporter) if measured.finite else {}
+    _keep(state, measured, plain, reporter)
+    if not measured.finite:
+        raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
+    _check_collapse(measured, gated, reporter)
+    if measured.cosine < _POOR:
+        what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
+        reporter.warn(f"{what}, output {measured.worst_output}")
+    else:
+        _check_groups(measured, reporter)
+    if state.scheme == "none" and measured.relative_error > 1e-2 and not state.random:
+        by = f"{measured.relative_error:.1%} of the output range"
+        what = f"a float file must compute what its source computes, and differs by {by}"
+        raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
+    return Outputs(source, tflite)
+
+
+def _without_delegates(
+    state: State, arrays: Mapping[str, Any], source: Mapping[str, Any], reporter: Reporter
+) -> dict[str, Any]:
+    """Parity of the same file with the reference kernels on the first samples, by output, for `parity.json`."""
+    assert state.tflite is not None
+    first = {name: values[:_WITHOUT_DELEGATES] for name, values in arrays.items()}
+    count = len(next(iter(first.values())))
+    total = len(next(iter(arrays.values())))
+    # Rows of an output that are no samples would be other ones.
+    expected = {name: values[:count] for name, values in source.items() if len(values) == total}
+    if not expected:
+        return {}
+    outputs = runtime.run(state.tflite, state.signature, first, lambda *_: None, xnnpack=False, stateful=state.stateful)
+    plain = parity.measure(*_numeric(expected, {name: outputs[name] for name in expected}))
+    if not plain.finite:
+        reporter.warn("without delegates the file's outputs hold NaN or infinities where the source's do not")
+    figures = {"max_abs_error": plain.max_abs_error, "cosine": plain.cosine}
+    reporter.measure({f"parity.without_delegates_{name}": value for name, value in figures.items()})
+    return {name: {"samples": count, **found} for name, found in plain.to_json().items()}
+
+
+def _keep(state: State, measured: parity.Parity, plain: Mapping[str, Any], reporter: Reporter) -> None:
+    figures = measured.to_json()
+    for name, found in plain.items():
+        figures[name]["without_delegates"] = found
+    path = state.workdir / "parity.json"
+    path.write_text(json.dumps(figures, indent=2))
+    reporter.keep(str(path))
+
+
+# Above this share of an output's values the file is of no use for them; below it is worth a word.
+_LOST = 0.25
+
+
+def _check_collapse(measured: parity.Parity, gated: bool, reporter: Reporter) -> None:
+    """Values of an output that quantization made one constant. Errors: StepError where these are many and no gate
+    answers for them."""
+    worst = 0.0
+    for name, (lost, total) in measured.collapsed.items():
+        what = f"{lost} of {total} values are the same for every sample, though the source's vary"
+        worst = max(worst, lost / total)
+        if lost >= _LOST * total and not gated:
+            why = f"{what}: values of very different size share one scale"
+            ors = ("give them outputs of their own, which have scales of their own",)
+            raise StepError(Problem(why, f"output {name}", "optimization=dynamic_range", ors))
+        reporter.warn(f"output {name}: {what}")
+    if worst >= _LOST:
+        reporter.judge(Gate("evaluation.collapsed", worst, _LOST, False))
+
+
+def _check_groups(measured: parity.Parity, reporter: Reporter) -> None:
+    """Channels that are lost among larger ones, which the figures of a whole output do not show."""
+    for name, groups in measured.lost_groups().items():
+        for group in groups:
+            listed = ", ".join(map(str, group.channels[:8])) + (", …" if len(group.channels) > 8 else "")
+            what = f"of range {group.scale:.3g} are off by {group.relative_rmse:.0%} of it"
+            reporter.warn(f"output {name}: channels {listed} {what}, among others of a larger scale")
+
+
+def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Text outputs as 0 where both agree and 1 in the file's where they do not; all others as they are."""
+    ours, theirs = dict(source), dict(tflite)
+    for name, values in source.items():
+        if values.dtype.kind not in "fiub":
+            ours[name] = np.zeros(values.shape)
+            theirs[name] = (values != tflite[name]).astype("float64")
+    return ours, theirs
+
+
+def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batch: int = _BATCH) -> dict[str, Any]:
+    """Outputs by name of the frozen SavedModel, which is the source's own graph, or of the float file.
+
+    `batch`: rows at a time where the source leaves that open, best the file's own, in case rows depend on each other.
+    """
+    if state.float_file is not None:
+
+        def tell(done: int, total: int) -> None:
+            reporter.progress("evaluating the source", done, total)
+
+        planned = runtime.plan(state.float_file, state.signature, len(next(iter(arrays.values()))))
+        planned = planned if planned.fixed else replace(planned, batch=batch)
+        return runtime.run(state.float_file, state.signature, arrays, tell, planned=planned)
+    folder = state.reference or state.saved_model
+    function = tf.saved_model.load(str(folder)).signatures[state.signature]
+    # A rewritten model may take another float type than its source.
+    specs = {
+        name: TensorSpec(name, tuple(s.shape), s.dtype.name)
+        for name, s in function.structured_input_signature[1].items()
+    }
+    fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]
+    batch = max(fixed, default=batch)
+    total = len(next(iter(arrays.values())))
+    rows: dict[str, list[Any]] = {}
+    for start in range(0, total, batch):
+        part = {name: np.asarray(arrays[name][start : start + batch]) for name in specs}
+        count = len(next(iter(part.values())))
+        if fixed and count < batch:
+            part = {name: runtime.padded(values, batch) for name, values in part.items()}
+        results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
+        for name, values in results.items():
+            rows.setdefault(name, []).append(as_array(values)[:count])
+        reporter.progress("evaluating the source", min(start + batch, total), total)
+    return {spec.name: np.concatenate(rows[spec.name]) for spec in state.outputs}

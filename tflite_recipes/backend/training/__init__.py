@@ -1,0 +1,1 @@
+"""Train models: pruning and fine-tuning."""

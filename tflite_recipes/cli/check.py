@@ -1,0 +1,59 @@
+"""Commands that compose a recipe without running it: show, check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tflite_recipes.cli.parser import Add
+from tflite_recipes.core.errors import ExitStatus
+
+
+def add_to(add: Add) -> None:
+    """The commands' own lines in the parser."""
+    show = add("show", _show, "print the resolved recipe, as YAML that run accepts again")
+    check = add("check", _check, "refuse now what would fail later, without TensorFlow; with --deep, with it")
+    for command in (show, check):
+        command.add_argument("recipe", metavar="RECIPE")
+        command.add_argument("overrides", nargs="*", metavar="key=value")
+    check.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
+    check.add_argument("--deep", action="store_true", help="load the model and try it, with TensorFlow")
+
+
+def _show(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes.config import composition
+
+    print(composition.compose(options.recipe, options.overrides).to_yaml(), end="")
+    return ExitStatus.DONE
+
+
+def _check(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes.config import composition
+
+    prepared = composition.prepare(options.recipe, options.overrides, sweep=options.multirun)
+    recipe = prepared.recipes[0]
+    if options.deep:
+        return _check_deep(prepared.recipes)
+    if options.multirun:
+        print(f"nothing wrong with the {len(prepared.recipes)} jobs of {recipe.name}")
+        return ExitStatus.DONE
+    chosen = ", ".join(f"{group}={option}" for group, option in recipe.choices.items())
+    print(f"nothing wrong with {recipe.name}: {chosen}\nrecipe digest {recipe.digest}")
+    return ExitStatus.DONE
+
+
+def _check_deep(recipes: Sequence[Any]) -> ExitStatus:
+    """Try each with TensorFlow, and say what its file would be."""
+    from tflite_recipes import api
+    from tflite_recipes.report.console import show_problems, show_rehearsal
+
+    worst = ExitStatus.DONE
+    for recipe in recipes:
+        rehearsal = api.rehearse(recipe)
+        sys.stdout.flush()
+        show_problems(rehearsal.result.problems)
+        show_rehearsal(rehearsal.result, rehearsal.contract, rehearsal.candidate)
+        worst = max(worst, rehearsal.result.status)
+    return worst

@@ -1,0 +1,66 @@
+"""The command sync: what MLflow was not told, told now."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections import Counter
+from pathlib import Path
+
+from tflite_recipes.cli.parser import Add
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+
+_URI = "tracking.uri="
+
+
+def add_to(add: Add) -> None:
+    """The command's own lines in the parser."""
+    sync = add("sync", _sync, "upload runs that MLflow was not, or not wholly, told of")
+    sync.epilog = (
+        "Each run goes where it was to go, once: what is there already is completed, never doubled. Passwords are not\n"
+        "kept in a run's folder: give them again, by tracking.uri=URI, MLFLOW_TRACKING_URI, or the variables that\n"
+        "MLflow and the database read (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD).\n\n"
+        "exit status: 0 all is up; 2 a folder is damaged, or the request is wrong; 4 some could not be told"
+    )
+    sync.add_argument("words", nargs="*", metavar="FOLDER|tracking.uri=URI", help="default: outputs")
+    sync.add_argument("--dry-run", action="store_true", help="say what there is to upload, and upload nothing")
+    sync.add_argument("--tracking-uri", metavar="URI", help="as tracking.uri=URI: where all of them go")
+
+
+def _sync(options: argparse.Namespace) -> ExitStatus:
+    from tflite_recipes.report.console import show_problems
+    from tflite_recipes.tracking.sync import Outcome, sync
+
+    folders, uri = _asked(options)
+    counts: Counter[Outcome] = Counter()
+    sweeps: list[str] = []
+    for synced in sync(folders, uri, options.dry_run):
+        counts[synced.outcome] += 1
+        waiting = synced.outcome is Outcome.WAITING
+        came_to = f"{synced.outcome.value} at {synced.uri}" if waiting else synced.run_id or synced.outcome.value
+        print(f"{synced.folder} -> {came_to}", flush=True)
+        show_problems(synced.problems)
+        if synced.sweep:
+            sweeps.append(f"tflite-recipes compare {synced.run_id} --tracking-uri {shlex.quote(synced.uri)}")
+    said = [f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome]]
+    print(", ".join(said) or "nothing to upload: MLflow knows all runs there")
+    for command in sweeps:  # which a sweep does by itself at its end
+        print(f"its runs beside each other: {command}")
+    if counts[Outcome.AWAY]:
+        return ExitStatus.UNTRACKED
+    return ExitStatus.REQUEST if counts[Outcome.DAMAGED] else ExitStatus.DONE
+
+
+def _asked(options: argparse.Namespace) -> tuple[list[Path], str | None]:
+    """The folders, and the tracking URI, None where none is named."""
+    from tflite_recipes.tracking.settings import Mlflow
+
+    uris = [word.removeprefix(_URI) for word in options.words if word.startswith(_URI)]
+    names = [word for word in options.words if not word.startswith(_URI)]
+    if wrong := [name for name in names if "=" in name and not Path(name).exists()]:
+        known = (f"tflite-recipes sync {wrong[0].partition('=')[2]}",)
+        raise RequestError(Problem(f"{wrong[0]} is neither a folder nor tracking.uri=URI", "sync", "", known))
+    uri = options.tracking_uri or next(iter(uris), None)
+    if uri is not None and (problems := list(Mlflow(uri, "any", None, {}).problems())):
+        raise RequestError(problems)
+    return [Path(name) for name in names] or [Path("outputs")], uri

@@ -1,0 +1,1 @@
+"""How good a file is: metrics, parity, labels, errors by tensor."""

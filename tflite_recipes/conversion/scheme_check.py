@@ -1,0 +1,95 @@
+"""Whether a converted file is what was asked for, and what its users must know of its inputs and outputs."""
+
+from __future__ import annotations
+
+from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.core.shapes import layer_of
+from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.files.tflite import QUANTIZE_OPS, Tensor, TFLiteFile
+
+_FLOATS = ("float16", "float32", "float64")
+
+
+def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, state: State) -> None:
+    """Refuse a file that quietly came out in another scheme. Errors: StepError naming tensors."""
+    problems = list(_io_problems(file, state.inputs, input_type, output_type))
+    tensors = [tensor for subgraph in file.subgraphs for tensor in subgraph.tensors]
+    floats = [tensor for tensor in tensors if tensor.dtype in _FLOATS]
+    if scheme == "integer_only":
+        asked_float = "float32" in (input_type, output_type)
+        inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
+        if inner:
+            what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
+            remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
+            problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
+    if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
+        problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
+    if scheme in ("int16x8", "int16x8_fallback") and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
+        problems.append(Problem("16x8 was asked, but no activation came out int16", "optimization"))
+    if scheme == "none" and any(t.dtype in ("int8", "float16") and t.is_constant and t.scales for t in tensors):
+        problems.append(Problem("float32 was asked, but weights came out quantized", "optimization"))
+    stored = sum(t.buffer_bytes for t in tensors if t.is_constant)
+    if state.parameters >= 1024 and stored < 0.05 * state.parameters:
+        what = f"{state.parameters} parameters went in, {stored} bytes of constants came out: the weights are missing"
+        problems.append(Problem(what, "optimization"))
+    problems += _uninitialised(file)
+    if problems:
+        raise StepError(problems)
+
+
+def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:
+    """The ops that take or give them, each with its layer; the tensors themselves where none does."""
+    floats = {(t.name, t.index) for t in inner}
+    found: list[str] = []
+    for graph in file.subgraphs:
+        for op in graph.operators:
+            touched = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+            if op.name not in QUANTIZE_OPS and any((t.name, t.index) in floats for t in touched):
+                named = graph.tensors[op.outputs[0]] if op.outputs else touched[-1]
+                layer = layer_of(named.name.partition(";")[0], state.layers)
+                found.append(f"{op.label}{layer and f' in {layer}'}")
+    places = list(dict.fromkeys(found)) or [f"{t.name} ({t.dtype})" for t in inner]
+    return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+
+
+def _uninitialised(file: TFLiteFile) -> list[Problem]:
+    """Variables that are read and that nothing ever assigns: they hold zeros, whatever the model's weights were."""
+    operators = [op for graph in file.subgraphs for op in graph.operators]
+    reads = sum(op.name == "READ_VARIABLE" for op in operators)
+    if not reads or any(op.name == "ASSIGN_VARIABLE" for op in operators):
+        return []
+    what = f"the file reads {reads} variables that nothing initialises: the weights are missing"
+    return [Problem(what, "optimization", "freeze.variables=freeze")]
+
+
+def left_float(file: TFLiteFile, scheme: str) -> str:
+    """What to say of a file none of whose weights has the type that its scheme is for, else ""."""
+    wanted = {"dynamic_range": "int8", "float16": "float16"}.get(scheme)
+    constants = [t for graph in file.subgraphs for t in graph.tensors if t.is_constant]
+    if wanted is None or any(tensor.dtype == wanted for tensor in constants):
+        return ""
+    reason = ": the converter leaves weights of fewer than 1,024 elements float" if scheme == "dynamic_range" else ""
+    return f"{scheme} was asked, and no weight came out {wanted}{reason}"
+
+
+def _at_the_edge(file: TFLiteFile, tensor: Tensor) -> bool:
+    edges = [(graph.inputs, graph.outputs) for graph in file.subgraphs if tensor in graph.tensors]
+    return any(tensor.index in inputs or tensor.index in outputs for inputs, outputs in edges)
+
+
+def _io_problems(file: TFLiteFile, inputs: tuple[TensorSpec, ...], input_type: str, output_type: str) -> list[Problem]:
+    declared = {spec.name: spec.dtype for spec in inputs}
+    problems = []
+    for signature in file.signatures:
+        tensors = file.subgraphs[signature.subgraph].tensors
+        for name, index in signature.inputs:
+            wanted = input_type if declared.get(name, "float32") in _FLOATS else declared[name]
+            if tensors[index].dtype != wanted:
+                what = f"input {name!r} came out {tensors[index].dtype}, {wanted} was asked"
+                problems.append(Problem(what, "optimization.input_type"))
+        for name, index in signature.outputs:
+            dtype = tensors[index].dtype
+            if dtype != output_type and dtype not in ("bool", "int32", "int64", "string"):
+                what = f"output {name!r} came out {dtype}, {output_type} was asked"
+                problems.append(Problem(what, "optimization.output_type"))
+    return problems

@@ -1,0 +1,81 @@
+"""Names and shapes as a model declares them: `input_shapes` against its inputs, ops against its layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.schema import near
+from tflite_recipes.core.state import TensorSpec
+
+# By input name; None leaves a dimension dynamic, the first is the batch.
+Shapes = dict[str, list[int | None]]
+
+
+def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Iterable[Problem]:
+    """What is wrong with `input_shapes`, against the model's own inputs where these are known."""
+    known = {spec.name: spec for spec in inputs or ()}
+    for name, shape in shapes.items():
+        key = f"source.input_shapes.{name}"
+        if any(size is not None and size < 1 for size in shape):
+            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key)
+        elif inputs is not None and name not in known:
+            listed = "; ".join(map(str, inputs))
+            better = (near(name, list(known)) or list(known) or ["NAME"])[0]
+            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(shape)}'"
+            yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
+        elif name in known and not _fits(shape, known[name].shape):
+            own = known[name]
+            fixed = [
+                own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)
+            ]
+            fixed += list(own.shape[len(fixed) :])
+            fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
+            yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
+
+
+def _compact(shape: Iterable[int | None]) -> str:
+    return "[" + ",".join("null" if size is None else str(size) for size in shape) + "]"
+
+
+def _fits(shape: list[int | None], own: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(own) and all(o is None or s == o for s, o in zip(shape, own, strict=True))
+
+
+def layer_of(name: str, layers: Iterable[str]) -> str:
+    """The layer that an op of this name belongs to: the innermost part of the name that is one of the model's layers,
+    with the number taken off that a second call in one graph adds; else all but the last part."""
+    known = set(layers)
+    parts = [part for part in name.split("/") if part not in ("PartitionedCall", "StatefulPartitionedCall")]
+    for part in reversed(parts):
+        bare = _bare(part)
+        if part in known or bare in known:
+            return part if part in known else bare
+    return "/".join(parts[:-1])
+
+
+def layer_finder(names: Iterable[str], layers: Iterable[str]) -> Callable[[str], str]:
+    """The layer of an op's name, "" for none, among the names of one graph: together they tell what one alone leaves
+    open, whether `dense_1` is the layer `dense_1` or, as Keras 3 exports it, the layer `dense`.
+
+    Keras 3 enters each layer's scope twice and computes in the second, so that no op stands under its layer's plain
+    name: where none does, the number is always the export's. The last part of a name is the op's own.
+    """
+    known = set(layers)
+    scopes = {part for name in names for piece in name.split(";") for part in piece.split("/")[:-1]}
+    plain = any(part in known and _bare(part) not in known - {part} for part in scopes)
+
+    def find(name: str) -> str:
+        for part in reversed(name.split("/")[:-1]):
+            candidates = (part, _bare(part)) if plain else (_bare(part), part)
+            for candidate in candidates:
+                if candidate in known:
+                    return candidate
+        return ""
+
+    return find
+
+
+def _bare(part: str) -> str:
+    return re.sub(r"_\d+$", "", part)

@@ -1,0 +1,237 @@
+"""The loop over steps, in the parent. Emits events; knows no tracker and no console."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tflite_recipes.config import recipe_inputs
+from tflite_recipes.config.recipe import Recipe
+from tflite_recipes.core import events
+from tflite_recipes.core.environment import ENVIRONMENT, environment_text, git_commit
+from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
+from tflite_recipes.core.result import LOG, MODEL, VERDICT, RunResult
+from tflite_recipes.core.state import Intent, State
+from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling
+from tflite_recipes.engine.shared_results import Memo
+from tflite_recipes.engine.spool import Spool
+from tflite_recipes.engine.worker import WorkerDied, WorkerPool
+from tflite_recipes.files.samples.input_example import FEEDING, write_example
+from tflite_recipes.files.tflite import size_metrics as sizes
+from tflite_recipes.report import plots, run_page, tables
+
+_TAIL_LINES = 20
+_TAIL_WIDTH = 300
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a run ended: done, gate, failed or killed."""
+
+    outcome: str
+    status: ExitStatus
+    problems: tuple[Problem, ...] = ()
+    died: bool = False
+
+
+_VERDICTS = {"done": "passed", "gate": "gate failed", "failed": "failed"}
+
+
+def run(
+    recipe: Recipe,
+    output_dir: Path,
+    listeners: Sequence[events.Listener],
+    pool: WorkerPool,
+    intent: Intent | None = None,
+    memo: Memo | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Run a recipe into `output_dir`. Errors end up in the result; KeyboardInterrupt is told and raised again.
+
+    `intent` stands in for the recipe's own, where some of its steps are left out. `memo` holds what runs have in common
+    that differ in their later steps only, the candidates of a search. `tags` are told before the first step.
+    """
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    pool.ready()  # TensorFlow loads while the listeners set themselves up
+    spool = Spool(output_dir, listeners)
+    try:
+        end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo, tags or {})
+    except BaseException:
+        _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
+        raise
+    _conclude(recipe, spool, end, started)
+    return RunResult(
+        recipe=recipe.name,
+        digest=recipe.digest,
+        status=end.status,
+        output_dir=output_dir,
+        path=output_dir / MODEL if end.outcome in ("done", "gate") else None,
+        metrics=dict(spool.metrics),
+        gates=tuple(spool.gates),
+        warnings=tuple(spool.warnings),
+        tags=dict(spool.tags),
+        problems=end.problems,
+    )
+
+
+def _attempt(
+    recipe: Recipe,
+    intent: Intent,
+    spool: Spool,
+    pool: WorkerPool,
+    started: float,
+    memo: Memo | None,
+    tags: Mapping[str, str],
+) -> _End:
+    try:
+        spool.tell(_started(recipe, spool.output_dir))
+        if tags:
+            spool.tell(events.Tagged(tags))
+        tell_origins(recipe, spool, shared=memo is not None)
+        with scratch_folder(spool.output_dir, pool) as scratch:
+            _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
+    except RecipeError as error:
+        return _End("failed", error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _End("failed", ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),))
+    passed = all(gate.passed for gate in spool.gates)
+    return _End("done", ExitStatus.DONE) if passed else _End("gate", ExitStatus.GATE)
+
+
+def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
+    spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
+    told = VERDICT in spool.tags and end.outcome != "failed"  # by a step that judges more than gates do
+    if end.outcome in _VERDICTS and not told:
+        spool.tell(events.Tagged({VERDICT: _VERDICTS[end.outcome]}))
+    log = spool.output_dir / LOG
+    tail = _tail(log) if end.status is ExitStatus.FAILED else ""
+    if end.outcome in _VERDICTS:
+        _keep_report(recipe, spool, end, tail)
+    if log.exists():
+        spool.tell(events.ArtifactKept(str(log)))
+    spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail, end.died))
+    spool.close()
+
+
+def _keep_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> None:
+    """The page of the run. One that failed because nothing can be written has none."""
+    told = (spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir, spool.notes)
+    path = spool.output_dir / run_page.REPORT
+    try:
+        for plot in plots.write(spool.output_dir):
+            spool.tell(events.ArtifactKept(str(plot)))
+        path.write_text(run_page.render(recipe, *told, problems=end.problems, log_tail=tail), encoding="utf-8")
+    except OSError as error:
+        if end.outcome != "failed":
+            raise
+        spool.tell(events.Warned(f"{run_page.REPORT} was not written: {error.strerror or error}"))
+    else:
+        spool.tell(events.ArtifactKept(str(path)))
+
+
+def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
+    for name, text in (
+        ("recipe.yaml", recipe.to_yaml()),
+        ("overrides.txt", "".join(f"{o}\n" for o in recipe.overrides)),
+    ):
+        (output_dir / name).write_text(text, encoding="utf-8")
+    return events.RunStarted(
+        recipe.name, recipe.digest, recipe.choices, recipe.config, recipe.overrides, str(output_dir)
+    )
+
+
+def tell_origins(recipe: Recipe, spool: Spool, shared: bool = False) -> None:
+    """What the run starts from: the machine with its packages, the commit that the user stands at, and the files that
+    the recipe names, digested. shared: a run above, which has the same files, tells of them too."""
+    if commit := git_commit():
+        spool.tell(events.Tagged({"tflite_recipes.git_commit": commit}))
+    read = recipe_inputs.read_inputs(recipe)
+    for name, text in ((ENVIRONMENT, environment_text()), (recipe_inputs.INPUTS, recipe_inputs.to_text(read))):
+        (spool.output_dir / name).write_text(text, encoding="utf-8")
+        spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
+    for given in read:
+        spool.tell(events.InputRead(**asdict(given), shared=shared))
+
+
+@contextlib.contextmanager
+def scratch_folder(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
+    """A folder for what only lasts as long as a run. The worker is ended before it goes in an interrupt."""
+    scratch = output_dir / ".work"
+    scratch.mkdir(exist_ok=True)
+    try:
+        yield scratch
+    except KeyboardInterrupt:
+        pool.kill()  # or it would write on
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run_steps(
+    recipe: Recipe,
+    intent: Intent,
+    scratch: Path,
+    spool: Spool,
+    pool: WorkerPool,
+    started: float,
+    memo: Memo | None,
+) -> State:
+    """Run the steps; where the conversion fails and a remedy may be taken, from the first step again with it.
+
+    What the graph itself shows to be needed is taken while freezing. This is for what only the converter tells, if it
+    lives to tell it. Errors: those of the first attempt, but for what only a later one came to.
+    """
+    for name in ("recipe.yaml", "overrides.txt"):
+        spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
+    first: StepError | None = None
+    while True:
+        attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
+        try:
+            return attempt.run(spool.tell, pool, started, memo)
+        except StepError as error:
+            first = first or error
+            remedy = next_remedy(error, spool.step, attempt, intent)
+            if remedy is None:
+                raise explained(telling(first, error), attempt) from error
+            spool.tell(events.Warned(retry(error, remedy, attempt)))
+            intent = replace(intent, taken=(*intent.taken, remedy))
+
+
+def _deliver(state: State, spool: Spool) -> None:
+    """The file appears under its final name only when every step has run; what it weighs is known only now."""
+    assert state.tflite is not None
+    spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
+    digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
+    final = state.tflite.with_name(MODEL)
+    if state.tflite != final:
+        os.replace(state.tflite, final)
+    try:
+        for table in tables.write(replace(state, tflite=final), final.parent):
+            spool.tell(events.ArtifactKept(str(table)))
+    except RequestError as error:  # a file that our reader does not understand is delivered all the same
+        spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
+    spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
+    if (example := write_example(state)) is not None:
+        spool.tell(events.Noted({FEEDING: example[1]}))
+        spool.tell(events.ArtifactKept(str(example[0]), "model"))
+    spool.tell(events.ArtifactKept(str(final), "model"))
+
+
+def _placed(error: RecipeError, step: str) -> tuple[Problem, ...]:
+    return tuple(problem if problem.where else replace(problem, where=step) for problem in error.problems)
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    # A crash report ends with every extension module that was loaded, on one line.
+    telling = [line[:_TAIL_WIDTH] for line in lines if not line.startswith("Extension modules:")]
+    return "\n".join(telling[-_TAIL_LINES:])

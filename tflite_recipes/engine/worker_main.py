@@ -1,0 +1,143 @@
+"""The child process that owns TensorFlow: takes jobs as JSON lines, runs their steps, says what happens.
+
+Run by `worker.Worker` as `python -m tflite_recipes.worker_main JOB_FD MESSAGE_FD`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tflite_recipes.core import events, public_names, schema, user_code
+from tflite_recipes.core.errors import Problem, RecipeError, RequestError, gist
+from tflite_recipes.core.state import State
+
+
+def main(job_fd: int, message_fd: int) -> None:
+    """Serve jobs until the parent closes its end of the pipe."""
+    messages = os.fdopen(message_fd, "w", encoding="utf-8")
+    jobs: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(job_fd, jobs), daemon=True).start()
+
+    def send(message: Mapping[str, Any]) -> None:
+        messages.write(json.dumps(message) + "\n")
+        messages.flush()
+
+    faulthandler.enable()  # a crash in C++ leaves the Python stack in the log
+    failure = _import_tensorflow()
+    while True:
+        job = json.loads(jobs.get())
+        _redirect(job["log"])
+        _stand_in(job["cwd"])
+        if failure is not None:
+            send({"request": False, "problems": [failure.to_json()]})
+            continue
+        try:
+            state = _run(job, lambda event: send(events.to_json(event)))
+            if not job["state"]["saved_model"]:
+                _forget()
+            send({"state": state})
+        except RecipeError as error:
+            traceback.print_exc()  # the log has the whole story, the terminal its gist
+            problems = [problem.to_json() for problem in error.problems]
+            send({"request": isinstance(error, RequestError), "problems": problems})
+        except BaseException as error:  # a user's own code may raise anything, SystemExit included
+            traceback.print_exc()
+            send({"request": False, "problems": [_unexpected(error).to_json()]})
+
+
+def _listen(job_fd: int, jobs: queue.Queue[str]) -> None:
+    with os.fdopen(job_fd, encoding="utf-8") as stream:
+        for line in stream:
+            jobs.put(line)
+    # End of file: the parent is gone or has let go. A job at work has nobody to hear of it.
+    os._exit(0)
+
+
+def _import_tensorflow() -> Problem | None:
+    try:
+        from tflite_recipes.backend.models import session
+
+        session.start()
+    except Exception as error:
+        traceback.print_exc()
+        return Problem(f"TensorFlow cannot be imported: {error}", "environment", "", ("pip install tensorflow",))
+    return None
+
+
+def _forget() -> None:
+    """The model in memory has become a folder: give its memory back before the converter asks for more."""
+    from tflite_recipes.backend.models import session
+
+    session.forget()
+
+
+def _redirect(log: str) -> None:
+    """Send what this process and its C++ libraries print to the job's own log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _stand_in(folder: str) -> None:
+    """Work where the user stands, with the user's modules as they are now: this process may have loaded them for an
+    earlier run, before they were edited, or others of the same name elsewhere."""
+    os.chdir(folder)
+    schema.import_from_here()
+    for name in user_code.own_modules():
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
+    state = State.from_json(job["state"])
+    reporter = events.EventReporter(tell)
+    for entry in job["steps"]:
+        tell(events.StepStarted(entry["name"], entry["option"]))
+        started = time.monotonic()
+        print(f"--- {entry['name']}", flush=True)
+        step = _instance(entry["name"], entry["values"])
+        target = entry["values"][schema.TARGET]
+        if not public_names.is_ours(target):
+            user_code.record(f"step.{entry['name'].rpartition(':')[2]}", [target], state, reporter)
+        after = step(state, reporter)
+        if not isinstance(after, State):
+            what = f"the step gave {type(after).__name__}, not the state"
+            raise RequestError(
+                Problem(what, f"{entry['name']}._target_", "", ("return dataclasses.replace(state, …)",))
+            )
+        state = after
+        tell(events.StepFinished(entry["name"], time.monotonic() - started))
+    user_code.record_imports(state, reporter)
+    return replace(state, model=None).to_json()
+
+
+def _instance(name: str, section: Mapping[str, Any]) -> Any:
+    target = section[schema.TARGET]
+    kind = schema.class_of(target) or schema.load_target(target)
+    step, problems = schema.build(kind, section, name)
+    if problems:
+        raise RequestError(problems)
+    return step
+
+
+def _unexpected(error: BaseException) -> Problem:
+    kind, text = type(error).__name__, gist(error)
+    return Problem(text if text.startswith(kind) else f"{kind}: {text}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Files read without TensorFlow: models, samples, `.tflite`."""

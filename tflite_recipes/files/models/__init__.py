@@ -1,0 +1,43 @@
+"""What a model file says about itself, read without TensorFlow or Keras, so that a wrong request is refused at once."""
+
+from tflite_recipes.files.models.custom_objects import bare, missing_in, missing_objects, not_given
+from tflite_recipes.files.models.digest import files_in, saved_model_bytes, sha256_of
+from tflite_recipes.files.models.graph_ops import reaching_ops
+from tflite_recipes.files.models.keras_file import KerasFile, config_of, read_keras_file
+from tflite_recipes.files.models.refusals import GRAPH_FILE
+from tflite_recipes.files.models.saved_model import SignatureInfo, read_saved_model
+from tflite_recipes.files.models.tflite_model import FloatTFLite, read_float_tflite
+from tflite_recipes.files.models.weights import saved_model_weight_bytes, too_large
+from tflite_recipes.files.models.weights_file import (
+    WeightsKind,
+    checkpoint_prefix,
+    weights_kind,
+    weights_problems,
+    weights_sha256,
+)
+
+__all__ = [
+    "GRAPH_FILE",
+    "FloatTFLite",
+    "KerasFile",
+    "SignatureInfo",
+    "WeightsKind",
+    "bare",
+    "checkpoint_prefix",
+    "config_of",
+    "files_in",
+    "missing_in",
+    "missing_objects",
+    "not_given",
+    "reaching_ops",
+    "read_float_tflite",
+    "read_keras_file",
+    "read_saved_model",
+    "saved_model_bytes",
+    "saved_model_weight_bytes",
+    "sha256_of",
+    "too_large",
+    "weights_kind",
+    "weights_problems",
+    "weights_sha256",
+]

@@ -1,0 +1,127 @@
+"""What a `.keras` or `.h5` file says about its model."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files.models.hdf5 import read_hdf5
+from tflite_recipes.files.models.keras_inputs import keras_inputs
+from tflite_recipes.files.models.keras_layers import (
+    carries_ranges,
+    custom_name,
+    holds_code,
+    is_custom,
+    walk,
+    wrappers_among,
+)
+from tflite_recipes.files.models.refusals import (
+    HDF5,
+    ZIP,
+    damaged,
+    first_bytes,
+    listed,
+    no_keras_file,
+    refusal,
+    weights_only,
+)
+from tflite_recipes.files.models.weights import keras_weight_bytes, too_large
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What a `.keras` or `.h5` file holds.
+
+    keras_version: as written in the file, "" where it is not. generation: 2 or 3, by who wrote the file.
+    class_name: `Functional`, `Sequential`, `Model`, or the name of a custom class.
+    inputs: in the model's own order; None where only Keras itself can tell (subclassed or never built models).
+    lambda_layers: names of the layers, at any depth, that hold code which loading would run.
+    custom_layers: classes that Keras does not bring along, as the file names them. Keras writes this only in `.keras`
+    files; in `.h5` files just the classes registered under a package (`Package>Name`) are found.
+    wrappers: classes of tensorflow-model-optimization around layers. ranges: whether quantization-aware training left
+    the ranges of the whole model in them.
+    """
+
+    keras_version: str
+    generation: int
+    class_name: str
+    inputs: tuple[TensorSpec, ...] | None
+    lambda_layers: tuple[str, ...]
+    custom_layers: tuple[str, ...]
+    wrappers: tuple[str, ...] = ()
+    ranges: bool = False
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Reads the description inside a `.keras` or `.h5` file; which of the two it is, is told by its content.
+
+    Errors: RequestError where the file is missing, damaged, too large, holds weights only, or is no Keras model.
+    """
+    head = first_bytes(path)
+    if not head.startswith((ZIP, HDF5)):
+        raise no_keras_file(path, head)
+    written = path.stat()
+    return _described(path, head, written.st_mtime_ns, written.st_size)
+
+
+# A check asks for the same file several times; its time and size tell whether it is still the same.
+@functools.lru_cache(maxsize=8)
+def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
+    # First, because looking through gigabytes for a config takes seconds.
+    if large := too_large(str(path), keras_weight_bytes(path), "source.path"):
+        raise RequestError(large)
+    text, version = _read_zip(path) if head.startswith(ZIP) else read_hdf5(path)
+    try:
+        model = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(model, dict) or not isinstance(model.get("class_name"), str) or "config" not in model:
+        raise refusal(f"{path} does not describe a model")
+    generation = _generation(version, text)
+    # Losses, metrics and the optimizer are never loaded for a conversion.
+    nodes = list(walk({key: value for key, value in model.items() if key != "compile_config"}))
+    return KerasFile(
+        keras_version=version,
+        generation=generation,
+        class_name=model["class_name"],
+        inputs=keras_inputs(model, generation),
+        lambda_layers=tuple(dict.fromkeys(owner for node, owner in nodes if holds_code(node))),
+        custom_layers=tuple(dict.fromkeys(custom_name(node) for node, _ in nodes if is_custom(node))),
+        wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
+        ranges=generation == 2 and carries_ranges(model),
+    )
+
+
+def config_of(path: Path) -> str:
+    """The JSON text in which the file describes its model. Errors: RequestError."""
+    return (_read_zip(path) if first_bytes(path).startswith(ZIP) else read_hdf5(path))[0]
+
+
+def _read_zip(path: Path) -> tuple[str, str]:
+    """The config's text and the Keras version."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            config = archive.read("config.json").decode() if "config.json" in names else None
+            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else None
+    except Exception as error:  # what damage makes zipfile and its decompressors raise is open-ended
+        raise damaged(path, error) from error
+    if config is None:
+        if any(name.endswith(".weights.h5") for name in names):
+            raise weights_only(path)
+        raise refusal(f"{path} is a zip file that Keras did not write: it holds {listed(names)}")
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    return config, version if isinstance(version, str) else ""
+
+
+def _generation(version: str, text: str) -> int:
+    if match := re.match(r"\d{1,4}", version):
+        return 3 if int(match[0]) >= 3 else 2
+    # Without a version, the spelling of the input shape tells.
+    return 3 if '"batch_shape"' in text and '"batch_input_shape"' not in text else 2

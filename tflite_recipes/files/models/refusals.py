@@ -1,0 +1,114 @@
+"""What is wrong with a model file, and the override that asks for the right one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from tflite_recipes.core.errors import Problem, RequestError
+
+_WHERE = "source.path"
+_FACTORY = "source=factory source.function=my_model.py:build"
+_WEIGHTS = "source.weights"
+GRAPH_FILE = "saved_model.pb"
+ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+
+
+def refusal(what: str, fix: str = "") -> RequestError:
+    """A problem with the model's path; `fix` is the override that mends it."""
+    return RequestError(Problem(what, _WHERE, fix))
+
+
+def damaged(path: Path, reason: object) -> RequestError:
+    """The file is of the right kind, but cannot be read."""
+    reason = str(reason) or type(reason).__name__
+    return refusal(f"{path} cannot be read ({reason}): it is damaged or cut short; copy it or save it again")
+
+
+def weights_only(path: Path) -> RequestError:
+    """The file holds weights, but not the model they belong to."""
+    what = f"{path} holds weights only, no architecture: give a function that builds the model"
+    return refusal(what, f"{_FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'")
+
+
+def no_keras_file(path: Path, head: bytes) -> RequestError:
+    """The path leads to something other than a Keras file; `head` is what it begins with."""
+    if not path.exists():
+        return refusal(f"there is no file {path}", instead_of(path))
+    folder = path.parent if path.name == GRAPH_FILE else path
+    if (folder / GRAPH_FILE).is_file():
+        return refusal(f"{folder} is a SavedModel folder, not a Keras file", f"source=saved_model {_override(folder)}")
+    if path.is_dir():
+        what = f"{path} is a folder, not a Keras file; it holds {listed(_names_in(path))}"
+        return refusal(what, *map(_override, _keras_files_in(path)[:1]))
+    what = "is neither a .keras nor an .h5 file by its content: another format, damaged or cut short"
+    if not head:
+        what = "is empty"
+    elif head[4:8] == b"TFL3":
+        return refusal(f"{path} is a TFLite file: converted already", f"source=tflite {_override(path)}")
+    elif head.startswith(b"version https://git-lfs"):
+        what = "is a Git LFS pointer, not the model itself; run `git lfs pull` first"
+    return refusal(f"{path} {what}")
+
+
+def no_saved_model(path: Path) -> RequestError:
+    """The path leads to something other than a SavedModel folder."""
+    if not path.exists():
+        return refusal(f"there is no folder {path}", instead_of(path))
+    if path.is_file():
+        is_keras = first_bytes(path).startswith((ZIP, HDF5))
+        fix = _override(path.parent) if path.name == GRAPH_FILE else f"source=keras {_override(path)}" * is_keras
+        return refusal(f"{path} is a file, not a SavedModel folder", fix)
+    # Model servers keep numbered versions in a folder.
+    fixes = [_override(graph.parent) for graph in sorted(path.glob(f"*/{GRAPH_FILE}"), reverse=True)]
+    fixes += [f"source=keras {_override(file)}" for file in _keras_files_in(path)]
+    what = f"{path} is no SavedModel folder: it has no {GRAPH_FILE}, but {listed(_names_in(path))}"
+    return refusal(what, *fixes[:1])
+
+
+def instead_of(path: Path) -> str:
+    """The override with the most similar name beside a path that does not exist; "" where none is similar."""
+    similar = beside(path)
+    return _override(similar) if similar else ""
+
+
+def beside(path: Path) -> Path | None:
+    """The most similar name beside a path that does not exist."""
+    similar = difflib.get_close_matches(path.name, _names_in(path.parent), n=1)
+    return path.parent / similar[0] if similar else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """At most eight names, and how many more there are."""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (", ".join(names[:8]) + more) or "nothing"
+
+
+def first_bytes(path: Path) -> bytes:
+    """What a file begins with; empty where there is no file. Errors: RequestError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return b""
+    except OSError as error:
+        raise refusal(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def _keras_files_in(folder: Path) -> list[Path]:
+    return [folder / name for name in _names_in(folder) if name.endswith((".keras", ".h5", ".hdf5"))]
+
+
+def _override(path: Path, key: str = _WHERE) -> str:
+    text = str(path)
+    if not re.fullmatch(r"[A-Za-z0-9_./:@%+*?|$-]+", text):
+        # Hydra's quotes, inside the shell's. To Hydra a backslash is one, except before a quote.
+        text = '"' + re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text).replace('"', r"\"") + '"'
+    return shlex.quote(f"{key}={text}")

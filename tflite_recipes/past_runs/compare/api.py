@@ -1,0 +1,63 @@
+"""Comparing past runs from Python. The commands are a thin layer over this.
+
+comparison = tflite_recipes.compare("my experiment")
+[run.label for run in comparison.front], comparison.runs[0].metrics["size.tflite_bytes"]
+difference = tflite_recipes.diff("4580c994", "5466ebcd")
+difference.config, difference.tensors.changed, difference.metrics
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from tflite_recipes.past_runs.compare import LIMIT, output_files, run_facts, selection
+from tflite_recipes.past_runs.compare.comparison import Comparison, compare_runs
+from tflite_recipes.past_runs.compare.run_diff import RunDiff, diff_facts
+from tflite_recipes.tracking import comparisons
+from tflite_recipes.tracking.run_reader import PastRuns
+from tflite_recipes.tracking.uris import default_uri
+
+
+def diff(run_a: str, run_b: str, *, tracking_uri: str | None = None, everything: bool = False) -> RunDiff:
+    """What differs between two past runs, named by their IDs or by how these begin.
+
+    tracking_uri: by default MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db`. everything: also `tracking.*` and
+    `worker.*`. Errors: RequestError where there is no such run, or the server cannot be read.
+    """
+    runs = PastRuns(tracking_uri or default_uri())
+    a, b = runs.beginning(run_a), runs.beginning(run_b)
+    return diff_facts(run_facts.read(runs, a), run_facts.read(runs, b), everything)
+
+
+def compare(
+    *what: str,
+    tracking_uri: str | None = None,
+    candidates: bool = False,
+    limit: int = LIMIT,
+    x: str | None = None,
+    y: str | None = None,
+) -> Comparison:
+    """Past runs side by side: those of an experiment, those below a run (a sweep's, a search's), or several by ID.
+
+    tracking_uri: as for `diff`. candidates: of an experiment also the candidates of searches. limit: at most so many,
+    the newest. x, y: metrics for the axes of the Pareto front. Nothing is written. Errors: RequestError where there is
+    nothing to compare, no such metric, or the server cannot be read.
+    """
+    runs = PastRuns(tracking_uri or default_uri())
+    chosen = selection.choose(runs, what, candidates, limit)
+    found = compare_runs(chosen.runs, runs.uri, chosen.title, x, y)
+    parent = None if chosen.parent is None else chosen.parent.run_id
+    return replace(found, left_out=chosen.left_out, parent_run_id=parent, whole=chosen.whole)
+
+
+def log(comparison: Comparison) -> str | None:
+    """Keep the comparison's files with the parent run that its runs share, under `compare/`; those of a part of its
+    runs under `compare/selection/`. Gives what went wrong, None if nothing."""
+    if comparison.parent_run_id is None:
+        return "the runs share no parent run"
+    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+        output_files.write(comparison, Path(folder))
+        part = "" if comparison.whole else "selection"
+        return comparisons.log_comparison(comparison.uri, comparison.parent_run_id, Path(folder), part)

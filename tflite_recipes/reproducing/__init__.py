@@ -1,5 +1,0 @@
-"""A past run made again, from what its server has of it, and a verdict on the new file."""
-
-from tflite_recipes.reproducing.flow import Reproduction, reproduce
-
-__all__ = ["Reproduction", "reproduce"]

@@ -1,0 +1,1 @@
+"""TensorFlow Lite Micro: its kernels and the size of their code, as tables."""

@@ -1,0 +1,1 @@
+"""Vela's configuration files and what it prints."""

@@ -1,0 +1,172 @@
+"""What a run's folder remembers of its tracking, so that what MLflow was not told can be told later, once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from tflite_recipes.core import schema
+from tflite_recipes.core.environment import version
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.tracking_uri import located, without_password
+from tflite_recipes.tracking.client import PREFIX
+from tflite_recipes.tracking.settings import Mlflow
+
+RECORD = "tracking.json"
+KEY_TAG = f"{PREFIX}.run_key"
+_LOCK = ".tracking.lock"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The tracking of one folder.
+
+    settings: the `tracking` section, its URI absolute and without a password. key: the run's own, there before MLflow
+    gives it an ID; also a tag. parent_key, parent_run_id: of the run above, None where there is none, or no ID yet.
+    tags: what was so when the run began (version, commit). cwd: where it stood. run_id: None until MLflow gave one.
+    complete: everything has been told. registered: the version that the run became, or why
+    none. sweep: of a sweep's record its recipe, parameters, start and outcome.
+    """
+
+    settings: Mapping[str, Any]
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    parent_key: str | None = None
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = field(default_factory=os.getcwd)
+    run_id: str | None = None
+    complete: bool = False
+    registered: str = ""
+    sweep: Mapping[str, Any] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where the run belongs, without a password."""
+        return str(self.settings["uri"])
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """The tags that only the record knows."""
+        return {**self.tags, KEY_TAG: self.key}
+
+    def typed(self, uri: str) -> Mlflow:
+        """The settings as the run had them, at this URI. Errors: RequestError where the record holds others."""
+        settings, problems = schema.build(Mlflow, {**self.settings, "uri": uri}, "tracking")
+        if problems:
+            raise RequestError(problems)
+        assert isinstance(settings, Mlflow)
+        return settings
+
+
+def begun(settings: Mlflow, tags: Mapping[str, str], **values: Any) -> Record:
+    """The record of a run that begins now."""
+    section = schema.section_of(settings)
+    section["uri"] = without_password(located(settings.uri))
+    return Record(section, tags={f"{PREFIX}.version": version(), **tags}, **values)
+
+
+def save(folder: Path, record: Record) -> None:
+    """Write the record, whole or not at all."""
+    beside = folder / f".{RECORD}.{os.getpid()}"
+    beside.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    os.replace(beside, folder / RECORD)
+
+
+def load(folder: Path) -> Record:
+    """The folder's record. Errors: RequestError where there is none, or something else."""
+    file = folder / RECORD
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        record = Record(**data)
+        if not (isinstance(record.key, str) and isinstance(record.settings["uri"], str)):
+            raise ValueError("it has no key, or no URI")
+    except FileNotFoundError as error:
+        raise RequestError(Problem("there is no record of a tracked run", str(file))) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RequestError(Problem(f"is not a record of a tracked run: {error}", str(file))) from error
+    return record
+
+
+def update(folder: Path, **values: Any) -> Record:
+    """Change some values of the folder's record."""
+    record = replace(load(folder), **values)
+    save(folder, record)
+    return record
+
+
+class Busy(Exception):
+    """The run itself is still at work in the folder."""
+
+
+@contextlib.contextmanager
+def held(folder: Path, holder: str) -> Iterator[None]:
+    """Keep the folder's tracking to oneself; the lock goes with the process that holds it, however that ends.
+
+    holder: "run" or "sync". Errors: Busy where a run holds it; another sync is waited for.
+    """
+    lock = _locked(folder / _LOCK, holder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(folder / _LOCK)
+        lock.close()
+
+
+@contextlib.contextmanager
+def running(key: str) -> Iterator[None]:
+    """Say to this machine that the sweep with this key runs, as long as this process holds it."""
+    file = _running_file(key)
+    with file.open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def is_running(key: str) -> bool:
+    """Whether some process of this machine says so."""
+    try:
+        with _running_file(key).open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _running_file(key: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"tflite_recipes_{os.getuid()}_{key}.lock"
+
+
+def _locked(file: Path, holder: str) -> IO[str]:
+    while True:
+        stream = file.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            other = stream.read()
+            stream.close()
+            if other == "run":
+                raise Busy from None
+            time.sleep(0.1)
+            continue
+        with contextlib.suppress(FileNotFoundError):  # which the one before took away with its lock
+            if os.fstat(stream.fileno()).st_ino == os.stat(file).st_ino:
+                stream.truncate(0)
+                stream.write(holder)
+                stream.flush()
+                return stream
+        stream.close()
