@@ -1,6 +1,7 @@
 """Every shipped recipe resolves to what is written down here; a change of a default shows in a diff.
 
-After a change that is meant: `TFLITE_RECIPES_REGENERATE=1 pytest tests/test_golden.py`, and read the diff.
+After a change that is meant, read the diff of
+`TFLITE_RECIPES_REGENERATE=1 pytest tests/project/test_golden_recipes.py`.
 """
 
 import os

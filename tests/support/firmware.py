@@ -4,7 +4,7 @@ Each test that builds tells by its name what TensorFlow Lite Micro is there: `st
 tests/tflm_stubs, with an interpreter that hands inputs on to outputs; `tflm` is the real one, whose sources TFLM_DIR
 names, with its library built there:
 
-    TFLM_DIR=/path/to/tflite-micro pytest tests/test_deployment_micro.py tests/test_micro_deploy.py
+    TFLM_DIR=/path/to/tflite-micro pytest tests/targets/deploy/test_firmware.py tests/steps/test_micro_deploy.py
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ INPUTS = "inputs.json"
 @dataclass(frozen=True)
 class Input:
     """What a key of a recipe names: `path` as it stands there, the SHA-256 of the file (of a folder: of its files'
-    names and contents, see `model_files.sha256_of`), and its size in bytes."""
+    names and contents, see `files.models.sha256_of`), and its size in bytes."""
 
     key: str
     path: str

@@ -18,8 +18,9 @@ _BYTES = {"float16": 2, "int8": 1, "uint8": 1, "bool": 1, "int16": 2, "int64": 8
 _FLOAT = ("float32", "float16")
 # TensorFlow's converter leaves smaller weights alone in dynamic range (its quantizer's `minimum_elements_for_weights`).
 _LEAST_ELEMENTS = 1024
-# Measured on conversions of two models (tests/test_nearest.py), with the file format's alignment: a scale (4 bytes) and
-# a zero point (8) a channel; the table that holds them; the op and the tensor that unpack a float16 constant.
+# Measured on conversions of two models (tests/conversion/test_estimates.py), with the file format's alignment: a scale
+# (4 bytes) and a zero point (8) a channel; the table that holds them; the op and the tensor that unpack a float16
+# constant.
 _CHANNEL_BYTES, _QUANTIZATION_BYTES, _UNPACKING_BYTES = 12, 48, 160
 _REQUANTIZED_BYTES = 8
 # Twice the largest error of those estimates: what is named as fitting has to fit.

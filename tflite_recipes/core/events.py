@@ -106,7 +106,7 @@ class InputRead(Event):
 @dataclass(frozen=True)
 class DatasetUsed(Event):
     """`context` is what it served for (calibration, evaluation, training); `source` a path or a name. `arrays`: see
-    `datasets.described`."""
+    `npz.described`."""
 
     name: str
     context: str

@@ -112,7 +112,7 @@ class State:
 
     workdir: scratch folder of this run, removed at its end.
     intent: what the recipe as a whole is after.
-    model: the model in memory (`backend.models.Model`); never leaves the worker's first job.
+    model: the model in memory (`backend.models.source_model.Model`); never leaves the worker's first job.
     source_sha256, parameters: digest of the source and its number of parameters.
     saved_model, signature: the frozen SavedModel that every later step starts from, and its signature key.
     reference: the SavedModel that outputs are compared with, where `saved_model` is a rewritten one.
@@ -125,7 +125,7 @@ class State:
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
     random: whether it draws random numbers, so that no two invokes agree.
     inputs, outputs: of that signature, in the source's own order.
-    calibration: folder with one `.npy` file per input, first axis = samples (see `datasets.save_arrays`).
+    calibration: folder with one `.npy` file per input, first axis = samples (see `npz.save_arrays`).
     calibration_sha256: digest of its arrays.
     preprocessing: by input, what was done to the samples' raw data, and has to be done to what the file is fed.
     scheme: the quantization scheme that the file has.

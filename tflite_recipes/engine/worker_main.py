@@ -1,6 +1,6 @@
 """The child process that owns TensorFlow: takes jobs as JSON lines, runs their steps, says what happens.
 
-Run by `worker.Worker` as `python -m tflite_recipes.worker_main JOB_FD MESSAGE_FD`.
+Run by `worker.Worker` as `python -m tflite_recipes.engine.worker_main JOB_FD MESSAGE_FD`.
 """
 
 from __future__ import annotations

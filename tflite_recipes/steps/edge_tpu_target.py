@@ -26,7 +26,7 @@ _TAG = "tflite_recipes.edge_tpu"
 @dataclass(frozen=True)
 class EdgeTpuTarget(AcceleratorTarget):
     """LiteRT with Coral's Edge TPU: which ops it runs, by its compiler; without it, by the compiler's documentation
-    (`accelerators.edge_tpu`).
+    (`targets.accelerators.edge_tpu`).
 
     `min_edge_tpu_op_percent` is the least share of ops on the Edge TPU, null: one op. `compiler` is the compiler's name
     on PATH, or its path; null: the documentation alone. It may take `compiler_timeout_s` seconds.

@@ -20,7 +20,7 @@ _INT16 = ("int16x8", "int16x8_fallback")
 
 @dataclass(frozen=True)
 class GpuTarget(AcceleratorTarget):
-    """LiteRT with its GPU delegate: which ops it takes, by its own rules (`accelerators.gpu`); no GPU is asked.
+    """LiteRT with its GPU delegate: which ops it takes, by its own rules (`targets.accelerators.gpu`); no GPU is asked.
 
     `min_gpu_op_percent` is the least share of ops on the GPU, null: one op. `max_delegated_partitions` is the
     delegate's option of that name: how many groups of ops the application lets it take over, the largest first.

@@ -98,7 +98,7 @@ class Hardware:
             yield Problem(what, "target.labels", "target.metadata=true", (assignment("target.labels", None),))
 
     def described(self, state: State, reporter: Reporter) -> State:
-        """The state with a file that says what it is, where that is asked for. Errors as `finishing.with_metadata`."""
+        """The state with a file that says what it is, if asked. Errors as `file_delivery.with_metadata`."""
         from tflite_recipes.steps import file_delivery
 
         labels = None if self.labels is None else Path(self.labels)

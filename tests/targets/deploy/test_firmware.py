@@ -1,4 +1,4 @@
-"""Firmware's sources: their texts, and what they do when they are built (see firmware.py)."""
+"""Firmware's sources: their texts, and what they do when they are built (see support/firmware.py)."""
 
 from __future__ import annotations
 

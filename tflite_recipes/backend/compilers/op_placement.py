@@ -1,4 +1,4 @@
-"""Where the ops of a file would run, each with its layer: the rules of `accelerators` on a file of a run."""
+"""Where the ops of a file would run, each with its layer: the rules of `targets.accelerators` on a file of a run."""
 
 from __future__ import annotations
 

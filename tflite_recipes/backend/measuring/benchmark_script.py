@@ -47,7 +47,7 @@ FILES = ("benchmark_script.py", "op_profiler.py")
 # At least so long in all is measured, and at most so long for a setting of the sweep and for the profile.
 DEFAULTS = {"min_seconds": 0.3, "sweep_seconds": 20.0, "profile_seconds": 30.0, "timeout_seconds": 1800.0}
 _PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
-# Parts of the run that are functions of `profiling`.
+# Parts of the run that are functions of `op_profiler`.
 _METHODS = {"c_profiler": "by_profiler", "delegated": "delegated", "prefix": "by_prefixes"}
 _MOST_RUNS = 100_000
 _TELL_SECONDS = 0.25

@@ -1,4 +1,4 @@
-"""Samples → a folder of `.npy` files (see `datasets.save_arrays`), checked on the way: never in memory as a whole."""
+"""Samples → a folder of `.npy` files (see `npz.save_arrays`), checked on the way: never in memory as a whole."""
 
 from __future__ import annotations
 

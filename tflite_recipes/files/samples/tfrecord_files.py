@@ -1,7 +1,7 @@
 """TFRecord files of `tf.train.Example`s: which of their features are which inputs.
 
-Reading them all is left to TensorFlow (`backend.tfrecords`). What a check can tell, it tells from the first record,
-which is taken apart here: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+Reading them all is left to TensorFlow (`backend.models.tfrecords`). What a check can tell, it tells from the first
+record, which is taken apart here: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a device brings back, held against what was asked of it, before anything of it is told, shown or judged.
 
-Its figures become gates, its texts a page and lines to paste: nothing is taken that `measuring` would not have said.
+Its figures become gates, its texts a page and lines to paste: nothing is taken that
+`benchmark_script` would not have said.
 """
 
 from __future__ import annotations
