@@ -14,6 +14,7 @@ import psutil
 import pytest
 from support.accelerator_files import write
 from support.edge_tpu_logs import FAILED, LOG
+from support.reporters import RecordingReporter
 
 from tflite_recipes.conversion.schemes import Scheme
 from tflite_recipes.core.errors import StepError
@@ -26,41 +27,12 @@ from tflite_recipes.steps.gpu_target import GpuTarget
 PLAIN = {"metadata": False, "deploy": False}
 
 
-class Heard:
-    def __init__(self):
-        self.warnings, self.metrics, self.tags, self.gates, self.kept = [], {}, {}, [], {}
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def measure(self, metrics):
-        self.metrics |= metrics
-
-    def tag(self, tags):
-        self.tags |= tags
-
-    def judge(self, gate):
-        self.gates.append(gate)
-
-    def keep(self, path, folder=""):
-        self.kept[f"{folder}/{Path(path).name}".lstrip("/")] = Path(path).read_bytes()
-
-    def progress(self, *_):
-        pass
-
-    note = used = progress
-
-    def gate(self):
-        (found,) = (gate for gate in self.gates if gate.name == "target.cpu_ops")
-        return found
-
-
 def asked(target, tmp_path, *names, scheme="integer_only", **values):
     workdir = tmp_path / "work"
     workdir.mkdir()
     path = write(workdir / "some.tflite", names, **values)
     layers = tuple(f"layer_{i}" for i in range(len(names) + 1))
-    heard = Heard()
+    heard = RecordingReporter()
     target(State(workdir, tflite=path, signature="serving_default", layers=layers, scheme=scheme), heard)
     return heard
 
@@ -100,13 +72,14 @@ def test_gpu_names_op_layer_and_reason(tmp_path):
         "CEIL of layer_2 stays on the CPU: the delegate has no such op",
     ]
     assert heard.metrics == {"target.gpu_op_percent": 50.0, "target.gpu_partitions": 2}
-    assert (heard.gate().measured, heard.gate().limit, heard.gate().passed, heard.gate().estimated) == (
+    gate = heard.gate("cpu_ops")
+    assert (gate.measured, gate.limit, gate.passed, gate.estimated) == (
         2,
         3,
         True,
         True,
     )
-    found = json.loads(heard.kept["gpu.json"])
+    found = json.loads(heard.files["gpu.json"])
     assert [place["runs_on"] for place in found["places"]] == ["CPU", "CPU", "GPU", "GPU"]
     assert "f67457790c9c" in found["rules"]
 
@@ -117,7 +90,7 @@ def test_ops_that_control_flow_runs_are_not_counted_as_accelerated(tmp_path):
         "RELU of layer_1 stays on the CPU: it stands in a graph that control flow runs, which is not judged"
     ]
     assert heard.metrics["target.gpu_op_percent"] == 50.0
-    assert [place["subgraph"] for place in json.loads(heard.kept["gpu.json"])["places"]] == [0, 1]
+    assert [place["subgraph"] for place in json.loads(heard.files["gpu.json"])["places"]] == [0, 1]
 
 
 def test_gpu_takes_all_of_a_float_file_in_silence(tmp_path):
@@ -129,7 +102,7 @@ def test_gpu_takes_all_of_a_float_file_in_silence(tmp_path):
         dtype="FLOAT32",
     )
     assert heard.warnings == []
-    assert heard.gate().passed
+    assert heard.gate("cpu_ops").passed
     assert heard.metrics["target.gpu_op_percent"] == 100.0
 
 
@@ -148,14 +121,14 @@ def test_gpu_says_that_integers_are_computed_in_float(tmp_path):
     ],
 )
 def test_gpu_gate_names_the_nearest_way(tmp_path, values, names, scheme, fix):
-    gate = asked(GpuTarget(**values, **PLAIN), tmp_path, *names, dtype="FLOAT32", scheme=scheme).gate()
+    gate = asked(GpuTarget(**values, **PLAIN), tmp_path, *names, dtype="FLOAT32", scheme=scheme).gate("cpu_ops")
     assert (gate.passed, gate.fix) == (False, fix)
 
 
 def test_gpu_takes_as_many_groups_as_the_application_lets_it(tmp_path):
     target = GpuTarget(max_delegated_partitions=2, min_gpu_op_percent=75.0, **PLAIN)
     heard = asked(target, tmp_path, "RELU", "CEIL", "RELU", "RELU", dtype="FLOAT32")
-    assert heard.gate().passed
+    assert heard.gate("cpu_ops").passed
     assert heard.metrics["target.gpu_op_percent"] == 75.0
 
 
@@ -168,7 +141,7 @@ def test_edge_tpu_by_rules_says_that_nothing_was_compiled(tmp_path):
         "only the first group of ops that can be mapped is, and it lies behind one that cannot",
     ]
     assert heard.metrics == {"target.edge_tpu_op_percent": pytest.approx(100 / 3)}
-    assert heard.gate().estimated
+    assert heard.gate("cpu_ops").estimated
     assert "not compiled" in heard.tags["tflite_recipes.edge_tpu"]
     assert list(heard.kept) == ["edge_tpu.json"]
 
@@ -177,12 +150,12 @@ def test_edge_tpu_of_a_file_that_fits_warns_of_the_missing_compiler_alone(tmp_pa
     heard = asked(EdgeTpuTarget(compiler=None, min_edge_tpu_op_percent=100.0, **PLAIN), tmp_path, "RELU", "TANH")
     assert len(heard.warnings) == 1
     assert heard.warnings[0].startswith("no compiler was asked for")
-    assert heard.gate().passed
+    assert heard.gate("cpu_ops").passed
 
 
 def test_edge_tpu_of_a_float_file_fails(tmp_path):
     target = EdgeTpuTarget(compiler=None, **PLAIN)
-    gate = asked(target, tmp_path, "RELU", dtype="FLOAT32", scheme="full_integer").gate()
+    gate = asked(target, tmp_path, "RELU", dtype="FLOAT32", scheme="full_integer").gate("cpu_ops")
     assert (gate.passed, gate.fix) == (False, "optimization=integer_only")
 
 
@@ -223,12 +196,12 @@ def test_edge_tpu_compiles(tmp_path, monkeypatch):
         "target.edge_tpu_on_chip_bytes": 1_572_864,
         "target.edge_tpu_off_chip_bytes": 0,
     }
-    gate = heard.gate()
+    gate = heard.gate("cpu_ops")
     assert (gate.measured, gate.limit, gate.passed, gate.estimated) == (3, 6, True, False)
     assert heard.tags["tflite_recipes.edge_tpu"] == "compiled by Edge TPU Compiler 16.0.384591198"
     assert set(heard.kept) == {"edge_tpu.json", "deploy/model_edgetpu.tflite", "deploy/edgetpu_compiler.log"}
-    assert json.loads(heard.kept["edge_tpu.json"])["compiler"]["left_on_chip_bytes"] == 7936
-    assert b"Compilation succeeded" in heard.kept["deploy/edgetpu_compiler.log"]
+    assert json.loads(heard.files["edge_tpu.json"])["compiler"]["left_on_chip_bytes"] == 7936
+    assert b"Compilation succeeded" in heard.files["deploy/edgetpu_compiler.log"]
 
 
 def test_what_is_streamed_and_what_is_below_the_limit(tmp_path):
@@ -236,7 +209,7 @@ def test_what_is_streamed_and_what_is_below_the_limit(tmp_path):
     target = EdgeTpuTarget(compiler=program, min_edge_tpu_op_percent=60.0, **PLAIN)
     heard = asked(target, tmp_path, "RELU", scheme="full_integer")
     assert any("3,072 bytes" in text for text in heard.warnings)
-    assert (heard.gate().passed, heard.gate().fix) == (False, "optimization=integer_only")
+    assert (heard.gate("cpu_ops").passed, heard.gate("cpu_ops").fix) == (False, "optimization=integer_only")
 
 
 def test_the_table_may_stand_in_the_operation_log(tmp_path):
@@ -246,7 +219,7 @@ def test_the_table_may_stand_in_the_operation_log(tmp_path):
     program = stand_in(tmp_path / "bin", head, body=body)
     heard = asked(EdgeTpuTarget(compiler=program, **PLAIN), tmp_path, "RELU")
     assert heard.metrics["target.edge_tpu_op_percent"] == pytest.approx(400 / 7)
-    assert b"Mapped to Edge TPU" in heard.kept["deploy/edgetpu_compiler.log"]
+    assert b"Mapped to Edge TPU" in heard.files["deploy/edgetpu_compiler.log"]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +264,7 @@ def test_the_report_has_a_section(tmp_path, compiled):
     assert section(tmp_path) == ""
     program = stand_in(tmp_path / "bin", LOG) if compiled else None
     heard = asked(EdgeTpuTarget(compiler=program, **PLAIN), tmp_path, "RELU", "HARD_SWISH")
-    (tmp_path / "edge_tpu.json").write_bytes(heard.kept["edge_tpu.json"])
+    (tmp_path / "edge_tpu.json").write_bytes(heard.files["edge_tpu.json"])
     page = section(tmp_path)
     assert "1 of 2 ops on the Edge TPU" in page
     assert "<td>HARD_SWISH</td><td>layer_2</td>" in page

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support import keras_models, sample_files
 from support.checkout import write
+from support.reporters import RecordingReporter
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -22,31 +22,9 @@ from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, 
 IMAGE = TensorSpec("image", (None, 8, 8, 1), "float32")
 
 
-class Heard:
-    """A reporter that remembers."""
-
-    def __init__(self):
-        self.warnings, self.kept, self.tags, self.steps = [], [], {}, []
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def keep(self, path, folder=""):
-        self.kept.append(Path(path))
-
-    def tag(self, tags):
-        self.tags |= tags
-
-    def progress(self, what, done, total, detail=""):
-        self.steps.append((done, total))
-
-    def used(self, *_):
-        pass
-
-
 def calibrated(step, folder, *inputs):
     """The state behind a step, its manifest, and what was heard."""
-    heard = Heard()
+    heard = RecordingReporter()
     folder.mkdir(exist_ok=True)
     state = step(State(folder, inputs=inputs), heard)
     return state, json.loads((folder / "calibration.json").read_text()), heard
@@ -65,7 +43,7 @@ def test_the_same_rows_as_ever_are_chosen_of_an_npz(here):
     assert manifest == npz.manifest({"image": x[rows]}, "x.npz", 3)
     assert heard.tags["tflite_recipes.calibration_sha256"] == npz.sha256({"image": x[rows]})
     assert heard.warnings == []
-    assert heard.steps[-1] == (10, 10)
+    assert heard.progressed[-1][1:] == (10, 10)
 
 
 def test_digits_are_drawn_as_ever_unless_stratified(here):

@@ -3,11 +3,11 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support import float_files, integer_files, npu_files
 from support.checkout import REPOSITORY, write
+from support.reporters import RecordingReporter
 
 from tflite_recipes.config import catalog
 from tflite_recipes.conversion.schemes import IOType, Quantizer, Scheme
@@ -21,35 +21,6 @@ from tflite_recipes.steps.optimization import Optimization
 from tflite_recipes.targets.vela import config as vela_config
 
 OPTIONS = sorted(path.stem for path in (REPOSITORY / "conf" / "target").glob("ethos_u*.yaml"))
-
-
-class Told:
-    """A reporter that remembers, and keeps files below a folder."""
-
-    def __init__(self, folder):
-        self.folder, self.warnings, self.metrics, self.tags, self.gates, self.kept = folder, [], {}, {}, [], []
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def measure(self, metrics):
-        self.metrics.update(metrics)
-
-    def tag(self, tags):
-        self.tags.update(tags)
-
-    def judge(self, gate):
-        self.gates.append(gate)
-
-    def keep(self, path, folder=""):
-        kept = self.folder / folder / Path(path).name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, kept)
-        self.kept.append(str(kept.relative_to(self.folder)))
-
-    def gate(self, name):
-        (found,) = [gate for gate in self.gates if gate.name == f"target.{name}"]
-        return found
 
 
 def target(option="ethos_u55_128", **keys):
@@ -69,7 +40,7 @@ def compiled(tmp_path, *layers, option="ethos_u55_128", intent=None, file=None, 
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     state = State(work, intent or Intent(), layers=npu_files.LAYERS, tflite=file, inputs=inputs, outputs=outputs)
-    state, told = replace(state, signature=npu_files.SIGNATURE), Told(tmp_path / "out")
+    state, told = replace(state, signature=npu_files.SIGNATURE), RecordingReporter(tmp_path / "out")
     after = target(option, **keys)(state, told)
     assert after == (replace(state, tflite=after.tflite) if keys.get("metadata") else state)
     return told

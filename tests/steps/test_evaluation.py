@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support import keras_models
 from support.checkout import write
+from support.reporters import RecordingReporter
 
 from tflite_recipes import api
 from tflite_recipes.conversion.quality.metrics import Metric
@@ -136,27 +137,11 @@ def test_an_output_is_looked_for_where_the_source_tells_its_outputs(shared):
 # Scores and gates, of outputs that are made up
 
 
-class Told:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self):
-        self.metrics, self.params, self.tags = {}, {}, {}
-        self.gates, self.warnings, self.kept = [], [], []
-        self.measure, self.note, self.tag = self.metrics.update, self.params.update, self.tags.update
-        self.judge, self.warn = self.gates.append, self.warnings.append
-
-    def keep(self, path, folder=""):
-        self.kept.append(path)
-
-    def progress(self, *_):
-        pass
-
-
 def told(here, monkeypatch, source, tflite, question, inputs=None):
     """What is reported of these outputs."""
     monkeypatch.setattr(evaluation, "_compare", lambda *_: SimpleNamespace(source=source, tflite=tflite))
     outputs = tuple(TensorSpec(name, (None, *values.shape[1:]), "float32") for name, values in source.items())
-    reporter = Told()
+    reporter = RecordingReporter()
     state = State(here, inputs=(X,), outputs=outputs)
     evaluation._score(state, inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}, question, reporter)
     return reporter

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.reporters import RecordingReporter
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import StepError
@@ -73,25 +74,14 @@ def test_a_sweep_is_over_numbers_of_threads(here):
     assert found["target.sweep"].what == "0 is no number of threads: 1 to 256"
 
 
-class Heard:
-    def __init__(self):
-        self.warned, self.gates, self.metrics = [], [], {}
-
-    def warn(self, text):
-        self.warned.append(text)
-
-    def judge(self, gate):
-        self.gates.append(gate)
-
-
 def test_a_sweep_is_capped_at_the_machines_processors():
-    heard = Heard()
+    heard = RecordingReporter()
     settings = CpuTarget(sweep=[2, 1, 2, 8, 64])._settings(2, heard)
     assert settings.sweep == ((2, True), (2, False), (1, True), (1, False))
-    assert heard.warned == ["target.sweep: 8, 64 threads are left out, the machine has 2 processors"]
-    heard = Heard()
+    assert heard.warnings == ["target.sweep: 8, 64 threads are left out, the machine has 2 processors"]
+    heard = RecordingReporter()
     assert CpuTarget(sweep=[1, 2])._settings(2, heard).sweep[0] == (1, True)
-    assert heard.warned == []
+    assert heard.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -145,9 +135,9 @@ def measured(monkeypatch, tmp_path):
 
 
 def judged(target, state):
-    heard = Heard()
+    heard = RecordingReporter()
     replace(target, metadata=False, deploy=False)(state, heard)  # what is measured alone
-    return {gate.name: gate for gate in heard.gates}, heard.warned
+    return {gate.name: gate for gate in heard.gates}, heard.warnings
 
 
 def test_every_limit_is_a_gate(measured):

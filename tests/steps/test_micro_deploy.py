@@ -10,29 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from support.firmware import BUILDS, EITHER, TFLM, made, status, subtraction
+from support.reporters import RecordingReporter
 
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files.samples import npz
 from tflite_recipes.steps import micro_deploy
 from tflite_recipes.steps.micro_target import MicroTarget
-
-
-class Told:
-    """A reporter that remembers."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[str, str]] = []
-        self.warnings: list[str] = []
-
-    def keep(self, path: str, folder: str = "") -> None:
-        assert Path(path).is_file()
-        self.kept.append((Path(path).name, folder))
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
 
 
 @pytest.fixture
@@ -60,7 +43,7 @@ def text(state: State, name: str) -> str:
 @pytest.mark.parametrize("samples", [0, 1, 5])
 def test_what_is_kept_builds_and_runs_on_a_sample(state: State, tflm: str, samples: int) -> None:
     """With one sample for a batch of two it stands there twice; with none there are random values."""
-    told = Told()
+    told = RecordingReporter()
     assert state.tflite is not None
     if samples:
         state = with_samples(state, samples)
@@ -68,7 +51,7 @@ def test_what_is_kept_builds_and_runs_on_a_sample(state: State, tflm: str, sampl
     origin = "a calibration sample" if samples else "seeded random values"
     assert f"Of {origin}: " in text(state, "sample_data.h")
     folder = state.workdir / "deploy"
-    assert {(path.name, "deploy") for path in folder.iterdir()} == set(told.kept)
+    assert {f"deploy/{path.name}" for path in folder.iterdir()} == set(told.kept)
     assert re.findall(r"struct (Input_\w+)[^}]*kIndex = (\d)", text(state, "tensor_io.h")) == [
         *(("Input_left", "1"), ("Input_right", "0"))
     ]
@@ -83,17 +66,17 @@ def test_what_is_kept_builds_and_runs_on_a_sample(state: State, tflm: str, sampl
 
 def test_a_file_that_nothing_here_runs_comes_without_a_sample(state: State) -> None:
     assert state.tflite is not None
-    micro_deploy.deliver(State(**{**vars(state), "runnable": False}), state.tflite, None, Told())
+    micro_deploy.deliver(State(**{**vars(state), "runnable": False}), state.tflite, None, RecordingReporter())
     assert "No sample was at hand" in text(state, "sample_data.h")
     assert "#error" in text(state, "arena.h")
 
 
 def test_a_target_writes_them_where_it_is_asked_to(state: State) -> None:
-    told = Told()
+    told = RecordingReporter()
     MicroTarget(interpreter=False, deploy=False)(state, told)
-    assert ("main.cc", "deploy") not in told.kept
+    assert "deploy/main.cc" not in told.kept
     MicroTarget(interpreter=False)(state, told)
-    assert ("main.cc", "deploy") in told.kept
+    assert "deploy/main.cc" in told.kept
     assert not [warning for warning in told.warnings if warning.startswith("deploy/")]
 
 
@@ -107,9 +90,9 @@ def test_no_sources_for_a_file_that_does_not_run_there(state: State) -> None:
         place = code.Pos + code.Offset(slot)
         data[place : place + write] = int(schema.BuiltinOperator.ATAN2 if write == 4 else 127).to_bytes(write, "little")
     state.tflite.write_bytes(data)
-    told = Told()
+    told = RecordingReporter()
     MicroTarget(interpreter=False)(State(**{**vars(state), "runnable": False}), told)
-    assert ("main.cc", "deploy") not in told.kept
+    assert "deploy/main.cc" not in told.kept
     assert "deploy/ is not written: TensorFlow Lite Micro does not run the file" in told.warnings
 
 

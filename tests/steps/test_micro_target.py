@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import micro_files
+from support.reporters import RecordingReporter
 
 from tflite_recipes.backend.compilers import micro_interpreter, micro_process
 from tflite_recipes.conversion.schemes import Scheme
@@ -28,32 +29,6 @@ pytest.importorskip("tflite_micro", reason="the extra `micro` is not installed")
 ARENAS = {"ad01": 4_640, "kws": 24_272, "str_ww": 16_640, "vww_96": 103_680}
 
 
-@dataclass
-class Heard:
-    """A reporter that keeps what it is told."""
-
-    warnings: list = field(default_factory=list)
-    metrics: dict = field(default_factory=dict)
-    tags: dict = field(default_factory=dict)
-    gates: dict = field(default_factory=dict)
-    kept: list = field(default_factory=list)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def measure(self, metrics):
-        self.metrics |= metrics
-
-    def tag(self, tags):
-        self.tags |= tags
-
-    def judge(self, gate):
-        self.gates[gate.name.removeprefix("target.")] = gate
-
-    def keep(self, path, folder=""):
-        self.kept.append(os.path.basename(path))
-
-
 def state_of(path, kind="float32", scheme="integer_only", rows=None, shape=(1, micro_files.IN), **more):
     workdir = path.parent / f"work_{path.stem}"
     workdir.mkdir()
@@ -66,7 +41,7 @@ def state_of(path, kind="float32", scheme="integer_only", rows=None, shape=(1, m
 
 
 def ran(path, target=None, **of_state):
-    heard = Heard()
+    heard = RecordingReporter()
     state = state_of(path, **of_state)
     (target or MicroTarget())(state, heard)
     return heard, json.loads((state.workdir / "micro.json").read_text(encoding="utf-8"))
@@ -83,9 +58,9 @@ def test_an_integer_file_fits_and_says_what_it_needs(tmp_path):
     target = MicroTarget(flash_kb=64, ram_kb=8, clock_mhz=120, cycles_per_mac=5, max_latency_ms=1)
     heard, told = ran(path, target, rows=ROWS)
     assert heard.warnings == []
-    assert set(heard.gates) == {"unsupported_ops", "flash_kb", "ram_kb", "max_latency_ms", "max_difference"}
-    assert all(gate.passed for gate in heard.gates.values())
-    assert {name for name, gate in heard.gates.items() if gate.estimated} == {"flash_kb", "ram_kb", "max_latency_ms"}
+    assert set(heard.judged) == {"unsupported_ops", "flash_kb", "ram_kb", "max_latency_ms", "max_difference"}
+    assert all(gate.passed for gate in heard.judged.values())
+    assert {name for name, gate in heard.judged.items() if gate.estimated} == {"flash_kb", "ram_kb", "max_latency_ms"}
     assert heard.metrics["target.macs"] == micro_files.IN * micro_files.OUT
     assert heard.metrics["target.inference_ms"] == pytest.approx(micro_files.IN * micro_files.OUT * 5 / 120e3)
     assert heard.metrics["target.arena_bytes"] == told["arena"]["bytes"]
@@ -132,14 +107,14 @@ def test_differences_are_steps_where_there_are_any(tmp_path, kind, after, measur
 
 def test_a_batch_of_its_own_is_filled_up(tmp_path):
     heard, told = ran(micro_files.dense(tmp_path / "x.tflite", batch=3), rows=ROWS, shape=(3, micro_files.IN))
-    assert heard.gates["max_difference"].passed
+    assert heard.judged["max_difference"].passed
     assert told["outputs"]["samples"] == len(ROWS)
 
 
 def test_a_picture_is_fed_as_it_is(tmp_path):
     rows = np.random.default_rng(2).normal(size=(4, 6, 6, 2)).astype("float32")
     heard, _ = ran(micro_files.convolution(tmp_path / "x.tflite"), rows=rows, scheme="none", shape=(1, 6, 6, 2))
-    assert heard.gates["max_relative_difference"].measured < 1e-5
+    assert heard.judged["max_relative_difference"].measured < 1e-5
     assert heard.metrics["target.macs"] == 4 * 4 * 8 * 3 * 3 * 2
 
 
@@ -156,14 +131,14 @@ def test_without_samples_random_ones_serve_and_are_told(tmp_path):
 def test_an_op_without_a_kernel_fails_the_gate_and_is_named_with_its_layer(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", after="GELU")
     heard, told = ran(path, MicroTarget(ram_kb=1), rows=ROWS, layers=("act", "dense"))
-    gate = heard.gates["unsupported_ops"]
+    gate = heard.judged["unsupported_ops"]
     assert (gate.passed, gate.measured, gate.fix) == (False, 1, "target=generic")
     assert heard.warnings == [
         "GELU (act): TensorFlow Lite Micro has no kernel for it",
         "deploy/ is not written: TensorFlow Lite Micro does not run the file",
     ]
     assert told["unsupported_ops"] == [{"op": "GELU", "index": 1, "layer": "act", "why": "", "output": "act/z"}]
-    assert "ram_kb" not in heard.gates
+    assert "ram_kb" not in heard.judged
     assert "target.arena_bytes" not in heard.metrics
 
 
@@ -191,7 +166,7 @@ def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(t
     (tmp_path / "l.txt").write_text("a\nb\nc\nd\n")
     path = micro_files.dense(tmp_path / "x.tflite")
     state = state_of(path, rows=ROWS, outputs=(TensorSpec("dense/BiasAdd", (1, micro_files.OUT), "float32"),))
-    labels, heard = str(tmp_path / "l.txt"), Heard()
+    labels, heard = str(tmp_path / "l.txt"), RecordingReporter()
     after = MicroTarget(metadata=True, labels=labels, deploy=False)(state, heard)
     assert metadata.read_metadata(after.tflite).files == {"labels.txt": b"a\nb\nc\nd\n"}
     assert heard.metrics["target.flash_bytes"] > after.tflite.stat().st_size > path.stat().st_size
@@ -205,7 +180,7 @@ def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(t
 def test_a_type_that_a_kernel_refuses_is_told_in_its_own_words(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "INT8")
     heard, told = ran(path, rows=ROWS, scheme="dynamic_range", layers=("dense",))
-    assert heard.gates["unsupported_ops"].fix == "optimization=integer_only"
+    assert heard.judged["unsupported_ops"].fix == "optimization=integer_only"
     assert told["unsupported_ops"][0]["layer"] == "dense"
     assert "FLOAT32 with filter type: INT8 not supported" in heard.warnings[0]
 
@@ -213,14 +188,14 @@ def test_a_type_that_a_kernel_refuses_is_told_in_its_own_words(tmp_path):
 def test_a_custom_op_is_the_applications_where_the_target_takes_it(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", after="MyOp")
     heard, _ = ran(path, rows=ROWS)
-    assert not heard.gates["unsupported_ops"].passed
+    assert not heard.judged["unsupported_ops"].passed
     takes = [OpSet.builtin, OpSet.custom]
     with pytest.raises(StepError, match=r"none of the application's custom ops: MyOp") as caught:
-        MicroTarget(op_sets=takes)(state_of(path.rename(tmp_path / "y.tflite")), Heard())
+        MicroTarget(op_sets=takes)(state_of(path.rename(tmp_path / "y.tflite")), RecordingReporter())
     assert caught.value.problems[0].fix == "target.interpreter=false"
     table = MicroTarget(op_sets=takes, interpreter=False)
     heard, _ = ran((tmp_path / "y.tflite").rename(tmp_path / "z.tflite"), table, runnable=False)
-    assert heard.gates["unsupported_ops"].passed
+    assert heard.judged["unsupported_ops"].passed
     assert "Register_MyOp()" in (tmp_path / "work_z" / "deploy" / "op_resolver.h").read_text(encoding="utf-8")
 
 
@@ -228,7 +203,7 @@ def test_outputs_that_differ_fail_the_gate(tmp_path, monkeypatch):
     kept = micro_interpreter._litert
     monkeypatch.setattr(micro_interpreter, "_litert", lambda *given: [values + np.int8(2) for values in kept(*given)])
     heard, _ = ran(micro_files.dense(tmp_path / "x.tflite"), rows=ROWS * 0)
-    gate = heard.gates["max_difference"]
+    gate = heard.judged["max_difference"]
     assert (gate.passed, gate.measured, gate.limit, gate.fix) == (False, 2, 1, "target.max_difference=2")
     kept_open, _ = ran(micro_files.dense(tmp_path / "y.tflite"), MicroTarget(max_difference=None), rows=ROWS * 0)
     assert "max_difference" not in kept_open.gates
@@ -259,11 +234,11 @@ def test_int8_is_offered_where_it_would_fit(tmp_path, scheme, fixed, name, sizes
     path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", **sizes)
     limit = path.stat().st_size / 1024 if name == "flash_kb" else 10
     heard, _ = ran(path, MicroTarget(**{name: limit}), rows=None, scheme=scheme, shape=shape)
-    assert not heard.gates[name].passed
-    assert heard.gates[name].fix.startswith("optimization=integer_only") == fixed
+    assert not heard.judged[name].passed
+    assert heard.judged[name].fix.startswith("optimization=integer_only") == fixed
     path = path.rename(tmp_path / "y.tflite")
     heard, _ = ran(path, MicroTarget(**{name: 1}), rows=None, scheme=scheme, shape=shape)
-    assert heard.gates[name].fix == ""  # nor would int8 fit
+    assert heard.judged[name].fix == ""  # nor would int8 fit
 
 
 def test_what_the_arena_holds_beside_activations_does_not_shrink(tmp_path):
@@ -271,7 +246,7 @@ def test_what_the_arena_holds_beside_activations_does_not_shrink(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", out=4096)
     heard, told = ran(path, MicroTarget(ram_kb=16), rows=ROWS, scheme="none")
     assert told["arena"]["bytes"] / 4 < 16 * 1024 < told["arena"]["bytes"]
-    assert heard.gates["ram_kb"].fix == ""
+    assert heard.judged["ram_kb"].fix == ""
 
 
 def test_open_sizes_are_refused(tmp_path):
@@ -282,7 +257,7 @@ def test_open_sizes_are_refused(tmp_path):
     builder.op("ABS", [x], [y], "AbsOptions")
     path = builder.write(tmp_path / "x.tflite", [x], [y])
     with pytest.raises(StepError, match="no open sizes") as caught:
-        MicroTarget()(state_of(path, shape=(1, None, 3)), Heard())
+        MicroTarget()(state_of(path, shape=(1, None, 3)), RecordingReporter())
     assert caught.value.problems[0].fix == "'+source.input_shapes.x=[1,32,3]'"
 
 
@@ -291,7 +266,7 @@ def test_open_sizes_are_refused(tmp_path):
 
 def test_a_process_that_takes_too_long_is_ended(tmp_path):
     with pytest.raises(StepError, match=r"did not come to an end in 0.01 s") as caught:
-        MicroTarget(timeout_s=0.01)(state_of(micro_files.dense(tmp_path / "x.tflite")), Heard())
+        MicroTarget(timeout_s=0.01)(state_of(micro_files.dense(tmp_path / "x.tflite")), RecordingReporter())
     assert caught.value.problems[0].fix == "target.timeout_s=0.04"
 
 
@@ -301,7 +276,7 @@ def test_a_process_that_dies_is_an_error_with_its_last_words(tmp_path, monkeypat
     script.chmod(0o755)
     monkeypatch.setattr(micro_interpreter.sys, "executable", str(script))
     with pytest.raises(StepError, match=r"died \(SIGABRT\): arena is on fire(?!;)"):
-        MicroTarget()(state_of(micro_files.dense(tmp_path / "x.tflite")), Heard())
+        MicroTarget()(state_of(micro_files.dense(tmp_path / "x.tflite")), RecordingReporter())
 
 
 def test_a_kernel_that_aborts_on_a_scale_is_told_by_it(tmp_path):
@@ -314,14 +289,14 @@ def test_a_kernel_that_aborts_on_a_scale_is_told_by_it(tmp_path):
     path = builder.write(tmp_path / "x.tflite", [x], [y])
     state = state_of(path)
     with pytest.raises(StepError, match=r"died \(SIGABRT\): .*; quiet has a scale of 1e-09: it is all but constant"):
-        MicroTarget()(replace(state, inputs=(TensorSpec("quiet", (1, 6), "float32"),)), Heard())
+        MicroTarget()(replace(state, inputs=(TensorSpec("quiet", (1, 6), "float32"),)), RecordingReporter())
 
 
 def test_what_it_cannot_load_for_another_reason_is_an_error(tmp_path, monkeypatch):
     path = micro_files.dense(tmp_path / "x.tflite")
     monkeypatch.setattr(micro_interpreter, "_enough", lambda _: 1024)
     with pytest.raises(StepError, match=r"cannot load the file: .+") as caught:
-        MicroTarget()(state_of(path), Heard())
+        MicroTarget()(state_of(path), RecordingReporter())
     assert caught.value.problems[0].fix == "target.interpreter=false"
 
 
@@ -363,12 +338,12 @@ def test_without_the_extra_the_interpreter_is_refused(monkeypatch):
 def test_without_the_interpreter_a_table_judges_ops(tmp_path):
     target = MicroTarget(interpreter=False, ram_kb=1)
     heard, told = ran(micro_files.dense(tmp_path / "x.tflite", after="GELU"), target, layers=("act",))
-    assert not heard.gates["unsupported_ops"].passed
+    assert not heard.judged["unsupported_ops"].passed
     assert heard.warnings[0] == "GELU (act): TensorFlow Lite Micro has no kernel for it"
     assert "arena and outputs are not shown and ram_kb is not judged" in heard.warnings[1]
     assert not {"arena", "outputs", "tflite_micro_version"} & told.keys()
     heard, _ = ran(micro_files.dense(tmp_path / "y.tflite"), MicroTarget(interpreter=False))
-    assert heard.gates["unsupported_ops"].passed
+    assert heard.judged["unsupported_ops"].passed
     assert "ram_kb" not in heard.warnings[0]
 
 
@@ -440,13 +415,13 @@ def test_published_files(name, shared, tmp_path):
     path = shared / "models" / f"{name}_int8.tflite"
     (ports,) = describe(read_tflite(path)).signatures
     inputs = tuple(TensorSpec(key, tensor.shape, "float32") for key, tensor in ports.inputs)
-    heard = Heard()
+    heard = RecordingReporter()
     # deploy: what a run makes has a signature with names, which these have not.
     target = MicroTarget(ram_kb=128, deploy=False)
     target(State(tmp_path, tflite=path, signature=ports.key, inputs=inputs), heard)
     assert heard.metrics["target.arena_bytes"] == ARENAS[name]
     assert heard.metrics["target.max_difference_steps"] <= 1
-    assert all(gate.passed for gate in heard.gates.values())
+    assert all(gate.passed for gate in heard.judged.values())
     assert json.loads((tmp_path / "micro.json").read_text())["arena"]["recorded_bytes"] <= ARENAS[name]
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support import runnable_files
+from support.reporters import RecordingReporter
 
 from tflite_recipes.backend.running.paired_outputs import Distance, apart, distance
 from tflite_recipes.core.state import State, TensorSpec
@@ -25,28 +26,6 @@ from tflite_recipes.files.tflite.metadata_table import ModelMetadata
 from tflite_recipes.steps.reproduction import RECORD, AgainstOriginal, Verdict, judged
 
 pytestmark = pytest.mark.slow  # LiteRT
-
-
-class Told:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self):
-        self.tags, self.metrics, self.warnings, self.kept = {}, {}, [], []
-
-    def progress(self, *about):
-        pass
-
-    def tag(self, tags):
-        self.tags.update(tags)
-
-    def measure(self, metrics):
-        self.metrics.update(metrics)
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def keep(self, path, folder=""):
-        self.kept.append(path)
 
 
 @pytest.fixture
@@ -70,12 +49,12 @@ def state_of(path, **about):
 
 def conclude(files, tolerance=None, state=None, **known):
     original, made = files
-    told = Told()
+    told = RecordingReporter()
     path = made.parent / "known.json"
     path.write_text(json.dumps({"run_id": "0" * 32, "changes": [], **known}))
     AgainstOriginal(str(original), str(path), tolerance)(state or state_of(made), told)
     record = json.loads((made.parent / RECORD).read_text())
-    assert told.kept == [str(made.parent / RECORD)]
+    assert told.kept == [RECORD]
     assert told.tags["tflite_recipes.verdict"] == record["verdict"]
     assert told.tags["tflite_recipes.reproduces"] == "0" * 32
     return record, told
@@ -187,7 +166,7 @@ def test_integer_inputs_and_outputs_are_compared_in_real_values(tmp_path):
     state = State(
         workdir=tmp_path, tflite=made, signature="serving_default", inputs=(TensorSpec("x", (1, 6), "float32"),)
     )
-    found = distance(Path(original), state, Told())
+    found = distance(Path(original), state, RecordingReporter())
     assert found.failure == ""
     assert 0 < found.relative < 0.05
 

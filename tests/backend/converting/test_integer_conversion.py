@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support import keras_models
+from support.reporters import RecordingReporter
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +51,6 @@ def plainly(folder, scheme, samples):
     return made.convert()
 
 
-class Reporter:
-    def progress(self, what, done, total, detail=""):
-        pass
-
-
 @pytest.mark.parametrize("scheme", TYPES)
 def test_bytes_are_the_plain_converters_also_from_what_was_calibrated_before(saved, tmp_path, scheme):
     from tflite_recipes.backend.converting import converter
@@ -63,7 +59,7 @@ def test_bytes_are_the_plain_converters_also_from_what_was_calibrated_before(sav
     asked = request_for(scheme, samples)
     path = tmp_path / "float.tflite"
     first, second = (
-        converter.convert(folder / "model", "serving_default", asked, Reporter(), path).data for _ in range(2)
+        converter.convert(folder / "model", "serving_default", asked, RecordingReporter(), path).data for _ in range(2)
     )
     assert first == second == plainly(folder / "model", scheme, samples)
 
@@ -73,14 +69,10 @@ def test_a_second_scheme_calibrates_no_more(saved, tmp_path, monkeypatch):
 
     monkeypatch.setattr(integer_conversion, "_calibrated", {})
     folder, samples = saved
-    read = []
-
-    class Told(Reporter):
-        def progress(self, what, done, total, detail=""):
-            read.append(what)
-
+    reporter = RecordingReporter()
     for scheme in ("integer_only", "full_integer"):
-        converter.convert(folder / "model", "serving_default", request_for(scheme, samples), Told(), tmp_path / "f")
+        converter.convert(folder / "model", "serving_default", request_for(scheme, samples), reporter, tmp_path / "f")
+    read = [what for what, _, _ in reporter.progressed]
     assert read.count("calibration samples") == len(samples["picture"])
 
 
@@ -93,7 +85,7 @@ def test_other_samples_are_calibrated_anew(saved, tmp_path):
     asked = request_for("integer_only", samples)
     brighter = replace(asked, samples={"picture": 2 * samples["picture"]}, calibration_sha256="brighter")
     first, second = (
-        converter.convert(folder / "model", "serving_default", each, Reporter(), tmp_path / "f").data
+        converter.convert(folder / "model", "serving_default", each, RecordingReporter(), tmp_path / "f").data
         for each in (asked, brighter)
     )
     assert first != second

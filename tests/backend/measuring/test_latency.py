@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import runnable_files
 from support.checkout import write
+from support.reporters import RecordingReporter
 
 from tflite_recipes import api
 from tflite_recipes.backend.measuring import benchmark_script, latency
@@ -21,26 +22,6 @@ from tflite_recipes.report.sections import latency as latency_page
 
 SETTINGS = latency.Settings(1, True, 2, 5, profile=True, sweep=((1, True), (1, False)), seconds=60.0)
 SAMPLES = np.random.default_rng(0).normal(size=(9, 64)).astype("float32")
-
-
-class Heard:
-    def __init__(self):
-        self.told, self.warned, self.metrics, self.noted, self.kept = [], [], {}, {}, []
-
-    def progress(self, what, done, total, detail=""):
-        self.told.append((what, done, total))
-
-    def warn(self, text):
-        self.warned.append(text)
-
-    def measure(self, metrics):
-        self.metrics |= metrics
-
-    def note(self, params):
-        self.noted |= params
-
-    def keep(self, path, folder=""):
-        self.kept.append(path)
 
 
 @pytest.fixture
@@ -82,10 +63,10 @@ def test_the_sample_is_from_the_calibration_where_there_is_one(state, tmp_path):
 
 
 def test_lines_of_a_script():
-    heard = Heard()
+    heard = RecordingReporter()
     lines = ["INFO: loaded\n", '{"progress": [50, 200]}\n', "42\n", '{"progress": [200, 200]}\n']
     assert latency.follow(lines, heard) == "42"
-    assert [told[1:] for told in heard.told] == [(25, 100), (100, 100)]
+    assert [told[1:] for told in heard.progressed] == [(25, 100), (100, 100)]
     assert latency.follow([*lines, '{"error": "no such file"}\n'], heard) == "no such file"
 
 
@@ -116,43 +97,43 @@ def tell(state, **changes):
     folder = state.workdir / "measuring"
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps({**RESULT, **WHERE, **changes}))
-    heard = Heard()
+    heard = RecordingReporter()
     return latency.tell(state, folder, "random", heard), heard
 
 
 def test_what_could_not_be_measured_is_told(state):
     result, heard = tell(state, profile_error="c_profiler: gone; prefix: slow")
-    assert heard.warned == [
+    assert heard.warnings == [
         "latency with 4 threads, XNNPACK could not be measured: it died",
         "the ops' times are not known: c_profiler: gone; prefix: slow",
     ]
-    assert heard.noted == {
+    assert heard.params == {
         **{"latency.sample": "random", "latency.machine": "riscv64", "latency.processors": "3"},
         "latency.runtime": "ai-edge-litert 9",
     }
     assert result["integer"] is False
-    assert heard.kept == [str(state.workdir / "latency.json")]
+    assert heard.kept == ["latency.json"]
 
 
 def test_each_op_is_told_with_its_layer(state):
     ops = [{"index": n, "name": name, "ms": 1.0, "share": 0.25} for n, name in enumerate(runnable_files.OPS)]
     profile = {"method": "prefix", "xnnpack": False, "runs": 5, "total_ms": 4.0, "ops": ops}
     _, heard = tell(state, profile=profile, sweep=[])
-    assert heard.warned == []
+    assert heard.warnings == []
     with (state.workdir / "profile.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["index", "op", "layer", "ms", "share"]
     assert [row["op"] for row in rows] == runnable_files.OPS
     assert [row["layer"] for row in rows] == runnable_files.LAYERS
-    assert {path.rpartition("/")[2] for path in heard.kept} == {"profile.csv", "latency.json"}
+    assert set(heard.kept) == {"profile.csv", "latency.json"}
 
 
 @pytest.mark.slow
 def test_a_file_is_measured_by_a_process_of_its_own(state):
-    heard = Heard()
+    heard = RecordingReporter()
     result = latency.measure(state, SETTINGS, heard)
     assert heard.metrics["latency.p50_ms"] == result["p50_ms"] > 0
-    assert heard.told[-1][1:] == (100, 100)
+    assert heard.progressed[-1][1:] == (100, 100)
     assert [row["name"] for row in result["profile"]["ops"]] == runnable_files.OPS
     assert not (state.workdir / "measuring").exists()
 
@@ -163,7 +144,7 @@ def test_what_fails_is_one_line(state):
 
     settings = replace(SETTINGS, seconds=0.0)
     with pytest.raises(StepError) as caught:
-        latency.measure(state, settings, Heard())
+        latency.measure(state, settings, RecordingReporter())
     (problem,) = caught.value.problems
     assert problem.what == "latency could not be measured: measuring took longer than it may"
     assert problem.where == "target"

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from support import keras_models
+from support.reporters import RecordingReporter
 
 from tflite_recipes import api
 from tflite_recipes.conversion.quality import tensor_errors as qe
@@ -18,25 +19,6 @@ from tflite_recipes.report.sections import tensor_error_plot
 pytestmark = pytest.mark.slow
 
 QUANTIZERS = ("tflite_converter", "litert_quantizer")
-
-
-class Told:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self):
-        self.warnings, self.metrics, self.kept = [], {}, []
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    def measure(self, metrics):
-        self.metrics.update(metrics)
-
-    def keep(self, path, folder=""):
-        self.kept.append(path)
-
-    def progress(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +185,7 @@ def test_packed_weights_and_weights_in_blocks(run, tmp_path, grain):
     plan.add_dynamic_config(".*", TFLOperationName.FULLY_CONNECTED, 4, QuantGranularity[grain])
     made = Quantizer(bytearray(plain.path.read_bytes()), plan.get_quantization_recipe()).quantize()
     (tmp_path / "int4.tflite").write_bytes(made.quantized_model)
-    told = Told()
+    told = RecordingReporter()
     rows = error_analysis.analyse(plain.path, tmp_path / "int4.tflite", "serving_default", {}, (), told)
     assert told.warnings == []
     assert [(row.dtype, row.kind) for row in rows] == [("int4", "weight")] * 2
@@ -268,7 +250,7 @@ def test_state_does_not_carry_over(run, tmp_path):
     samples = np.random.default_rng(0).normal(size=(16, *shape[1:])).astype("float32")
     paths = [ends[scheme].path for scheme in ("none", "dynamic_range")]
     tables = [
-        error_analysis.analyse(*paths, file.signatures[0].key, {name: values}, (), Told())
+        error_analysis.analyse(*paths, file.signatures[0].key, {name: values}, (), RecordingReporter())
         for values in (samples, samples[::-1].copy())
     ]
     for one, other in zip(*(of(rows, "activation") for rows in tables), strict=True):
@@ -302,16 +284,16 @@ def test_what_cannot_be_compared_is_said(run, tmp_path):
     other, _ = run(wide, {"x": np.zeros((4, 64), "float32")}, "none")
     file = tflite_file.read_tflite(small.path)
     state = State(tmp_path, signature=file.signatures[0].key, tflite=small.path)
-    told = Told()
+    told = RecordingReporter()
     error_analysis.report_errors(state, other.path, pictures(), told)
     assert any("not measured" in text for text in told.warnings)
     assert (told.kept, told.metrics) == ([], {})
-    told = Told()
+    told = RecordingReporter()
     error_analysis.report_errors(dataclasses.replace(state, signature="nope"), plain.path, pictures(), told)
     assert any("no signature 'nope'" in text for text in told.warnings)
     drawing = dataclasses.replace(state, random=True)
     for which, samples in ((state, None), (drawing, pictures())):  # nothing to run on; runs that never agree
-        told = Told()
+        told = RecordingReporter()
         error_analysis.report_errors(which, plain.path, samples, told)
         assert {row.kind for row in qe.read_csv(tmp_path / qe.TABLE)} == {"weight"}
         assert told.warnings == []
