@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from support import npu_files
+from support.reporters import RecordingReporter
 
 from tflite_recipes.config import composition
 from tflite_recipes.core.errors import RequestError
@@ -57,7 +58,9 @@ def test_what_has_to_be_there_may_be_just_enough(measured, passed, fix):
 
 def test_of_pruning_nothing_is_said_where_nothing_was_pruned(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"no file")
-    tell_pruning(State(tmp_path, Intent(pruned=False), tflite=tmp_path / "model.tflite"), reporter=None)
+    reporter = RecordingReporter()
+    tell_pruning(State(tmp_path, Intent(pruned=False), tflite=tmp_path / "model.tflite"), reporter)
+    assert reporter.warnings == []
 
 
 @pytest.mark.parametrize("pruned", [True, False])

@@ -80,9 +80,9 @@ def test_the_lock_goes_with_its_process(here):
     if child == 0:
         run_record.held(here, "run").__enter__()
         os._exit(9)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
     with run_record.held(here, "sync"):
-        pass
+        assert os.waitstatus_to_exitcode(status) == 9  # it held the lock when it ended
 
 
 def test_a_sweep_that_runs_is_seen():
