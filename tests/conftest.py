@@ -19,6 +19,10 @@ from hypothesis import settings
 from support import servers
 from support.checkout import SHARED, Answer
 
+# Or every process that a test starts would compile the whole package again, which takes longer than most tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # The same examples for everybody: a failure here is a failure there. `--hypothesis-profile=default` looks further.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("repeatable")

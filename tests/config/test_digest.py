@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -36,8 +37,13 @@ DIGESTS = {
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {key: value for key, value in content.items() if key != "defaults"}
+    return copy.deepcopy({key: value for key, value in content_of(path).items() if key != "defaults"})
+
+
+@functools.cache
+def content_of(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
 def changed(value: Any) -> Any:

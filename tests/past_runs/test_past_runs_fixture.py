@@ -6,7 +6,6 @@ import functools
 import re
 from pathlib import Path
 
-import mlflow
 import pytest
 from support import past_store, writers
 
@@ -54,6 +53,8 @@ def desk(store, monkeypatch):
 
 
 def client(uri):
+    import mlflow
+
     return mlflow.MlflowClient(uri)
 
 
@@ -207,6 +208,8 @@ def test_registered_version_of_a_past_run_loads(store):
     version = client(store.uri).get_model_version_by_alias(past_store.REGISTERED, "candidate")
     assert version.run_id == past_store.INTEGER_ONLY
     place = Path(client(store.uri).download_artifacts(past_store.INTEGER_ONLY, "model"))
+    import mlflow
+
     model = mlflow.pyfunc.load_model(str(place))
     assert model.predict(model.input_example)["scores"].shape == (1, 4)
 

@@ -56,7 +56,7 @@ def test_no_module_outside_the_backend_loads_anything_heavy_by_being_imported(tm
     assert not found & HEAVY
 
 
-def test_a_command_that_only_reads_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_a_command_that_only_reads_loads_nothing_heavy_and_a_check_of_npz_data_numpy_alone(tmp_path: Path) -> None:
     commands = [
         ["--help"],
         ["ls"],
@@ -77,15 +77,10 @@ for arguments in {commands}:
         pass
     heavy = set({sorted(HEAVY)}) & sys.modules.keys()
     assert not heavy, (arguments, heavy)
-"""
-    loaded(code, tmp_path)
 
-
-def test_a_check_of_npz_data_needs_numpy_alone(tmp_path: Path) -> None:
-    code = """
 import numpy
-numpy.savez("cal.npz", image=numpy.zeros((3, 8, 8, 1), "float32"))
 from tflite_recipes import api
+numpy.savez("cal.npz", image=numpy.zeros((3, 8, 8, 1), "float32"))
 assert api.check("digits_integer_only", ["calibration=npz", "calibration.path=cal.npz"]) == ()
 """
     assert loaded(code, tmp_path) & HEAVY == {"numpy"}

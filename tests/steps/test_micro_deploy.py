@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.firmware import BUILDS, EITHER, TFLM, made, status, subtraction
+from support.firmware import EITHER, TFLM, builds, made, status, subtraction
 from support.reporters import RecordingReporter
 
 from tflite_recipes.core.state import State, TensorSpec
@@ -38,7 +38,7 @@ def text(state: State, name: str) -> str:
     return (state.workdir / "deploy" / name).read_text()
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", EITHER)
 @pytest.mark.parametrize("samples", [0, 1, 5])
 def test_what_is_kept_builds_and_runs_on_a_sample(state: State, tflm: str, samples: int) -> None:
@@ -97,7 +97,7 @@ def test_no_sources_for_a_file_that_does_not_run_there(state: State) -> None:
 
 
 @pytest.mark.slow
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", EITHER)
 def test_a_run_leaves_sources_that_build(tflm: str, here: Path, cli_process: Any) -> None:
     pytest.importorskip("tflite_micro", reason="the extra is not here: pip install 'tflite_recipes[micro]'")

@@ -75,6 +75,7 @@ def test_an_integer_file_fits_and_says_what_it_needs(tmp_path):
     assert "64-bit host" in told["arena"]["how"]
 
 
+@pytest.mark.slow
 def test_the_arena_is_the_smallest_that_works(tmp_path):
     path = micro_files.dense(tmp_path / "dense.tflite")
     heard, _ = ran(path, rows=ROWS)
@@ -84,6 +85,7 @@ def test_the_arena_is_the_smallest_that_works(tmp_path):
     assert not micro_process.succeeds(lambda: held.once(arena - 16))
 
 
+@pytest.mark.slow
 def test_a_larger_layer_needs_more(tmp_path):
     small, _ = ran(micro_files.dense(tmp_path / "small.tflite"), rows=ROWS)
     large, _ = ran(micro_files.dense(tmp_path / "large.tflite", out=4096), rows=ROWS)
@@ -91,6 +93,7 @@ def test_a_larger_layer_needs_more(tmp_path):
     assert large.metrics["target.flash_bytes"] - small.metrics["target.flash_bytes"] > 4096 * micro_files.IN - 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "after", "measured"),
     [
@@ -105,12 +108,14 @@ def test_differences_are_steps_where_there_are_any(tmp_path, kind, after, measur
     assert [name for name in heard.metrics if "difference" in name] == [f"target.{measured}"]
 
 
+@pytest.mark.slow
 def test_a_batch_of_its_own_is_filled_up(tmp_path):
     heard, told = ran(micro_files.dense(tmp_path / "x.tflite", batch=3), rows=ROWS, shape=(3, micro_files.IN))
     assert heard.judged["max_difference"].passed
     assert told["outputs"]["samples"] == len(ROWS)
 
 
+@pytest.mark.slow
 def test_a_picture_is_fed_as_it_is(tmp_path):
     rows = np.random.default_rng(2).normal(size=(4, 6, 6, 2)).astype("float32")
     heard, _ = ran(micro_files.convolution(tmp_path / "x.tflite"), rows=rows, scheme="none", shape=(1, 6, 6, 2))
@@ -118,6 +123,7 @@ def test_a_picture_is_fed_as_it_is(tmp_path):
     assert heard.metrics["target.macs"] == 4 * 4 * 8 * 3 * 3 * 2
 
 
+@pytest.mark.slow
 def test_without_samples_random_ones_serve_and_are_told(tmp_path):
     heard, told = ran(micro_files.dense(tmp_path / "x.tflite"), MicroTarget(samples=3))
     assert len(heard.warnings) == 1
@@ -128,6 +134,7 @@ def test_without_samples_random_ones_serve_and_are_told(tmp_path):
 # What does not
 
 
+@pytest.mark.slow
 def test_an_op_without_a_kernel_fails_the_gate_and_is_named_with_its_layer(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", after="GELU")
     heard, told = ran(path, MicroTarget(ram_kb=1), rows=ROWS, layers=("act", "dense"))
@@ -142,11 +149,13 @@ def test_an_op_without_a_kernel_fails_the_gate_and_is_named_with_its_layer(tmp_p
     assert "target.arena_bytes" not in heard.metrics
 
 
+@pytest.mark.slow
 def test_an_op_of_no_known_layer_is_named_by_what_it_makes(tmp_path):
     heard, _ = ran(micro_files.dense(tmp_path / "x.tflite", after="GELU"), rows=ROWS)
     assert heard.warnings[0] == "GELU (act/z): TensorFlow Lite Micro has no kernel for it"
 
 
+@pytest.mark.slow
 def test_an_estimate_says_what_it_does_not_hold_for(tmp_path):
     timed = MicroTarget(cycles_per_mac=5, clock_mhz=100)
     heard, _ = ran(micro_files.dense(tmp_path / "int8.tflite"), timed, rows=ROWS)
@@ -162,6 +171,7 @@ def test_an_estimate_says_what_it_does_not_hold_for(tmp_path):
     assert any("2 of 3 ops have no MACs" in said for said in ran(path, timed)[0].warnings)
 
 
+@pytest.mark.slow
 def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(tmp_path):
     (tmp_path / "l.txt").write_text("a\nb\nc\nd\n")
     path = micro_files.dense(tmp_path / "x.tflite")
@@ -177,6 +187,7 @@ def test_labels_and_metadata_are_written_into_the_file_where_that_is_asked_for(t
     assert [where for where, _, _ in said(MicroTarget(metadata=True, labels=labels))] == ["target.labels"]
 
 
+@pytest.mark.slow
 def test_a_type_that_a_kernel_refuses_is_told_in_its_own_words(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "INT8")
     heard, told = ran(path, rows=ROWS, scheme="dynamic_range", layers=("dense",))
@@ -185,6 +196,7 @@ def test_a_type_that_a_kernel_refuses_is_told_in_its_own_words(tmp_path):
     assert "FLOAT32 with filter type: INT8 not supported" in heard.warnings[0]
 
 
+@pytest.mark.slow
 def test_a_custom_op_is_the_applications_where_the_target_takes_it(tmp_path):
     path = micro_files.dense(tmp_path / "x.tflite", after="MyOp")
     heard, _ = ran(path, rows=ROWS)
@@ -199,6 +211,7 @@ def test_a_custom_op_is_the_applications_where_the_target_takes_it(tmp_path):
     assert "Register_MyOp()" in (tmp_path / "work_z" / "deploy" / "op_resolver.h").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_outputs_that_differ_fail_the_gate(tmp_path, monkeypatch):
     kept = micro_interpreter._litert
     monkeypatch.setattr(micro_interpreter, "_litert", lambda *given: [values + np.int8(2) for values in kept(*given)])
@@ -224,6 +237,7 @@ def test_how_far_outputs_are_apart(given, ours, step, steps, relative):
     assert micro_interpreter._difference("y", given, ours, step) == micro_interpreter.Difference("y", steps, relative)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "fixed"), [("none", True), ("integer_only", False)])
 @pytest.mark.parametrize(
     ("name", "sizes", "shape"),
@@ -241,6 +255,7 @@ def test_int8_is_offered_where_it_would_fit(tmp_path, scheme, fixed, name, sizes
     assert heard.judged[name].fix == ""  # nor would int8 fit
 
 
+@pytest.mark.slow
 def test_what_the_arena_holds_beside_activations_does_not_shrink(tmp_path):
     """Three quarters of the activations are saved, and each of 4,096 channels gets a multiplier and a shift."""
     path = micro_files.dense(tmp_path / "x.tflite", "FLOAT32", "FLOAT32", out=4096)
@@ -279,6 +294,7 @@ def test_a_process_that_dies_is_an_error_with_its_last_words(tmp_path, monkeypat
         MicroTarget()(state_of(micro_files.dense(tmp_path / "x.tflite")), RecordingReporter())
 
 
+@pytest.mark.slow
 def test_a_kernel_that_aborts_on_a_scale_is_told_by_it(tmp_path):
     """Softmax does, without a word, on inputs that are all but constant."""
     builder = micro_files.Builder()
@@ -292,6 +308,7 @@ def test_a_kernel_that_aborts_on_a_scale_is_told_by_it(tmp_path):
         MicroTarget()(replace(state, inputs=(TensorSpec("quiet", (1, 6), "float32"),)), RecordingReporter())
 
 
+@pytest.mark.slow
 def test_what_it_cannot_load_for_another_reason_is_an_error(tmp_path, monkeypatch):
     path = micro_files.dense(tmp_path / "x.tflite")
     monkeypatch.setattr(micro_interpreter, "_enough", lambda _: 1024)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,14 @@ from support.checkout import REPOSITORY
 
 STUBS = REPOSITORY / "tests" / "support" / "tflm_stubs"
 TFLM = os.environ.get("TFLM_DIR", "")
-BUILDS = pytest.mark.skipif(not all(map(shutil.which, ("g++", "make", "ar"))), reason="no g++, make or ar here")
+_TOOLS_MISSING = not all(map(shutil.which, ("g++", "make", "ar")))
 _NOT_HERE = "TFLM_DIR does not name TensorFlow Lite Micro's sources: built against stubs only, and not run"
 EITHER = ["stubs", pytest.param("tflm", marks=pytest.mark.skipif(not TFLM, reason=_NOT_HERE))]
+
+
+def builds(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that builds."""
+    return pytest.mark.slow(pytest.mark.skipif(_TOOLS_MISSING, reason="no g++, make or ar here")(test))
 
 
 def made(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -19,16 +20,23 @@ from tflite_recipes.past_runs.reproduce import trust
 EVIL = "open('imported', 'w').close()\n\n\ndef build():\n    return None\n"
 
 
-@pytest.fixture
-def plain(here):
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
     """A recipe of built-in steps on files, as a run logs it."""
-    np.savez(here / "cal.npz", x=np.zeros((3, 4), "float32"))
-    write(here / "make.py", "def build():\n    pass\n")
-    overrides = ["source=factory", "source.function=make.py:build", "calibration=npz", "calibration.path=cal.npz"]
+    folder = tmp_path_factory.mktemp("logged")
+    np.savez(folder / "cal.npz", x=np.zeros((3, 4), "float32"))
+    write(folder / "make.py", "def build():\n    pass\n")
+    overrides = ["source=factory", f"source.function={folder}/make.py:build"]
+    overrides += ["calibration=npz", f"calibration.path={folder}/cal.npz"]
     config = yaml.safe_load(composition.compose("convert", [*overrides, "target=cpu"]).to_yaml())
     keras = {"_target_": "tflite_recipes.steps.source.KerasSource", "path": "model.keras", "custom_objects": []}
     config["source"] = {**keras, "trust": False, "input_shapes": {}}
     return config
+
+
+@pytest.fixture
+def plain(logged, here):
+    return copy.deepcopy(logged)
 
 
 def keys(config):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.firmware import BUILDS, EITHER, TFLM, made, status, subtraction
+from support.firmware import EITHER, TFLM, builds, made, status, subtraction
 
 from tflite_recipes.core.errors import StepError
 from tflite_recipes.targets.deploy import cpp_text
@@ -84,7 +84,7 @@ def test_an_op_without_a_kernel_is_refused_by_name() -> None:
     assert said == "target: TensorFlow Lite Micro has no kernel for FlexErf, my_op"
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", ["stubs"])
 def test_a_custom_op_that_the_firmware_registers_builds_with_its_kernel(tflm: str, tmp_path: Path) -> None:
     ops = ["ADD", "my op"]
@@ -215,7 +215,7 @@ def quantizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 scales = st.floats(width=32, min_value=2.0**-30, max_value=2.0**20) | st.sampled_from([SCALE, 0.00390625, 0.1, 1.0])
 
 
-@BUILDS
+@builds
 @given(st.sampled_from(["int8", "uint8", "int16", "int32"]), scales, st.data())
 def test_helpers_compute_what_the_runtime_computes(
     quantizer: Path, dtype: str, scale: float, data: st.DataObject
@@ -247,7 +247,7 @@ def test_helpers_compute_what_the_runtime_computes(
 HARD = ["class", "a/b:0", "a.b:0", "温度", "x\\\n??/", 'q"', "kIndex", "", "1", "linux", "\u202e"]
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", ["stubs"])
 def test_any_names_and_types_build_and_agree_with_their_sample(tflm: str, tmp_path: Path) -> None:
     """Each output is the input of its number, so what is expected of it is what quantize_ makes of the sample."""
@@ -274,7 +274,7 @@ def test_any_names_and_types_build_and_agree_with_their_sample(tflm: str, tmp_pa
     assert "  [0] -9223372036854775808 -9223372036854775808 -9223372036854775808\n" in done.stdout
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", ["stubs"])
 def test_main_says_whether_outputs_are_a_step_or_more_away(tflm: str, tmp_path: Path) -> None:
     def run(steps: int, *settings: str) -> subprocess.CompletedProcess[str]:
@@ -291,7 +291,7 @@ def test_main_says_whether_outputs_are_a_step_or_more_away(tflm: str, tmp_path: 
     assert "digit: stored, real\n  [0] -128 0\n" in zeros.stdout
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", ["stubs"])
 def test_main_says_what_does_not_run(tflm: str, tmp_path: Path) -> None:
     small = made(tmp_path / "small", micro.files(stub_model(ONE, 0), ONE, [], 16, "kws"))
@@ -307,7 +307,7 @@ def test_main_says_what_does_not_run(tflm: str, tmp_path: Path) -> None:
     assert status(given_one) == 0
 
 
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", ["stubs"])
 def test_every_op_has_a_method_of_this_name_and_variables_have_their_place(tflm: str, tmp_path: Path) -> None:
     ops = [*ADD_METHODS, *CUSTOM_ADD_METHODS]
@@ -368,7 +368,7 @@ REAL = ["subtraction", "kws_int8", "vww_96_int8", "ad01_int8"]
 
 
 @pytest.mark.slow
-@BUILDS
+@builds
 @pytest.mark.parametrize("tflm", EITHER)
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_file_builds_and_runs_as_in_litert(

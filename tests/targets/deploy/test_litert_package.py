@@ -340,6 +340,7 @@ def stand_in(folder, inputs, outputs, given_):
     (folder / "model.txt").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_cpp_code_feeds_and_reads_every_type(tmp_path):
     rng = np.random.default_rng(0)
@@ -373,6 +374,7 @@ def test_the_cpp_code_feeds_and_reads_every_type(tmp_path):
             assert label == (["abcd"[place]] if port.name == "x" else [])
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_cpp_code_refuses_another_model(tmp_path):
     model = replace(mixed(), custom=("MyOp",))
