@@ -116,6 +116,7 @@ def test_settings_class_has_its_old_name_too() -> None:
     assert vars(settings)["__getattr__"]("MlflowSettings") is Mlflow
 
 
+@pytest.mark.slow  # it imports packages of the backend, and so TensorFlow
 def test_every_successor_exists_and_no_old_module_hides_a_real_one() -> None:
     successors = {path for paths in old_names.MODULES.values() for path in paths}
     missing = [path for path in sorted(successors) if importlib.util.find_spec(f"tflite_recipes.{path}") is None]
