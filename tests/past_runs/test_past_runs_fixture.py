@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from support import past_store, writers
 
 import tflite_recipes
 from tflite_recipes import api
+from tflite_recipes.config import recipe as recipes
 from tflite_recipes.core.environment import THREADS
 from tflite_recipes.core.errors import ExitStatus, RequestError
 from tflite_recipes.files.tflite.differences import compare as compare_files
@@ -178,17 +180,25 @@ def test_sync_uploads_the_offline_folder_once(store, here, cli):
     assert done.verdict.value == IDENTICAL
 
 
+def plain(path):
+    """The settings of a recipe as they were written down."""
+    return {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}
+
+
 @pytest.mark.parametrize("run_id", LOGGED.values(), ids=LOGGED)
-def test_logged_recipe_composes_to_the_digest_that_the_run_tagged(run_id, store, desk):
-    recipe = api.compose(str(store.artifact(run_id, "recipe.yaml")))
+def test_logged_recipe_has_the_digest_that_the_run_tagged_and_composes_to_todays(run_id, store, desk):
+    path = store.artifact(run_id, "recipe.yaml")
     tags = tags_of(store, run_id)
-    assert recipe.digest == tags.get("chosen_digest", tags["recipe_digest"])
+    assert recipes.digest_of_every_key(plain(path)) == tags.get("chosen_digest", tags["recipe_digest"])
+    assert api.compose(str(path)).digest == recipes.digest_of(plain(path))
 
 
 @pytest.mark.parametrize("name", past_store.SHOWN)
-def test_shown_recipe_composes_to_the_digest_that_it_states(name, store, desk):
-    (digest,) = re.findall(r"recipe digest (\w{64})", (desk / "recipes" / f"{name}.yaml").read_text())
-    assert api.compose(f"recipes/{name}.yaml").digest == digest
+def test_shown_recipe_has_the_digest_that_it_states_and_composes_to_todays(name, store, desk):
+    path = desk / "recipes" / f"{name}.yaml"
+    (digest,) = re.findall(r"recipe digest (\w{64})", path.read_text())
+    assert recipes.digest_of_every_key(plain(path)) == digest
+    assert api.compose(f"recipes/{name}.yaml").digest == recipes.digest_of(plain(path))
 
 
 def test_logged_recipe_checks_shows_and_runs_again(store, desk, cli, tmp_path):
