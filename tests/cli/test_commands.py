@@ -223,7 +223,7 @@ def test_a_traceback_comes_with_debug_only(cli, here, monkeypatch):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
-    command = f"{sys.executable} -m tflite_recipes.cli show digits_float | true; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m tflite_recipes show digits_float | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

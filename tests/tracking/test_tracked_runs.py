@@ -171,7 +171,7 @@ def test_a_terminal_that_closes_does_not_end_the_run(here):
     import sys
 
     write(here / "make.py", FACTORY)
-    command = f"{sys.executable} -m tflite_recipes.cli run convert source=factory source.function=make.py:build"
+    command = f"{sys.executable} -m tflite_recipes run convert source=factory source.function=make.py:build"
     piped = f"set -o pipefail; {command} tracking=none | head -1"
     done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
