@@ -1,4 +1,5 @@
-"""Asks the tflite-micro interpreter which builtin ops it has kernels for: the table `tflite_recipes/micro_kernels.py`.
+"""Asks the tflite-micro interpreter which builtin ops it has kernels for:
+the table `tflite_recipes/targets/micro/kernels.py`.
 
     python benchmarks/probe_micro_kernels.py            prints {op: whether there is a kernel} as JSON
     python benchmarks/probe_micro_kernels.py --write    writes the ops into the table, as ADD_METHODS has to name them
@@ -20,7 +21,7 @@ from pathlib import Path
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-TABLE = Path(__file__).resolve().parents[1] / "tflite_recipes" / "micro_kernels.py"
+TABLE = Path(__file__).resolve().parents[1] / "tflite_recipes" / "targets" / "micro" / "kernels.py"
 MISSING = b"Didn't find op for builtin opcode"
 # The placeholders of the format, and what is told by another field than the builtin code.
 NO_OPS = ("CUSTOM", "PLACEHOLDER_FOR_GREATER_OP_CODES", "DELEGATE")

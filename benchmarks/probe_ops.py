@@ -1,4 +1,5 @@
-"""Measures which TensorFlow ops the converter has no LiteRT kernel for: the table `tflite_recipes/op_support.json`.
+"""Measures which TensorFlow ops the converter has no LiteRT kernel for:
+the table `tflite_recipes/targets/litert_ops.py`.
 
     python benchmarks/probe_ops.py [OP …]     prints {op: "flex" | "custom" | "builtin"} as JSON; with no name, all ops
 

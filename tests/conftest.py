@@ -93,7 +93,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Answer]]:
     """`cli("check", "convert")`: a command in this process, quick."""
-    from tflite_recipes.cli.main import main
+    from tflite_recipes.cli.entry import main
 
     before = signal.getsignal(signal.SIGTERM)
 

@@ -120,6 +120,15 @@ def test_section_that_decides_nothing_does_not_count(path: Path, section: str) -
 
 
 @written
+@pytest.mark.parametrize("name", ["cache", "hydra"])
+def test_step_counts_whatever_it_is_called(path: Path, name: str) -> None:
+    config = config_of(path)
+    config["steps"] = [*config["steps"], name]
+    digests = {recipes.digest_of({**config, name: {"_target_": "mine:Step", "x": x}}) for x in (1, 2)}
+    assert len(digests | {recipes.digest_of(config_of(path))}) == 3
+
+
+@written
 def test_every_key_counts(path: Path) -> None:
     config = config_of(path)
     same = recipes.digest_of(config)

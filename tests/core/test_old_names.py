@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.checkout import write
+from support.checkout import REPOSITORY, write
 
 import tflite_recipes
 from tflite_recipes.core import errors, events, old_names, state
@@ -57,6 +57,9 @@ def ran(folder: Path, text: str) -> dict[str, object]:
         ("from tflite_recipes.zz_split import Problem as found", errors.Problem),
         ("from tflite_recipes.zz_split import Reporter as found", events.Reporter),
         ("from tflite_recipes.zz_split import Fault as found", errors.Problem),
+        ("from tflite_recipes.zz_twice import *\nfound = State", state.State),
+        ("from tflite_recipes.zz_split import *\nfound = Reporter", events.Reporter),
+        ("from tflite_recipes.zz_split import *\nfound = Fault", errors.Problem),
         ("import tflite_recipes.zz_package.inside as old\nfound = old.State", state.State),
         ("import tflite_recipes.zz_package.deep.inside as a\nfound = a.gist", errors.gist),
         ("import tflite_recipes as t, tflite_recipes.zz_package.deep.inside\nfound = t.zz_package.deep.inside.gist",
@@ -116,11 +119,20 @@ def test_settings_class_has_its_old_name_too() -> None:
     assert vars(settings)["__getattr__"]("MlflowSettings") is Mlflow
 
 
+def _has_file(path: str) -> bool:
+    place = REPOSITORY / "tflite_recipes" / path.replace(".", "/")
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
 @pytest.mark.slow  # it imports packages of the backend, and so TensorFlow
 def test_every_successor_exists_and_no_old_module_hides_a_real_one() -> None:
     successors = {path for paths in old_names.MODULES.values() for path in paths}
     missing = [path for path in sorted(successors) if importlib.util.find_spec(f"tflite_recipes.{path}") is None]
     assert missing == []
+    standing = [path for path in old_names.MODULES if _has_file(path)]
+    hidden = [path for path in standing if "__getattr__" not in vars(importlib.import_module(f"tflite_recipes.{path}"))]
+    assert standing
+    assert hidden == []
     objects = [path.rpartition(".") for path in old_names.OBJECTS.values()]
     assert all(hasattr(importlib.import_module(f"tflite_recipes.{module}"), name) for module, _, name in objects)
 

@@ -69,7 +69,7 @@ def test_a_command_that_only_reads_loads_nothing_heavy_and_a_check_of_npz_data_n
     ]
     code = f"""
 import sys
-from tflite_recipes.cli.main import main
+from tflite_recipes.cli.entry import main
 for arguments in {commands}:
     try:
         main(arguments)

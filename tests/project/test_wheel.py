@@ -81,7 +81,7 @@ def test_the_wheel_carries_config_and_recipes_inside_the_package(wheel: Path) ->
         ours = {f"tflite_recipes/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / folder).rglob("*.yaml")}
         assert ours
         assert ours <= set(names)
-    templates = "tflite_recipes/deployment/templates"
+    templates = "tflite_recipes/targets/deploy/templates"
     ours = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / templates).rglob("*") if path.is_file()}
     assert f"{templates}/micro/main.cc" in ours
     assert ours <= set(names)

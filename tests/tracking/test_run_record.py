@@ -12,7 +12,7 @@ import pytest
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.tracking import client, run_record, run_upload, spool_reader
-from tflite_recipes.tracking import sync as syncing
+from tflite_recipes.tracking import missing_runs as syncing
 from tflite_recipes.tracking.settings import Mlflow
 
 SETTINGS = Mlflow("sqlite:///mlflow.db", "board", "first", {"team": "vision"})

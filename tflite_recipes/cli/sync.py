@@ -29,7 +29,7 @@ def add_to(add: Add) -> None:
 
 def _sync(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes.report.console import show_problems
-    from tflite_recipes.tracking.sync import Outcome, sync
+    from tflite_recipes.tracking.missing_runs import Outcome, sync
 
     folders, uri = _asked(options)
     counts: Counter[Outcome] = Counter()

@@ -114,13 +114,16 @@ def counted(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Left out are:
 
-    - `name`, `tracking`, `worker`, `cache` and `hydra`;
+    - `name`, `tracking`, `worker`, `cache` and `hydra`, which are no steps;
     - groups in which nothing is chosen, and steps that none of the other sections configures;
     - keys of our own classes that have their class's default.
     """
-    sections = {key: _counted(key, section) for key, section in config.items() if key not in _NOT_DIGESTED}
-    kept = {key: section for key, section in sections.items() if section not in (None, {})}
     listed = config.get("steps")
+    steps = listed if isinstance(listed, list) else []
+    # A step of the user's own counts, whatever it is called.
+    counting = {key: section for key, section in config.items() if key in steps or key not in _NOT_DIGESTED}
+    sections = {key: _counted(key, section) for key, section in counting.items()}
+    kept = {key: section for key, section in sections.items() if section not in (None, {})}
     if isinstance(listed, list):
         kept["steps"] = [entry for entry in listed if ":" in str(entry) or str(entry) in kept]
     return kept

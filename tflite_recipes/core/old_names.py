@@ -93,7 +93,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "backend.weight_errors": ("backend.running.weight_errors",),
     "backend.weights": ("backend.models.weight_loading",),
     "catalog": ("config.catalog",),
-    "cli": ("cli.main",),
+    "cli": ("cli.entry",),
     "commands": ("cli",),
     "commands.comparing": ("cli.compare",),
     "commands.composing": ("cli.check",),
@@ -197,7 +197,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "reproducing": ("past_runs.reproduce",),
     "reproducing.changes": ("past_runs.reproduce.changes",),
     "reproducing.fetching": ("past_runs.reproduce.download",),
-    "reproducing.flow": ("past_runs.reproduce.reproduction",),
+    "reproducing.flow": ("past_runs.reproduce.rebuild",),
     "reproducing.modules": ("past_runs.reproduce.imported_modules",),
     "reproducing.own_code": ("past_runs.reproduce.kept_code",),
     "reproducing.restoring": ("past_runs.reproduce.input_files",),
@@ -270,7 +270,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tracking.registry": ("tracking.model_registry",),
     "tracking.replaying": ("tracking.run_upload",),
     "tracking.spools": ("tracking.spool_reader",),
-    "tracking.syncing": ("tracking.sync",),
+    "tracking.syncing": ("tracking.missing_runs",),
     "tracking.writer": ("tracking.run_writer",),
     "tracking_uri": ("core.tracking_uri",),
     "user_code": ("core.user_code",),
@@ -280,7 +280,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "worker": ("engine.worker",),
     "worker_main": ("engine.worker_main",),
 }
-OBJECTS: dict[str, str] = {"tracking.settings.MlflowSettings": "tracking.settings.Mlflow"}
+OBJECTS: dict[str, str] = {
+    "steps.auto.option": "engine.search.candidates.option",
+    "tracking.settings.MlflowSettings": "tracking.settings.Mlflow",
+}
 # The modules that recipes named before there were public names, with the classes that they named there.
 _CLASSES = {
     "steps.auto": ("AutoOptimization",),
@@ -351,6 +354,8 @@ def offer(module: str) -> None:
 
 def _attribute(module: ModuleType, name: str) -> Any:
     """Return what an old module called `name`. Raises: AttributeError."""
+    if name == "__all__" and _path(module.__name__) in MODULES:
+        return _names(_path(module.__name__))
     if not name.startswith("__") and not _is_submodule(module, name):
         path = _path(module.__name__)
         if renamed := OBJECTS.get(f"{path}.{name}"):
@@ -361,6 +366,14 @@ def _attribute(module: ModuleType, name: str) -> Any:
             if found is not _MISSING:
                 return found
     raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+
+def _names(path: str) -> list[str]:
+    """Return the names that `from OLD import *` binds."""
+    successors = [importlib.import_module(f"{PACKAGE}.{successor}") for successor in MODULES[path]]
+    found = {name for module in successors for name in getattr(module, "__all__", vars(module)) if name[0] != "_"}
+    renamed = {old.removeprefix(f"{path}.") for old in OBJECTS if old.rpartition(".")[0] == path}
+    return sorted(found | renamed)
 
 
 def _is_submodule(module: ModuleType, name: str) -> bool:

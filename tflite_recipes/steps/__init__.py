@@ -82,5 +82,11 @@ _HOMES = {
     "WavEvaluation": "sampled_evaluation",
 }
 __all__ = [*_HOMES]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 if not TYPE_CHECKING:  # which would take any name for one that is here
     __getattr__ = public_names.lazy(__name__, _HOMES)

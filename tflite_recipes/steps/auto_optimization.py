@@ -17,7 +17,7 @@ _SCHEMES = (
     *(Scheme.none, Scheme.dynamic_range, Scheme.dynamic_range_int4, Scheme.weight_only_int8, Scheme.weight_only_int4),
     *(Scheme.float16, Scheme.full_integer, Scheme.integer_only, Scheme.int16x8, Scheme.int16x8_fallback),
 )
-_QUANTIZERS = (Quantizer.tflite_converter, Quantizer.ai_edge_quantizer)
+_QUANTIZERS = (Quantizer.tflite_converter, Quantizer.litert_quantizer)
 
 
 @unique

@@ -16,6 +16,7 @@ from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.number_format import estimated
 from tflite_recipes.core.state import Gate, State
 from tflite_recipes.steps import ethos_u_checks, micro_deploy
+from tflite_recipes.steps.ethos_u_settings import Accelerator as Accelerator
 from tflite_recipes.steps.ethos_u_settings import EthosUSettings, Strategy
 from tflite_recipes.steps.hardware import least, limit
 from tflite_recipes.targets.vela import config as vela_config
