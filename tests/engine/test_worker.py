@@ -247,4 +247,6 @@ def test_an_interrupt_ends_the_worker_and_leaves_nothing_half_written(here, sign
     assert process.returncode == 130
     assert not list(here.rglob(".work"))
     with contextlib.closing(sqlite3.connect(here / "mlflow.db")) as database:
-        assert database.execute("select status from runs").fetchall() == [("KILLED",)]
+        statuses = database.execute("select status from runs").fetchall()
+    # The tracker gets a few seconds. On a busy machine it may need more, and then the command says how to upload the run.
+    assert statuses == [("KILLED",)] or (statuses == [("RUNNING",)] and "tflite-recipes sync" in out + err)

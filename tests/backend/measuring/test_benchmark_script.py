@@ -28,7 +28,7 @@ def test_a_device_needs_numpy_litert_and_an_old_python(name):
     imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imports |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     tops = {name.partition(".")[0] for name in imports} - set(sys.stdlib_module_names)
-    assert tops <= {"numpy", "ai_edge_litert", "profiling"}
+    assert tops <= {"numpy", "ai_edge_litert", "op_profiler"}
     assert "numpy" in tops
 
 

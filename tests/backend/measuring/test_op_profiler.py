@@ -134,10 +134,10 @@ def in_a_process_of_its_own(file, call, signature="serve", **more):
     np.savez(file.with_name("inputs.npz"), features=X)
     np.savez(file.with_name("outputs.npz"), **outputs(file), **more)
     program = (
-        "import json, sys; from pathlib import Path; import numpy as np; import profiling\n"
+        "import json, sys; from pathlib import Path; import numpy as np; import op_profiler\n"
         f"path = Path({str(file)!r}); job = json.loads({json.dumps({**JOB, 'signature': signature})!r})\n"
         "arrays, outputs = (dict(np.load(path.with_name(n + '.npz'))) for n in ('inputs', 'outputs'))\n"
-        f"print(json.dumps(profiling.{call}(path, job, arrays, outputs, lambda *_: None)))\n"
+        f"print(json.dumps(op_profiler.{call}(path, job, arrays, outputs, lambda *_: None)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -333,17 +333,17 @@ def about():
 
 
 def part(folder, name):
-    """What a process of its own does: `whole`, a method of profiling, or a setting by its place in the sweep."""
+    """What a process of its own does: `whole`, a method of op_profiler, or a setting by its place in the sweep."""
     job = read_job(folder)
     if name == "whole":
         return measure_whole(folder, job)
     if name not in _METHODS:
         return measure_setting(folder, job, job["sweep"][int(name)])
-    import profiling  # beside this file
+    import op_profiler  # beside this file
 
     with np.load(folder / "outputs.npz") as stored:
         outputs = {name: stored[name] for name in stored.files}
-    return getattr(profiling, _METHODS[name])(folder / "model.tflite", job, sample(folder), outputs, _tell)
+    return getattr(op_profiler, _METHODS[name])(folder / "model.tflite", job, sample(folder), outputs, _tell)
 
 
 def main(arguments=None):
