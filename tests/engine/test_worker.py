@@ -248,5 +248,5 @@ def test_an_interrupt_ends_the_worker_and_leaves_nothing_half_written(here, sign
     assert not list(here.rglob(".work"))
     with contextlib.closing(sqlite3.connect(here / "mlflow.db")) as database:
         statuses = database.execute("select status from runs").fetchall()
-    # The tracker gets a few seconds. On a busy machine it may need more, and then the command says how to upload the run.
+    # The tracker gets a few seconds. If a busy machine needs more, the command says how to upload the run.
     assert statuses == [("KILLED",)] or (statuses == [("RUNNING",)] and "tflite-recipes sync" in out + err)
