@@ -246,7 +246,8 @@ def test_an_interrupt_ends_the_worker_and_leaves_nothing_half_written(here, sign
         return  # nobody was left to tell the tracker; the spool has it
     assert process.returncode == 130
     assert not list(here.rglob(".work"))
+    # The tracker gets a few seconds. If a busy machine needs more, the command says to run sync, which completes it.
+    if "tflite-recipes sync" in out + err:
+        subprocess.run([sys.executable, "-m", "tflite_recipes", "sync", "outputs"], cwd=here, check=True)
     with contextlib.closing(sqlite3.connect(here / "mlflow.db")) as database:
-        statuses = database.execute("select status from runs").fetchall()
-    # The tracker gets a few seconds. If a busy machine needs more, the command says how to upload the run.
-    assert statuses == [("KILLED",)] or (statuses == [("RUNNING",)] and "tflite-recipes sync" in out + err)
+        assert database.execute("select status from runs").fetchall() == [("KILLED",)]
