@@ -170,6 +170,7 @@ def test_check_takes_a_sweep(cli, here):
     assert "2 jobs" in answer.out
 
 
+@pytest.mark.slow
 def test_hydras_own_questions(cli_process, here):
     answer = cli_process("run", "digits_float", "--cfg", "job", "-p", "worker", cwd=here)
     assert answer.status == 0
@@ -222,12 +223,14 @@ def test_a_traceback_comes_with_debug_only(cli, here, monkeypatch):
         cli("show", "convert", "--debug")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     command = f"{sys.executable} -m tflite_recipes show digits_float | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_command_works_in_any_locale(tmp_path, cli_process):
     answer = cli_process("ls", "source", cwd=tmp_path, env={**os.environ, "LC_ALL": "C"})
     assert answer.status == 0

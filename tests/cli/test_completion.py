@@ -159,9 +159,9 @@ def test_no_key_is_the_class_behind_a_section(standing: Path) -> None:
 
 
 def test_a_resolved_recipe_completes_like_the_one_it_came_from(
-    cli_process: Callable[..., Answer], standing: Path, tmp_path: Path
+    cli: Callable[..., Answer], standing: Path, tmp_path: Path
 ) -> None:
-    resolved = write(tmp_path / "resolved.yaml", cli_process("show", "mine").out)
+    resolved = write(tmp_path / "resolved.yaml", cli("show", "mine").out)
     for line in ("source", "calibration.", "optimization="):
         assert set(offered(f"run {resolved} {line}")) == set(offered(f"run mine {line}"))
 
@@ -215,6 +215,7 @@ def test_another_shell_is_refused(cli: Callable[..., Answer]) -> None:
     assert (answer.status, answer.fixes) == (2, ["-sc install=bash"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "absent"),
     [
@@ -402,6 +403,7 @@ def test_where_nothing_fits_the_terminal_stays_clean(shell: Shell, desk: Path, t
     assert re.sub(r"LINE:\[.*", "", shown, flags=re.DOTALL).strip() == typed.strip()
 
 
+@pytest.mark.slow
 @needs_bash
 def test_the_function_can_be_called_by_hand(desk: Path) -> None:
     script = """
@@ -420,6 +422,7 @@ def test_the_function_can_be_called_by_hand(desk: Path) -> None:
     assert (done.stdout, done.stderr) == ("<saved_model ><source=saved_model ><saved_model >", "")
 
 
+@pytest.mark.slow
 @needs_bash
 def test_uninstalling_leaves_nothing(desk: Path) -> None:
     script = """

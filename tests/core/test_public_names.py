@@ -119,6 +119,7 @@ def test_what_is_in_this_package_is_never_code_of_the_users(target: object, ours
     assert public_names.is_ours(target) is ours
 
 
+@pytest.mark.slow
 def test_class_is_imported_when_it_is_asked_for_and_no_other_step(tmp_path: Path) -> None:
     code = """
 import sys

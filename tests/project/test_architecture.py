@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from support.checkout import REPOSITORY
 
 PYPROJECT = REPOSITORY / "pyproject.toml"
@@ -36,6 +37,7 @@ def loaded(code: str, cwd: Path) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_no_module_outside_the_backend_loads_anything_heavy_by_being_imported(tmp_path: Path) -> None:
     files = [path.relative_to(REPOSITORY).with_suffix("") for path in (REPOSITORY / "tflite_recipes").rglob("*.py")]
     names = [".".join(path.parts).removesuffix(".__init__") for path in files]
@@ -56,6 +58,7 @@ def test_no_module_outside_the_backend_loads_anything_heavy_by_being_imported(tm
     assert not found & HEAVY
 
 
+@pytest.mark.slow
 def test_a_command_that_only_reads_loads_nothing_heavy_and_a_check_of_npz_data_numpy_alone(tmp_path: Path) -> None:
     commands = [
         ["--help"],

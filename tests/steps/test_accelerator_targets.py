@@ -237,6 +237,7 @@ def test_a_compiler_that_fails(tmp_path, text, status, makes, says):
     assert raised.value.problems[0].where == program
 
 
+@pytest.mark.slow
 def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     body = f"sleep 60 & echo $! > {tmp_path}/child\nsleep 60"
     program = stand_in(tmp_path / "bin", LOG, body=body)

@@ -298,6 +298,7 @@ def test_a_file_that_vela_does_not_compile_is_an_error_with_its_words_and_its_lo
     assert "Compilation failed" in (tmp_path / "out" / "deploy" / "vela.log").read_text()
 
 
+@pytest.mark.slow
 def test_vela_that_dies_or_does_not_end_is_an_error(tmp_path, monkeypatch):
     from tflite_recipes.backend.compilers import vela
 

@@ -53,6 +53,7 @@ ROWS = np.random.default_rng(1).normal(size=(5, micro_files.IN)).astype("float32
 # What runs
 
 
+@pytest.mark.slow
 def test_an_integer_file_fits_and_says_what_it_needs(tmp_path):
     path = micro_files.dense(tmp_path / "dense.tflite")
     target = MicroTarget(flash_kb=64, ram_kb=8, clock_mhz=120, cycles_per_mac=5, max_latency_ms=1)

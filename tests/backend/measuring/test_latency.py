@@ -151,6 +151,7 @@ def test_what_fails_is_one_line(state):
     assert not (state.workdir / "measuring").exists()
 
 
+@pytest.mark.slow
 def test_a_script_that_hangs_is_ended_with_what_it_started(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-c", "import subprocess as s; print(s.Popen(['sleep', '60']).pid, flush=True); input()"],

@@ -457,7 +457,7 @@ def sample(kind: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=4 * settings().max_examples)
 @given(data=st.data())
 def test_damage_gives_an_answer_or_a_request_error(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     path = sample(kind, tmp_path)
@@ -527,6 +527,7 @@ def test_whatever_the_config_is_the_description_has_its_types(tmp_path: Path, co
 # ---- without TensorFlow, and real files
 
 
+@pytest.mark.slow
 def test_neither_keras_nor_tensorflow_is_imported(tmp_path: Path) -> None:
     model = sequential(input_layer("x", [None, 5]))
     paths = [str(write_keras(tmp_path / "m.keras", model)), str(write_h5(tmp_path / "m.h5", model))]

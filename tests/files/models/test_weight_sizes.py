@@ -88,6 +88,7 @@ def test_what_cannot_be_read_is_not_known(here):
     assert weights.saved_model_weight_bytes(here / "nowhere") is None
 
 
+@pytest.mark.slow
 def test_the_parents_refusal_does_not_load_tensorflow(here):
     hdf5(here / "m.h5", model_weights__dense__kernel=2**30)
     program = (

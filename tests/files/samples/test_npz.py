@@ -237,6 +237,7 @@ def test_which_types_can_become_which(here, given_, wanted, fits):
     assert bool(problems) is not fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import ml_dtypes"])
 def test_castable_to_bfloat16_does_not_depend_on_what_is_imported(before):
     answers = "print(datasets.castable('float32', 'bfloat16'), datasets.castable('int8', 'bfloat16'))"

@@ -335,7 +335,7 @@ TINY = pack(tiny_model())
     end=st.one_of(st.just(len(TINY)), st.integers(0, len(TINY))),
     flips=st.lists(st.tuples(st.integers(0, len(TINY) - 1), st.integers(0, 255)), max_size=20),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=8 * settings().max_examples)
 def test_damaged_file_is_read_or_refused(scratch: Path, end: int, flips: list[tuple[int, int]]) -> None:
     data = bytearray(TINY)
     for position, value in flips:

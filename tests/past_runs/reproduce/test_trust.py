@@ -139,6 +139,7 @@ def test_code_is_refused_by_the_public_name_and_by_the_old_one(plain, name):
     assert keys({**plain, "source": {"_target_": name, "function": "evil.py:build"}}) == ["source.function"]
 
 
+@pytest.mark.slow
 def test_all_is_said_at_once_and_nothing_is_imported_or_looked_for(plain, here):
     write(here / "evil.py", EVIL)
     changed = with_(with_(plain, "source.custom_objects", ["evil.py:build"]), "halve", {"_target_": "evil.build"})
@@ -182,7 +183,7 @@ def test_a_key_at_its_default_is_no_choice(plain):
         ("steps: [source]\nx: 2020-01-01\n", "neither text nor number"),
         ("steps: [source]\nx: !!set {a, b}\n", "neither text nor number"),
         ("steps: [source]\nx: &a [*a]\n", "nested deeper"),
-        ("steps: [source]\nx: " + "[" * 1000 + "]" * 1000, "cannot be read as plain YAML"),
+        ("steps: [source]\nx: " + "[" * 500 + "]" * 500, "cannot be read as plain YAML"),
         ("steps: [source]\nx: \x1b[2J\n", "cannot be read as plain YAML"),
         ("- source\n", "holds no resolved recipe"),
         ("", "holds no resolved recipe"),

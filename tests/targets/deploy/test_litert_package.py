@@ -397,6 +397,7 @@ def python(folder, code, *arguments):
     return done
 
 
+@pytest.mark.slow
 def test_the_python_code_runs_the_file(file, tmp_path):
     labels = ("cat", "dog")
     code = litert_package.files(file, contract(), about(labels=labels, labelled="scores"))["predict.py"]

@@ -17,6 +17,7 @@ from tflite_recipes.targets.micro.kernels import ADD_METHODS, CUSTOM_ADD_METHODS
 pytest.importorskip("tflite_micro", reason="the extra `micro` is not installed")
 
 
+@pytest.mark.slow
 def test_the_installed_interpreter_has_the_same_kernels():
     script = REPOSITORY / "benchmarks" / "probe_micro_kernels.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)

@@ -135,6 +135,7 @@ def test_a_folder_that_stays_is_told(tmp_path, place):
     assert found.warnings[-1] == "/tmp/stays stays on a shell: it could not be removed"
 
 
+@pytest.mark.slow
 def test_a_device_that_does_not_answer_is_given_up(tmp_path, place, monkeypatch):
     monkeypatch.setattr(channel, "_GRACE_S", 0.5)
     with pytest.raises(StepError, match=r"was ended after 0\.5 s") as caught:
