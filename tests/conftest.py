@@ -59,8 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage seldom, and not among what is there before the first test and stays to the end. Python would look
-    through it again and again, which takes a tenth of the time."""
+    """Look for garbage seldom, and not among what is there before the first test and stays to the end. Python would
+    look through it again and again, which takes a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

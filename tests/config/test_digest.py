@@ -158,8 +158,8 @@ def test_key_at_its_default_does_not_count(path: Path) -> None:
     config = config_of(path)
     dropped = 0
     for section, values in config.items():
-        kind = recipes._kind(section, values)
-        defaults = schema.defaults_of(kind) if kind is not None and section not in ("tracking", "worker") else {}
+        kind = schema.class_of(values.get(schema.TARGET)) if isinstance(values, dict) else None
+        defaults = schema.defaults_of(kind) if kind is not None and section != "tracking" else {}
         for key in [key for key in defaults if key in values and values[key] == defaults[key]]:
             del values[key]
             dropped += 1

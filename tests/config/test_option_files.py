@@ -142,7 +142,7 @@ def test_a_sweep_over_all_options_has_no_fragments(here):
 
 def test_classes_of_a_users_fragments_are_not_trusted_of_a_server(here):
     write(here / "conf" / "target" / "_ethos_u.yaml", "# Mine\n\n_target_: mine:Target\n")
-    trust._own_targets.cache_clear()
-    targets = trust._own_targets()["target"]
+    trust.own_targets.cache_clear()
+    targets = trust.own_targets()["target"]
     assert targets == {catalog.option_values(path, [CONF])[TARGET] for path in GROUPS["target"].values()}
     assert not {"mine:Target", "???"} & targets

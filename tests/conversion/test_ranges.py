@@ -81,7 +81,7 @@ def test_the_range_of_least_error_has_no_more_than_the_whole_range(bits, symmetr
         found = ranges.with_least_error(counts, *whole, bits, symmetric)
 
         def error(limits, values=values):
-            kept = ranges._quantized(values, min(limits[0], 0.0), max(limits[1], 0.0), bits, symmetric)
+            kept = ranges.after_quantizing(values, min(limits[0], 0.0), max(limits[1], 0.0), bits, symmetric)
             return ((values - kept) ** 2).mean()
 
         assert error(found) <= error(whole) * 1.01

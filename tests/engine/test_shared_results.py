@@ -96,12 +96,33 @@ def test_the_key_does_not_depend_on_the_order_of_keys():
     assert key_of({"a": 1}) != key_of({"a": 2})
 
 
+class Keys:
+    """A memo that knows every result, and keeps what it is asked by."""
+
+    def __init__(self):
+        self.asked = []
+
+    def recall(self, key, before, tell, work):
+        self.asked.append(key)
+        return before
+
+
+class NotShared(Exception):
+    """The first job that is not asked of the memo was reached."""
+
+
+class NoWorker:
+    def ready(self):
+        raise NotShared
+
+
 def keys(recipe, folder):
     """Keys of freezing and of calibration."""
-    attempt = attempts.Attempt(recipe, folder, recipe.intent, folder / "log")
-    jobs = attempts._jobs(recipe.steps)
-    assert attempts._shared(jobs) == 2
-    return [attempt._key(jobs[:1]), attempt._key(jobs[:2])]
+    memo = Keys()
+    with pytest.raises(NotShared):
+        attempts.Attempt(recipe, folder, recipe.intent, folder / "log").run(print, NoWorker(), 0.0, memo)
+    assert len(memo.asked) == 2
+    return memo.asked
 
 
 def test_candidates_share_what_their_scheme_does_not_change(here):

@@ -143,7 +143,9 @@ def told(here, monkeypatch, source, tflite, question, inputs=None):
     outputs = tuple(TensorSpec(name, (None, *values.shape[1:]), "float32") for name, values in source.items())
     reporter = RecordingReporter()
     state = State(here, inputs=(X,), outputs=outputs)
-    evaluation._score(state, inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}, question, reporter)
+    evaluation.score_outputs(
+        state, inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}, question, reporter
+    )
     return reporter
 
 

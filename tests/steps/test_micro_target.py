@@ -81,7 +81,7 @@ def test_the_arena_is_the_smallest_that_works(tmp_path):
     path = micro_files.dense(tmp_path / "dense.tflite")
     heard, _ = ran(path, rows=ROWS)
     arena = int(heard.metrics["target.arena_bytes"])
-    held = micro_process._Micro(path.read_bytes(), {0: np.zeros((1, 1, micro_files.IN), "int8")}, True)
+    held = micro_process.HeldModel(path.read_bytes(), {0: np.zeros((1, 1, micro_files.IN), "int8")}, True)
     assert micro_process.succeeds(lambda: held.once(arena))
     assert not micro_process.succeeds(lambda: held.once(arena - 16))
 
@@ -235,7 +235,7 @@ def test_outputs_that_differ_fail_the_gate(tmp_path, monkeypatch):
     ],
 )
 def test_how_far_outputs_are_apart(given, ours, step, steps, relative):
-    assert micro_interpreter._difference("y", given, ours, step) == micro_interpreter.Difference("y", steps, relative)
+    assert micro_interpreter.difference_of("y", given, ours, step) == micro_interpreter.Difference("y", steps, relative)
 
 
 @pytest.mark.slow

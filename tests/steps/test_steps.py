@@ -167,7 +167,7 @@ def test_ranges_that_two_halves_do_not_agree_on_are_told(greatest, warned):
     measured, warnings = {}, []
     reporter = SimpleNamespace(measure=measured.update, warn=warnings.append)
     steady = Ranges({"relu": np.zeros(16)}, {"relu": np.array(greatest)})
-    optimization_step._tell_stability(steady, reporter)
+    optimization_step.tell_stability(steady, reporter)
     assert measured["calibration.stability"] == pytest.approx(greatest[0] / greatest[1])
     assert [warning for warning in warnings if "least in relu (25%)" in warning] == (warnings if warned else [])
     assert bool(warnings) == warned

@@ -46,27 +46,27 @@ def _graph(name: str):
     shapes = [("x", 0, (1, 64)), ("net/first/kernel", 1, (512, 64)), (OUTPUTS[0], 0, (1, 512))]
     shapes += [(OUTPUTS[1], 0, (1, 512)), ("net/second/kernel", 2, (512, 512))]
     shapes += [(name, 0, (1, 512)) for name in OUTPUTS[2:]]
-    graph.tensors = [_tensor(*about) for about in shapes]
+    graph.tensors = [tensor_of(*about) for about in shapes]
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
     options = schema.BuiltinOptions
     graph.operators = [
-        _operator("FULLY_CONNECTED", [0, 1, -1], 2, options.FullyConnectedOptions, schema.FullyConnectedOptionsT()),
-        _operator("TANH", [2], 3, options.NONE, None),
-        _operator("FULLY_CONNECTED", [3, 4, -1], 5, options.FullyConnectedOptions, schema.FullyConnectedOptionsT()),
-        _operator("SOFTMAX", [5], 6, options.SoftmaxOptions, softmax),
+        operator_of("FULLY_CONNECTED", [0, 1, -1], 2, options.FullyConnectedOptions, schema.FullyConnectedOptionsT()),
+        operator_of("TANH", [2], 3, options.NONE, None),
+        operator_of("FULLY_CONNECTED", [3, 4, -1], 5, options.FullyConnectedOptions, schema.FullyConnectedOptionsT()),
+        operator_of("SOFTMAX", [5], 6, options.SoftmaxOptions, softmax),
     ]
     graph.inputs, graph.outputs = [0], [6]
     return graph
 
 
-def _tensor(name: str, buffer: int, shape: tuple[int, ...]):
+def tensor_of(name: str, buffer: int, shape: tuple[int, ...]):
     made = schema.TensorT()
     made.name, made.buffer, made.shape, made.type = name, buffer, list(shape), schema.TensorType.FLOAT32
     return made
 
 
-def _operator(name: str, inputs: list[int], output: int, kind: int, options):
+def operator_of(name: str, inputs: list[int], output: int, kind: int, options):
     made = schema.OperatorT()
     made.opcodeIndex = sorted(set(OPS)).index(name)
     made.inputs, made.outputs = inputs, [output]
@@ -84,11 +84,11 @@ def _code(name: str):
 def _signature(key: str, number: int):
     made = schema.SignatureDefT()
     made.signatureKey, made.subgraphIndex = key, number
-    made.inputs, made.outputs = [_port("features", 0)], [_port("scores", 6)]
+    made.inputs, made.outputs = [port_of("features", 0)], [port_of("scores", 6)]
     return made
 
 
-def _port(name: str, index: int):
+def port_of(name: str, index: int):
     made = schema.TensorMapT()
     made.name, made.tensorIndex = name, index
     return made

@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from support import servers, writers
 from support.checkout import REPOSITORY, write
+from support.devices import in_time
 from support.flaky import flaky
 
 from tflite_recipes import api
@@ -143,7 +145,7 @@ def test_a_server_that_dies_and_comes_back(recorded, tmp_path):
         for tracker, folder in zip(trackers, (early, late), strict=True):
             for event in halves(folder)[0]:
                 tracker(event)
-            tracker._decided.wait()
+            assert in_time(lambda tracker=tracker: tracker.run_id is not None)
         server.kill()
         for tracker, folder in zip(trackers, (early, late), strict=True):
             for event in halves(folder)[1]:
@@ -191,13 +193,15 @@ def test_a_server_that_hangs_keeps_nobody_who_wants_to_go(recorded, tmp_path, ml
     (folder,) = writers.copies(recorded, tmp_path / "runs", 1)
     with flaky(mlflow_server.port) as server:
         server.fate = lambda method, path: "hang"
+        before = set(threading.enumerate())
         tracker = MlflowTracker(Mlflow(server.uri, "hanging", None, {}))
         for event in (*halves(folder)[0], *halves(folder)[1]):
             tracker(event)
         tracker.close(wait=False)
         assert tracker.failures == ["interrupted before all was told"]
         assert not run_record.load(folder).complete
-    tracker._thread.join()  # the server is gone, and with it the request
+    for thread in set(threading.enumerate()) - before:
+        thread.join()  # the server is gone, and with it the request
 
 
 def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli_process, tmp_path):

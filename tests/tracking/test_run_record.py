@@ -168,10 +168,10 @@ def test_a_locked_file_is_waited_for_and_other_errors_are_not():
             raise error
         return "written"
 
-    assert client._steadily(write_it) == "written"
+    assert client.steadily(write_it) == "written"
     met[:] = [OSError("disk I/O error"), None]
     with pytest.raises(OSError, match="disk"):
-        client._steadily(write_it)
+        client.steadily(write_it)
 
 
 def test_a_server_is_asked_once_where_it_is_not_known_to_be_there(monkeypatch):

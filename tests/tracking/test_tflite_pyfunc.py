@@ -98,9 +98,11 @@ FLOATS = hnp.arrays("float32", 16, elements=st.floats(-(2.0**90), 2.0**90, width
 def test_quantizing_is_what_the_runs_own_figures_were_measured_with(values, kind, scale, zero_point):
     details = {"dtype": np.dtype(kind), "quantization": (scale, max(zero_point, 0) if kind == "uint8" else zero_point)}
     details["shape_signature"] = np.array([16])
-    stored = tflite_pyfunc._stored("x", values, details, True)
+    stored = tflite_pyfunc.quantized_input("x", values, details, True)
     np.testing.assert_array_equal(stored, runtime.quantize(values, details))
-    np.testing.assert_array_equal(tflite_pyfunc._given(stored, details, True), runtime.dequantize(stored, details))
+    np.testing.assert_array_equal(
+        tflite_pyfunc.dequantized_output(stored, details, True), runtime.dequantize(stored, details)
+    )
 
 
 def test_float_files_give_what_a_plain_interpreter_gives(tmp_path):

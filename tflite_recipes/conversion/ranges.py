@@ -91,13 +91,13 @@ def with_least_error(counts: Any, low: float, high: float, bits: int, symmetric:
     best, chosen = np.inf, (low, high)
     for share in np.linspace(1.0, _LEAST_SHARE, _STEPS):
         least, greatest = min(low * share, 0.0), max(high * share, 0.0)
-        error = float((weights * (values - _quantized(values, least, greatest, bits, symmetric)) ** 2).sum())
+        error = float((weights * (values - after_quantizing(values, least, greatest, bits, symmetric)) ** 2).sum())
         if error < best:
             best, chosen = error, (least, greatest)
     return chosen
 
 
-def _quantized(values: Any, low: float, high: float, bits: int, symmetric: bool) -> Any:
+def after_quantizing(values: Any, low: float, high: float, bits: int, symmetric: bool) -> Any:
     """The values as they come back from `bits` wide integers between low and high, which include 0."""
     import numpy as np
 

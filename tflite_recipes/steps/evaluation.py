@@ -69,7 +69,7 @@ class ParityEvaluation:
         reporter.note({"parity.data": source})
         question = Question(source, None, self.metric, self.output, self.max_drop)
         if scored:
-            _score(state, arrays, question, reporter)
+            score_outputs(state, arrays, question, reporter)
         else:
             _compare(state, arrays, question, reporter)
         return state
@@ -237,7 +237,7 @@ def evaluate(state: State, arrays: Mapping[str, Any], question: Question, report
     reporter.note({"parity.data": question.file})
     sample_checks.warn_of_evaluation(state, arrays, reporter)
     keep_of_evaluation(state, arrays)
-    _score(state, arrays, question, reporter)
+    score_outputs(state, arrays, question, reporter)
 
 
 def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
@@ -246,7 +246,7 @@ def _compare(state: State, arrays: Mapping[str, Any], question: Question, report
     return output_comparison.compare(state, arrays, reporter, question.max_drop is not None)
 
 
-def _score(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
+def score_outputs(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
     """Run both, score both, and answer for the drop."""
     known = [spec.name for spec in state.outputs]
     if question.output is not None and question.output not in known:

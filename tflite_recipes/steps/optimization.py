@@ -123,7 +123,7 @@ class Optimization(OptimizationSettings):
         if converted.resolved is not None:
             _tell_rules(self.rules, converted.resolved, reporter)
             if request.samples is not None:
-                _tell_stability(
+                tell_stability(
                     float_calibration.sampled(path, state.signature, request.samples, request.batch), reporter
                 )
         return converted.data
@@ -144,7 +144,7 @@ class Optimization(OptimizationSettings):
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
         if made.ranges is not None:
-            _tell_stability(made.ranges, reporter)
+            tell_stability(made.ranges, reporter)
         return made.data
 
     def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
@@ -271,7 +271,7 @@ def _tell_rules(rules: Sequence[Mapping[str, str]], resolved: Resolved, reporter
         reporter.note({f"rules.{position}.matched": named[:500]})
 
 
-def _tell_stability(measured: Ranges, reporter: Reporter) -> None:
+def tell_stability(measured: Ranges, reporter: Reporter) -> None:
     """The metric `calibration.stability`, and a warning where the samples are too few to set the ranges."""
     found = measured.stability()
     if not found:

@@ -53,7 +53,7 @@ def client(uri: str) -> Any:
     place = _with_driver(located(uri))
     _reach(place)
     with alone(place):
-        made = _steadily(MlflowClient, tracking_uri=place)
+        made = steadily(MlflowClient, tracking_uri=place)
     return _Steady(made) if sqlite_file(place) else made
 
 
@@ -165,12 +165,16 @@ class _Steady:
             return found
 
         def call(*positional: Any, **named: Any) -> Any:
-            return _steadily(found, *positional, **named)
+            return steadily(found, *positional, **named)
 
         return call
 
 
-def _steadily(call: Any, *positional: Any, **named: Any) -> Any:
+def steadily(call: Any, *positional: Any, **named: Any) -> Any:
+    """Return what the call gives, made again for a while as long as the database's file is locked.
+
+    Errors: the call's.
+    """
     until = time.monotonic() + _LOCKED_FOR_S
     while True:
         try:

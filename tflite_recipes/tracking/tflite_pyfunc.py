@@ -74,10 +74,12 @@ class TFLiteModel:
             inputs = _in_order(runner.get_input_details(), made.get_input_details())
             outputs = _in_order(runner.get_output_details(), made.get_output_details())
             arrays = _arrays(model_input, inputs)
-            fed = {name: _stored(name, arrays[name], inputs[name], chosen.get("quantize", True)) for name in inputs}
+            fed = {
+                name: quantized_input(name, arrays[name], inputs[name], chosen.get("quantize", True)) for name in inputs
+            }
             parts = list(self._invoke(made, runner, fed, inputs))
         raw = {name: parts[0][name] if len(parts) == 1 else _joined(name, parts) for name in outputs}
-        return {name: _given(raw[name], outputs[name], chosen.get("dequantize", True)) for name in outputs}
+        return {name: dequantized_output(raw[name], outputs[name], chosen.get("dequantize", True)) for name in outputs}
 
     def _interpreter(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter
@@ -204,7 +206,7 @@ def _quantized(details: Mapping[str, Any]) -> bool:
     return bool(details["quantization"][0]) and np.dtype(details["dtype"]).kind in "iu"
 
 
-def _stored(name: str, values: Any, details: Mapping[str, Any], quantize: bool) -> Any:
+def quantized_input(name: str, values: Any, details: Mapping[str, Any], quantize: bool) -> Any:
     """Values as the file stores them: q = round(r / scale) + zero_point, ties to even, clipped to the type's range."""
     kind = np.dtype(details["dtype"])
     if kind.kind in "SUO":
@@ -241,7 +243,7 @@ def _text(name: str, values: Any) -> Any:
     return array.reshape(values.shape)
 
 
-def _given(values: Any, details: Mapping[str, Any], dequantize: bool) -> Any:
+def dequantized_output(values: Any, details: Mapping[str, Any], dequantize: bool) -> Any:
     """Stored values as users take them: r = scale × (q − zero_point), text as str where it is UTF-8."""
     if np.dtype(details["dtype"]).kind in "SUO":
         array = np.empty(np.shape(values), object)

@@ -67,7 +67,7 @@ def test_a_setting_of_the_sweep_ends_with_its_time():
 
 def test_text_is_described_by_its_bytes():
     one, other = (np.array([b"ab", b"c"], dtype=object) for _ in range(2))
-    described = [benchmark_script._described(benchmark_script._plain(value)) for value in (one, other)]
+    described = [benchmark_script.description_of(benchmark_script.as_plain(value)) for value in (one, other)]
     assert described[0] == described[1]
     assert described[0]["shape"] == [2]
 

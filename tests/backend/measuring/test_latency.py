@@ -162,11 +162,11 @@ def test_a_script_that_hangs_is_ended_with_what_it_started(tmp_path):
     import psutil
 
     grandchild = psutil.Process(int(child.stdout.readline()))
-    latency._end(child)
+    latency.end_with_children(child)
     assert child.returncode == -9
     psutil.wait_procs([grandchild], timeout=10)
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
-    latency._end(child)
+    latency.end_with_children(child)
     child.stdout.close()
     child.stdin.close()
 

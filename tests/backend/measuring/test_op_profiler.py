@@ -176,10 +176,10 @@ def with_another_output(path):
 
     model = flatbuffer_utils.read_model(str(path))
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
-    graph.tensors.append(runnable_files._tensor("net/another/Tanh", 0, (1, 64)))
-    graph.operators.append(runnable_files._operator("TANH", [0], 7, schema.BuiltinOptions.NONE, None))
+    graph.tensors.append(runnable_files.tensor_of("net/another/Tanh", 0, (1, 64)))
+    graph.operators.append(runnable_files.operator_of("TANH", [0], 7, schema.BuiltinOptions.NONE, None))
     graph.outputs = [6, 7]
-    signature.outputs = [runnable_files._port("another", 7), *signature.outputs]
+    signature.outputs = [runnable_files.port_of("another", 7), *signature.outputs]
     path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return path
 

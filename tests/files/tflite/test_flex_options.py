@@ -33,7 +33,7 @@ def test_only_what_decides_is_held_against_another():
 @given(st.binary(max_size=40))
 def test_bytes_of_others_are_no_trouble(data):
     flex_options.meaning(data)
-    assert len(flex_options._with_ordered(data)) == len(data)
+    assert len(flex_options.in_order(data)) == len(data)
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_a_file_has_one_order(tmp_path):
     start = data.index(b"\x12\x08AsString")
     fields = []
     for end in range(start + 1, start + 400):
-        fields = flex_options._fields(data[start:end]) or []
+        fields = flex_options.fields_of(data[start:end]) or []
         if any(number == 6 for number, _ in fields):
             break
     backward = reversed([text for number, text in fields if number == 5])

@@ -203,12 +203,12 @@ def test_a_file_that_would_pass_2_gib_is_left_alone(source, tmp_path):
 
 @given(st.binary(max_size=200), st.booleans())
 def test_bytes_that_look_like_an_archives_end_are_no_archive(tail, marked):
-    from tflite_recipes.files.tflite.metadata import _archive_start
+    from tflite_recipes.files.tflite.metadata import archive_start
 
     directory = b"PK\x01\x02" + tail
     end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), 120, 0)
     data = b"TFL3" * 30 + (directory + end if marked else b"PK\x05\x06" + tail)
-    assert _archive_start(data) is None
+    assert archive_start(data) is None
 
 
 def test_an_archive_that_counts_from_itself_is_none_of_the_standards(source):

@@ -136,14 +136,14 @@ def test_diff_with_a_run_that_failed_says_so(swept, at):
 
 
 def test_the_ops_are_read_from_the_file_where_they_are_not_listed(swept):
-    from tflite_recipes.past_runs.compare.run_facts import _of_model
+    from tflite_recipes.past_runs.compare.run_facts import ops_of_model
     from tflite_recipes.tracking.run_reader import PastRuns
 
     _, _, client, _, (one, failed, *_) = swept
     runs = PastRuns(client.tracking_uri)
     run = runs.run(one)
-    assert _of_model(runs, run) == runs.json(run, "ops.json")
-    assert _of_model(runs, runs.run(failed)) == {}
+    assert ops_of_model(runs, run) == runs.json(run, "ops.json")
+    assert ops_of_model(runs, runs.run(failed)) == {}
 
 
 def test_what_is_not_there_is_refused(swept, at):

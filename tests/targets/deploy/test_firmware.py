@@ -401,10 +401,10 @@ def test_an_npu_needs_its_data_aligned(offset: int, refuses: bool) -> None:
     data = Tensor(0, "commands", (4,), "uint8", buffer_bytes=4, buffer_offset=160 + offset)
     file = TFLiteFile(Path("x"), 1, 3, "", (Subgraph("", (data,), (), (), ()),), (), ())
     if refuses:
-        said = refused(lambda: micro._check_alignment(file))
+        said = refused(lambda: micro.check_alignment(file))
         assert said == "target: 'commands' lies at byte 168: the NPU needs it at a multiple of 16"
     else:
-        micro._check_alignment(file)
+        micro.check_alignment(file)
 
 
 @pytest.mark.slow

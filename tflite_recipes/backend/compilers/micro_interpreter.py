@@ -286,10 +286,10 @@ def _compared(
     steps = _steps(file)
     for (name, tensor), theirs, own in zip(outputs, given, ours, strict=True):
         whole = "int" in tensor.dtype or tensor.dtype == "bool"
-        yield _difference(name, theirs, own, 1.0 if whole else steps.get(tensor.index, 0.0))
+        yield difference_of(name, theirs, own, 1.0 if whole else steps.get(tensor.index, 0.0))
 
 
-def _difference(name: str, given: Any, ours: Any, step: float) -> Difference:
+def difference_of(name: str, given: Any, ours: Any, step: float) -> Difference:
     """`step`: what one quantization step is in these values, 0 where there is none."""
     one, other = (np.asarray(side, "float64").reshape(-1) for side in (given, ours))
     with np.errstate(invalid="ignore"):  # infinity less infinity

@@ -48,7 +48,7 @@ def succeeds(attempt: Callable[[], object]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-class _Micro:
+class HeldModel:
     """One model, and its interpreter with whatever arena."""
 
     def __init__(self, model: bytes, inputs: dict[int, Any], reset: bool) -> None:
@@ -81,7 +81,7 @@ def _run(job: dict[str, Any], answer: dict[str, Any]) -> None:
     """Fills the answer as far as it comes; `stage` is what it was at."""
     with np.load(job["inputs"]) as stored:
         inputs = {int(position): stored[position] for position in stored.files}
-    micro = _Micro(Path(job["model"]).read_bytes(), inputs, job["reset"])
+    micro = HeldModel(Path(job["model"]).read_bytes(), inputs, job["reset"])
     answer["stage"] = "load"
     interpreter = micro.loaded(job["arena_bytes"])
     answer["stage"] = "invoke"

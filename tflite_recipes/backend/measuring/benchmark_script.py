@@ -157,12 +157,13 @@ def timed(invoke, warmup, runs, least_seconds, most_seconds, tell):
             tell(min(len(times), runs), runs)
 
 
-def _plain(value):
+def as_plain(value):
     """A copy of an output; strings, which numpy holds as objects, as bytes of one length."""
     return value.astype("S") if value.dtype == object else np.array(value)
 
 
-def _described(value):
+def description_of(value):
+    """Return what two outputs are compared by: dtype, shape, and the SHA-256 of the bytes."""
     digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
     return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": digest}
 
@@ -183,14 +184,14 @@ def measure_whole(folder, job):
     started = time.perf_counter()
     loaded.invoke()
     first = (time.perf_counter() - started) * 1e3
-    outputs = {name: _plain(value) for name, value in loaded.outputs().items()}
+    outputs = {name: as_plain(value) for name, value in loaded.outputs().items()}
     times = timed(loaded.invoke, job["warmup"], job["runs"], job["min_seconds"], float("inf"), _tell)
     peak = peak_memory()
     np.savez(folder / "outputs.npz", **outputs)
     return {
         **{"load_ms": loaded.load_ms, "first_invoke_ms": first, "first_ms": loaded.load_ms + first, **summary(times)},
         **{"measured_runs": len(times), "peak_memory_bytes": max(0, peak - before)},
-        "outputs": {name: _described(value) for name, value in outputs.items()},
+        "outputs": {name: description_of(value) for name, value in outputs.items()},
     }
 
 

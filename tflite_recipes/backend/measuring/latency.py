@@ -109,7 +109,7 @@ def run(folder: Path, seconds: float, reporter: Reporter) -> None:
     command = [sys.executable, str(folder / SCRIPT), str(folder)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     # Its own limit comes first, and is told in words.
-    timer = threading.Timer(seconds + 30, _end, [child])
+    timer = threading.Timer(seconds + 30, end_with_children, [child])
     timer.start()
     try:
         assert child.stdout is not None
@@ -117,7 +117,7 @@ def run(folder: Path, seconds: float, reporter: Reporter) -> None:
         status = child.wait()
     finally:
         timer.cancel()
-        _end(child)
+        end_with_children(child)
     if status or not (folder / RESULT).exists():
         raise failed(last or f"the process ended with status {status}")
 
@@ -144,7 +144,7 @@ def failed(what: str) -> StepError:
     return StepError(Problem(f"latency could not be measured: {what}", "target", "target=generic"))
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def end_with_children(child: subprocess.Popen[str]) -> None:
     """End a process and those that it started."""
     if child.poll() is None:
         try:

@@ -25,7 +25,7 @@ def ordered(data: bytes) -> bytes:
         for op in map(graph.Operators, range(graph.OperatorsLength())):
             if codes[op.OpcodeIndex()].startswith(b"Flex") and op.CustomOptionsLength():
                 view = op.CustomOptionsAsNumpy()
-                view[:] = list(_with_ordered(bytes(view)))
+                view[:] = list(in_order(bytes(view)))
     return bytes(changed)
 
 
@@ -33,16 +33,18 @@ def meaning(options: bytes) -> tuple[bytes, ...] | None:
     """What decides of such an op: the fields of its NodeDef, attributes in one order, but for the node's name and where
     it came from. None where this cannot be read."""
     node = _node_def(options)
-    fields = None if node is None else _fields(node)
+    fields = None if node is None else fields_of(node)
     if fields is None:
         return None
     others = [text for number, text in fields if number not in (_ATTRIBUTE, _NAME, _ORIGIN)]
     return (*others, *sorted(text for number, text in fields if number == _ATTRIBUTE))
 
 
-def _with_ordered(options: bytes) -> bytes:
+def in_order(options: bytes) -> bytes:
+    """Return the options of a TensorFlow op with its attributes in one order, as many bytes as before; what is no such
+    thing stays as it is."""
     node = _node_def(options)
-    fields = None if node is None else _fields(node)
+    fields = None if node is None else fields_of(node)
     if node is None or fields is None or options.count(node) != 1:
         return options
     attributes: Iterator[bytes] = iter(sorted(text for number, text in fields if number == _ATTRIBUTE))
@@ -60,7 +62,7 @@ def _node_def(options: bytes) -> bytes | None:
         return None
 
 
-def _fields(message: bytes) -> list[tuple[int, bytes]] | None:
+def fields_of(message: bytes) -> list[tuple[int, bytes]] | None:
     """The fields of a message, each by its number with all its bytes; None where it is no message."""
     found, at = [], 0
     while at < len(message):

@@ -73,7 +73,7 @@ def read_metadata(path: Path) -> Stated:
         for number in range(model.MetadataLength()):
             entry = model.Metadata(number)
             entries[(entry.Name() or b"").decode(errors="replace")] = _bytes_of(model.Buffers(entry.Buffer()))
-        start = _archive_start(data)
+        start = archive_start(data)
         files = _associated(data[start:]) if start is not None else {}
     with contextlib.suppress(struct.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return Stated(from_buffer(entries.get(STANDARD, b"")), files, entries)
@@ -99,7 +99,7 @@ def write_metadata(
     """
     entries = {STANDARD: to_buffer(metadata), RECIPE_DIGEST: digest.encode()}
     with _mapped(source) as data:
-        start = _archive_start(data)
+        start = archive_start(data)
         end = len(data) if start is None else start
         head = _head(data, {name: value for name, value in entries.items() if value})
     if len(head) + end > _LARGEST:
@@ -207,7 +207,7 @@ _END, _END_BYTES = b"PK\x05\x06", 22
 _ENTRY, _ENTRY_BYTES = b"PK\x01\x02", 46
 
 
-def _archive_start(data: Any) -> int | None:
+def archive_start(data: Any) -> int | None:
     """Where the archive of associated files behind the flatbuffer begins; None where there is none."""
     at = data.rfind(_END, max(0, len(data) - _END_BYTES - 0xFFFF))
     if at < 0 or at + _END_BYTES > len(data):

@@ -46,7 +46,7 @@ def read(runs: PastRuns, run: PastRun) -> Facts:
     recipe, machine, given, errors = (
         runs.text(run, name) for name in ("recipe.yaml", environment.ENVIRONMENT, recipe_inputs.INPUTS, _ERRORS)
     )
-    ops = runs.json(run, "ops.json") or _of_model(runs, run)
+    ops = runs.json(run, "ops.json") or ops_of_model(runs, run)
     missing = [
         text
         for lacks, text in (
@@ -107,7 +107,7 @@ def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _of_model(runs: PastRuns, run: PastRun) -> Mapping[str, Any]:
+def ops_of_model(runs: PastRuns, run: PastRun) -> Mapping[str, Any]:
     """The ops as the file itself has them; {} where there is no file."""
     from tflite_recipes.files import tflite
 

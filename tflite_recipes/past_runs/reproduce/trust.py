@@ -79,7 +79,7 @@ def problems(config: Mapping[str, Any]) -> list[Problem]:
 
 
 def _untrusted(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    known = _own_targets()
+    known = own_targets()
     for position, entry in enumerate(config["steps"]):
         if not isinstance(entry, str) or entry not in known:
             yield f"steps[{position}]", entry, "is code that is not this package's"
@@ -116,7 +116,7 @@ def _is_empty(value: Any) -> bool:
 
 
 @functools.cache
-def _own_targets() -> dict[str, frozenset[str]]:
+def own_targets() -> dict[str, frozenset[str]]:
     """Of each group the public names of the classes of its options, as this package ships them. An option may take its
     class from another of the group."""
     ours = [shipped("conf")]

@@ -139,7 +139,7 @@ def write(
     graph = file.subgraphs[0]
     ops = list(dict.fromkeys(op.label for subgraph in file.subgraphs for op in subgraph.operators))
     if ETHOS_U in ops:
-        _check_alignment(file)
+        check_alignment(file)
     texts = files(
         path.read_bytes(),
         contract,
@@ -157,7 +157,7 @@ def write(
     return tuple(folder / each for each in texts)
 
 
-def _check_alignment(file: TFLiteFile) -> None:
+def check_alignment(file: TFLiteFile) -> None:
     """The NPU reads its commands and weights where they lie in the array, which begins at a multiple of 16."""
     for tensor in file.subgraphs[0].tensors:
         if tensor.buffer_bytes and tensor.buffer_offset % _ALIGNMENT:

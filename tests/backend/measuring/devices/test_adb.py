@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import psutil
 import pytest
 from support import devices
 from support.checkout import REPOSITORY, write
@@ -92,16 +93,14 @@ def test_an_interrupt_leaves_nothing(attach, tmp_path, place):
 
 @pytest.mark.slow
 def test_a_client_that_is_killed_leaves_nothing(attach, tmp_path, place):
-    session = None
-
     def cut(done, total):
-        session._process.kill()
+        for child in psutil.Process().children():
+            if any("adb" in part for part in child.cmdline()):
+                child.kill()
 
     attach("R5CT10 device")
-    session = channel._Session(AdbDevice(), request(tmp_path, place, devices.HANGS))
     with pytest.raises(StepError, match=r"was told to end|was ended by signal 9"):
-        session.measure(cut)
-    session.close()
+        channel.run(AdbDevice(), request(tmp_path, place, devices.HANGS), cut)
     assert devices.in_time(place.is_clean)
 
 
