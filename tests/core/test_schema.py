@@ -110,6 +110,8 @@ def test_a_section_comes_back_from_its_instance():
         ("maybe", {}, "{} is not text or null", "group.maybe=TEXT"),
         ("flag", "perhaps", "'perhaps' is not true or false", "group.flag=true"),
         ("colour", "blue", "'blue' is not one of red, dark_green", "group.colour=red"),
+        ("colour", "darkgreen", "'darkgreen' is not one of red, dark_green", "group.colour=dark_green"),
+        ("colour", "dark", "'dark' is not one of red, dark_green", "group.colour=dark_green"),
         ("colour", None, "None is not one of red, dark_green", "group.colour=red"),
         ("names", "a", "'a' is not a list, each item text", "'group.names=[a]'"),
         ("names", {"a": 1}, "{'a': 1} is not a list, each item text", "'group.names=[TEXT]'"),

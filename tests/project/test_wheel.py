@@ -81,9 +81,9 @@ def test_the_wheel_carries_config_and_recipes_inside_the_package(wheel: Path) ->
         ours = {f"tflite_recipes/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / folder).rglob("*.yaml")}
         assert ours
         assert ours <= set(names)
-    templates = "tflite_recipes/targets/deploy/templates"
-    ours = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / templates).rglob("*") if path.is_file()}
-    assert f"{templates}/micro/main.cc" in ours
+    files = [path for path in (REPOSITORY / "tflite_recipes").rglob("*") if path.is_file()]
+    ours = {str(path.relative_to(REPOSITORY)) for path in files if path.suffix != ".pyc"}
+    assert {"tflite_recipes/py.typed", "tflite_recipes/targets/deploy/templates/micro/main.cc"} <= ours
     assert ours <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 

@@ -317,8 +317,8 @@ def _typed(key: str, hint: Any, value: Any, marks: tuple[Any, ...]) -> tuple[Any
         found = [_better_items(key, hint, value, wrong)]
     elif not fits:
         what = f"{_shown(value)} is not {_words(hint)}"
-        listed = closest(hint, value) if get_origin(hint) is list else None
-        found = [Problem(what, key, assignment(key, _example(hint, marks) if listed is None else listed))]
+        meant = closest(hint, value) if get_origin(hint) is list else _choice_near(hint, value)
+        found = [Problem(what, key, assignment(key, _example(hint, marks) if meant is None else meant))]
     else:
         typed = _each_once(value, typed)
         found = [*_out_of_bounds(key, typed, marks), *_no_such_path(key, typed, marks)]
@@ -343,9 +343,17 @@ def _better_items(key: str, hint: Any, value: list[Any], wrong: list[Any]) -> Pr
     return Problem(what, key, assignment(key, list(dict.fromkeys(better))))
 
 
+def _choice_near(hint: Any, value: Any) -> str | None:
+    """Return the choice that is most like a value which is none, of a type that takes one, or one or null."""
+    kinds = (kind for kind in (hint, *get_args(hint)) if isinstance(kind, type))
+    choices = next((kind for kind in kinds if issubclass(kind, Enum)), None)
+    return next(iter(_choices_near(choices, str(value))), None) if choices is not None else None
+
+
 def _choices_near(choices: type[Enum], name: str) -> list[str]:
-    """Return the choice that a name is, or is most like, by its name of today; nothing if none is like it."""
-    return [choices[found].name for found in near(name, list(choices.__members__))[:1]]
+    """Return the choice that a name is, begins, or is most like, by its name of today; nothing if none is like it."""
+    begun = [known for known in choices.__members__ if name and known.startswith(name.lower())]
+    return [choices[found].name for found in (begun or near(name, list(choices.__members__)))[:1]]
 
 
 def _each_once(named: Any, typed: Any) -> Any:

@@ -461,7 +461,7 @@ BAD = [
             "evaluation.max_drop": ("-1.0 is out of range, it must be >= 0", "evaluation.max_drop=0"),
             "worker.memory_gb": ("0.0 is out of range, it must be > 0", "worker.memory_gb=1.0"),
             "source.learning_rate": ("nan is not a finite number", "source.learning_rate=1.0"),
-            "optimization.output_type": ("'int4' is not one of float32, int8", "optimization.output_type=float32"),
+            "optimization.output_type": ("'int4' is not one of float32, int8", "optimization.output_type=int8"),
             "source.input_shapes": ("5 is not a mapping of names", "'source.input_shapes={}'"),
             "freeze.variables": ("[] is not one of auto, freeze, keep", "freeze.variables=auto"),
             "tracking.uri": ("is not a tracking URI that MLflow takes", "tracking.uri=sqlite:///mlflow.db"),
