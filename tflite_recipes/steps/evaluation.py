@@ -18,6 +18,7 @@ from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
 from tflite_recipes.core.state import Gate, State
 from tflite_recipes.files.samples import digits, npz, sample_checks
 from tflite_recipes.files.samples.input_example import keep_of_evaluation
+from tflite_recipes.files.tflite.index_limits import index_limits
 from tflite_recipes.steps.calibration import digits_problems
 from tflite_recipes.steps.scoring import Question, own_function
 from tflite_recipes.steps.source import Source, code_problems
@@ -59,13 +60,7 @@ class ParityEvaluation:
         if not state.runnable:
             reporter.warn("parity was not measured: no runtime here can run the file")
             return state
-        if state.calibration is not None:
-            arrays, source = npz.open_arrays(state.calibration), "calibration samples"
-            arrays = npz.choose(arrays, self.samples, self.seed)
-        else:
-            inputs = npz.with_sizes(state.inputs, state.intent.sizes)
-            arrays = npz.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0)
-            source = "seeded random inputs"
+        arrays, source = self._drawn(state)
         reporter.note({"parity.data": source})
         question = Question(source, None, self.metric, self.output, self.max_drop)
         if scored:
@@ -73,6 +68,23 @@ class ParityEvaluation:
         else:
             _compare(state, arrays, question, reporter)
         return state
+
+    def _drawn(self, state: State) -> tuple[Mapping[str, Any], str]:
+        """The samples and where they are from. Indices into a table are drawn from all of it, also where those of the
+        calibration are but 0 and 1, as those of random data are: they would show two rows of the table."""
+        assert state.tflite is not None
+        limits = index_limits(state.tflite, state.signature)
+        inputs = npz.with_sizes(state.inputs, state.intent.sizes)
+        if state.calibration is None:
+            return npz.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0, limits), "seeded random inputs"
+        arrays = npz.choose(npz.open_arrays(state.calibration), self.samples, self.seed)
+        narrow = {name: size for name, size in limits.items() if size > 2 and float(arrays[name].max(initial=0)) <= 1}
+        if not narrow:
+            return arrays, "calibration samples"
+        own = [replace(spec, shape=(None, *arrays[spec.name].shape[1:])) for spec in inputs if spec.name in narrow]
+        count = len(next(iter(arrays.values())))
+        redrawn = npz.random_arrays(tuple(own), count, self.seed, 0.0, 1.0, narrow)
+        return {**arrays, **redrawn}, f"calibration samples, {', '.join(narrow)} drawn at random"
 
 
 @dataclass(frozen=True)

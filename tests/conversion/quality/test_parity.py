@@ -32,6 +32,19 @@ def test_known_values():
     assert (found.worst_output, found.finite) == ("y", True)
 
 
+@pytest.mark.parametrize(
+    ("rows", "error", "nothing"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0]], 0.0, True),
+        ([[1.0, 2.0], [1.0, 3.0]], 0.0, False),
+        ([[1.0, 2.0], [1.0, 2.0]], 0.1, False),
+        ([[1.0, 2.0]], 0.0, False),
+    ],
+)
+def test_equal_outputs_for_every_sample_tell_nothing(rows, error, nothing):
+    assert parity.tells_nothing({"y": np.array(rows)}, error) is nothing
+
+
 def test_identical_outputs_are_as_near_as_can_be():
     found = of([[1.0, 2.0]], [[1.0, 2.0]])
     assert found.metrics() == {

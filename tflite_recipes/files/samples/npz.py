@@ -237,10 +237,22 @@ def choose(arrays: Arrays, samples: int | None, seed: int) -> dict[str, Any]:
     return {name: array[rows] for name, array in arrays.items()}
 
 
-def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: float, high: float) -> dict[str, Any]:
-    """Seeded uniform samples for each input, (samples, …): whole numbers in low…high for integer inputs, within their
-    type; words of five letters for text inputs. Dynamic sizes are taken as 1."""
+def random_arrays(
+    inputs: tuple[TensorSpec, ...],
+    samples: int,
+    seed: int,
+    low: float,
+    high: float,
+    below: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Return seeded uniform samples for each input, (samples, …): whole numbers in low…high for integer inputs, within
+    their type; words of five letters for text inputs. Dynamic sizes are taken as 1.
+
+    below: for inputs that are indices, of whatever type, what these stay below; they begin at 0.
+    """
     import numpy as np
+
+    below = below or {}
 
     rng = np.random.default_rng(seed)
     arrays: dict[str, Any] = {}
@@ -251,6 +263,8 @@ def random_arrays(inputs: tuple[TensorSpec, ...], samples: int, seed: int, low: 
             arrays[spec.name] = letters.view("S5").reshape(shape).astype(object)
         elif spec.dtype == "bool":
             arrays[spec.name] = rng.integers(0, 2, shape).astype(bool)
+        elif spec.name in below:
+            arrays[spec.name] = rng.integers(0, below[spec.name], shape).astype(spec.dtype)
         elif np.dtype(spec.dtype).kind in "iu":
             limits = np.iinfo(spec.dtype)
             least = min(max(int(low), limits.min), limits.max)
