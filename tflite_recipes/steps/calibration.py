@@ -121,7 +121,8 @@ class WavCalibration(WavFolder, Drawn):
 
 @dataclass(frozen=True)
 class GeneratorCalibration(Ranges):
-    """A function of the user's that gives samples: dicts of arrays by input name, or pairs of such a dict and a label.
+    """A function of the user's that gives samples: dicts of arrays by input name, lists of arrays in the order of the
+    inputs, arrays, or batches of them; also pairs of any of these and a label.
 
     The first `samples` are taken, in its order; null takes all. seed: given to Python's, NumPy's and TensorFlow's
     global generators before it is called.
@@ -145,7 +146,7 @@ class GeneratorCalibration(Ranges):
             raise RequestError([Problem(p.what, where, p.fix) for p in error.problems]) from error
         user_code.record("calibration_function", [self.function], state, reporter)
         session.seed(self.seed)
-        source = generated(function, self.arguments, self.function, self.samples, where)
+        source = generated(function, self.arguments, self.function, self.samples, where, state.inputs)
         done = finish(state, reporter, source, None, self.seed, self)
         assert done.calibration is not None
         count = len(next(iter(npz.open_arrays(done.calibration).values())))

@@ -697,8 +697,8 @@ def test_examples_become_samples(here):
 # Functions
 
 
-def given_by(function, most=None, **arguments):
-    return generated(function, arguments, "mine.py:f", most, "calibration.function")
+def given_by(function, most=None, inputs=(X,), **arguments):
+    return generated(function, arguments, "mine.py:f", most, "calibration.function", inputs)
 
 
 def test_a_function_gives_dicts_or_pairs_with_a_label(here):
@@ -714,6 +714,51 @@ def test_a_function_gives_dicts_or_pairs_with_a_label(here):
 
     arrays, labels = taken(given_by(labelled), X)
     assert (arrays["x"][:, 0].tolist(), labels.tolist()) == ([0, 1, 2, 3], [0, 1, 0, 1])
+
+
+LABEL = np.int64(7)
+ROW = np.arange(4.0, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ([ROW], None),
+        ([ROW[None]], None),
+        (ROW, None),
+        (ROW[None], None),
+        ({"x": ROW[None]}, None),
+        ((ROW,), None),
+        ((ROW, LABEL), 7),
+        (([ROW], LABEL), 7),
+        ((ROW[None], np.array([7])), 7),
+        (({"x": ROW[None]}, 7), 7),
+    ],
+)
+def test_what_people_yield_is_taken(here, given, label):
+    arrays, labels = taken(given_by(lambda: [given, given]), X)
+    assert arrays["x"].tolist() == [[0, 1, 2, 3]] * 2
+    assert labels is None if label is None else labels.tolist() == [7, 7]
+
+
+@pytest.mark.slow
+def test_tensors_are_arrays(here):
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((np.stack([ROW] * 3), [7, 8, 9]))
+    for made in (dataset, dataset.batch(2)):
+        arrays, labels = taken(given_by(lambda made=made: made), X)
+        assert arrays["x"].tolist() == [[0, 1, 2, 3]] * 3
+        assert labels.tolist() == [7, 8, 9]
+
+
+def test_rows_of_a_batch_are_samples_also_of_several_inputs(here):
+    pair = (TensorSpec("b", (None, 2), "float32"), TensorSpec("a", (1,), "int64"))
+    batch = (np.arange(6.0).reshape(3, 2), np.arange(3))
+    arrays, labels = taken(given_by(lambda: [(list(batch), np.array([4, 5, 6]))] * 2, 5, pair), *pair)
+    assert arrays["b"].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
+    assert arrays["a"].tolist() == [0, 1, 2, 0, 1]
+    assert labels.tolist() == [4, 5, 6, 4, 5]
 
 
 def test_a_function_without_end_is_stopped(here):
@@ -737,7 +782,9 @@ def failing():
         (lambda: sys.exit(3), "mine.py:f failed when it was called: SystemExit: 3"),
         (lambda: 3, "mine.py:f gave int, nothing that yields samples one by one"),
         (lambda: {"x": [1]}, "mine.py:f gave dict, nothing that yields"),
-        (lambda: [np.zeros(4)], "mine.py:f gave ndarray for sample 0; a dict of arrays by input name is needed"),
+        (lambda: [[0.0] * 4], "mine.py:f gave list for sample 0; arrays by input name are needed, or a list of 1 in"),
+        (lambda: [[np.zeros(4)] * 2], "mine.py:f gave list for sample 0; arrays by input name are needed"),
+        (lambda: [np.zeros((2, 1, 4))], "mine.py:f, input 'x': sample 0 has the shape (2, 1, 4), which does not fit"),
         (lambda: [({"x": [0] * 4}, 1), {"x": [0] * 4}], "mine.py:f gave a label for some samples and not for others"),
         (lambda: [{"y": [0] * 4}], "mine.py:f: sample 0 has no 'x'; it has y"),
         (lambda: [], "mine.py:f: empty, it holds no sample"),

@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tflite_recipes.core.errors import Problem, RequestError, gist
+from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.samples.sample_source import Samples, numbered
+from tflite_recipes.files.samples.yielded import Yielded, samples_of
 
 
 def generated(
-    function: Callable[..., Iterable[Any]], arguments: Mapping[str, Any], named: str, most: int | None, where: str
+    function: Callable[..., Iterable[Any]],
+    arguments: Mapping[str, Any],
+    named: str,
+    most: int | None,
+    where: str,
+    inputs: Sequence[TensorSpec],
 ) -> Samples:
-    """What `function(**arguments)` gives, `most` samples of it: dicts of arrays by input name, or pairs of such a dict
-    and a label. It is called anew for each reading; `labels` fill while the samples are read."""
+    """Return what `function(**arguments)` gives, `most` samples of it, in any of the forms of `samples_of`, with labels
+    or without. It is called anew for each reading; `labels` fill while the samples are read."""
     labels: list[Any] = []
 
     def refusal(what: str) -> RequestError:
@@ -24,20 +31,30 @@ def generated(
         assert wanted is None, "a function's samples are taken in its own order"
         labels.clear()
         labelled = False
-        for row, given in enumerate(itertools.islice(_told(function, arguments, refusal), most)):
-            pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Mapping)
-            sample = given[0] if pair else given
-            if not isinstance(sample, Mapping):
-                kind = type(given).__name__
-                raise refusal(f"gave {kind} for {numbered(row)}; a dict of arrays by input name is needed")
-            if row and pair is not labelled:
+        for row, sample in enumerate(itertools.islice(_samples(_told(function, arguments, refusal), refusal), most)):
+            if row and sample.labelled is not labelled:
                 raise refusal(f"gave a label for some samples and not for others, the first is {numbered(row)}")
-            labelled = pair
-            if pair:
-                labels.append(given[1].item() if hasattr(given[1], "item") else given[1])
-            yield sample
+            labelled = sample.labelled
+            if labelled:
+                labels.append(_plain(sample.label))
+            yield sample.arrays
+
+    def _samples(stream: Iterator[Any], refusal: Callable[[str], RequestError]) -> Iterator[Yielded]:
+        for row, given in enumerate(stream):
+            found = samples_of(given, inputs)
+            if found is None:
+                names = ", ".join(spec.name for spec in inputs)
+                what = f"arrays by input name are needed, or a list of {len(inputs)} in the order of {names}"
+                raise refusal(f"gave {type(given).__name__} for {numbered(row)}; {what}")
+            yield from found
 
     return Samples(named, where, None, rows, labels)
+
+
+def _plain(label: Any) -> Any:
+    """A label as a Python number or text; tensors are read."""
+    label = label.numpy() if hasattr(label, "numpy") else label
+    return label.item() if getattr(label, "size", 0) == 1 else label
 
 
 def _told(
