@@ -59,6 +59,24 @@ def test_an_unknown_recipe_is_said_with_near_matches(here):
     assert "there are anomaly_detection, convert, digits_auto, digits_float" in refused(catalog.find, "zzzz").what
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "overrides"),
+    [
+        ("m.keras", b"PK\x03\x04", "source=keras source.path=m.keras"),
+        ("m.bin", b"\x89HDF\r\n\x1a\n", "source=keras source.path=m.bin"),
+        ("a b.tflite", b"\0\0\0\0TFL3", "source=tflite 'source.path=\"a b.tflite\"'"),
+        ("folder/saved_model.pb", b"x", "source=saved_model source.path=folder"),
+        ("frozen.pb", b"x", "source=factory source.function=my_model.py:build"),
+    ],
+)
+def test_a_model_in_place_of_a_recipe_is_told_how_to_convert_it(here, name, content, overrides):
+    (here / name).parent.mkdir(exist_ok=True)
+    (here / name).write_bytes(content)
+    problem = refused(catalog.find, name)
+    assert problem.what == f"{name} is a model, not a recipe"
+    assert problem.alternatives == (f"convert {overrides}",)
+
+
 def test_an_unknown_file_is_said_with_the_files_beside_it(here):
     write(here / "mine.yaml", "")
     assert refused(catalog.find, "mien.yaml").what == "there is no file 'mien.yaml'; did you mean mine.yaml?"

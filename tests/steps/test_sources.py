@@ -180,20 +180,31 @@ def concrete():
     return function
 
 
+def frozen():
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
+        tf.identity(x @ tf.constant(np.full((4, 2), 0.5, "float32")), name="end")
+    whole = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph.as_graph_def(), name=""), [])
+    return whole.prune("x:0", {"y": "end:0"})
+
+
 def nothing():
     return 42
 """
 
 
 @pytest.mark.parametrize(
-    ("function", "more"), [("keras_model", ["source.arguments.units=2"]), ("module", []), ("concrete", [])]
+    ("function", "more"),
+    [("keras_model", ["source.arguments.units=2"]), ("module", []), ("concrete", []), ("frozen", [])],
 )
 def test_factories(here, function, more):
     (here / "make.py").write_text(FACTORIES)
     result = convert("source=factory", f"source.function=make.py:{function}", *more)
     assert ports(result) == ({"x": (None, 4)}, {"y": (None, 2)})
     assert result.metrics["parity.cosine"] == pytest.approx(1.0)
-    assert result.metrics["size.float_bytes"] == 4 * (10 if function == "keras_model" else 8)
+    assert result.metrics["size.float_bytes"] == 4 * {"keras_model": 10, "frozen": 0}.get(function, 8)
 
 
 def test_a_factory_in_a_module_of_the_working_folder(here):

@@ -14,6 +14,7 @@ import yaml
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.resources import shipped
 from tflite_recipes.core.schema import near
+from tflite_recipes.files.models.model_kinds import source_overrides
 
 BUILTIN = "builtin"
 # Begins the name of a file, or of a folder of files, that options share and that is no option itself.
@@ -152,6 +153,8 @@ def find(name: str) -> Path:
     builtin = shipped("recipes") / f"{name if name.startswith(f'{BUILTIN}/') else f'{BUILTIN}/{name}'}.yaml"
     if builtin.is_file():
         return builtin
+    if overrides := source_overrides(given):
+        raise RequestError(Problem(f"{name} is a model, not a recipe", "recipe", "", (f"convert {overrides}",)))
     kind, there = "recipe", list(known)
     if given.suffix in (".yaml", ".yml"):
         kind, there = "file", [str(path) for path in sorted(given.parent.glob("*.y*ml"))]

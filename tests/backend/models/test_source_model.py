@@ -277,6 +277,19 @@ def test_the_file_that_defines_it_is_found(here):
     assert not_given(["pkg>Both", "act", "x"], ["mine.py:Both", "mine.act"]) == ["x"]
 
 
+def test_a_function_without_a_name_may_be_given_under_any(here):
+    write(here / "mine.py", "double = lambda t: t * 2\n")
+    for given, fix in (([], "mine.py:double"), (["other.py:Given"], None)):
+        missing = not_given(["<lambda>"], given)
+        assert missing == ([] if given else ["<lambda>"])
+        if fix:
+            problem = missing_objects(here / "m.h5", missing, given)
+            assert shlex.split(problem.fix) == [f"source.custom_objects=[{fix}]"]
+    assert not_given(["<lambda>", "Given"], ["other.py:Given"]) == ["<lambda>"]
+    (here / "mine.py").unlink()
+    assert shlex.split(missing_objects(here / "m.h5", ["<lambda>"], []).fix) == ["source.custom_objects=[FILE.py:NAME]"]
+
+
 def archive(path, version, layer):
     shape = {"class_name": "InputLayer", "config": {"batch_shape": [None, 4], "dtype": "float32", "name": "x"}}
     model = {"class_name": "Sequential", "config": {"name": "s", "layers": [shape, layer]}}

@@ -352,6 +352,44 @@ def test_overrides_may_come_before_or_after_a_recipe_is_resolved(here, data):
     assert again.choices == direct.choices
 
 
+# What was meant by a path, and by a list of sizes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "fix"),
+    [
+        (["source.path=~/here.keras"], "source.path", "source.path={home}/here.keras"),
+        (['source.path="~/here.keras"'], "source.path", "source.path={home}/here.keras"),
+        (["source.path=a,b.keras"], "source.path", "'source.path=\"a,b.keras\"'"),
+        (
+            ["source.input_shapes=[1,4]", "source.path=model.keras"],
+            "source.input_shapes",
+            "'source.input_shapes.x=[1,4]'",
+        ),
+        (
+            ["source.path=model.keras", "source.input_shapes=[[1,4]]"],
+            "source.input_shapes",
+            "'source.input_shapes.x=[1,4]'",
+        ),
+        (
+            ["source.path=model.keras", "my model.keras"],
+            "my model.keras",
+            "source=keras 'source.path=\"my model.keras\"'",
+        ),
+    ],
+)
+def test_the_fix_is_what_was_meant(model, monkeypatch, arguments, where, fix):
+    home = model / "home"
+    write(home / "here.keras", "")
+    for path in (home / "here.keras", model / "a,b.keras"):
+        path.write_bytes((model / "model.keras").read_bytes())
+    monkeypatch.setenv("HOME", str(home))
+    fixes = {problem.where: problem.fix for problem in wrong("convert", "source=keras", *arguments)}
+    assert fixes[where] == fix.format(home=home)
+    kept = [argument for argument in arguments if not argument.startswith(where)]
+    assert wrong("convert", *dict.fromkeys(["source=keras", *kept, *shlex.split(fixes[where])])) == ()
+
+
 # Free mappings and quoting
 
 

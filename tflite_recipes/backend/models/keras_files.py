@@ -27,6 +27,9 @@ def custom_objects(targets: list[str], file: KerasFile) -> dict[str, Any]:
             raise RequestError([replace(p, where=_OBJECTS) for p in error.problems]) from error
         objects[getattr(found, "__name__", target.rpartition(":")[2])] = found
     bare = {name: model_files.bare(name) for name in file.custom_layers}
+    unnamed = [found for name, found in objects.items() if name not in bare.values() and not isinstance(found, type)]
+    if unnamed:
+        objects.setdefault(model_files.NAMELESS, unnamed[0])
     return {**{name: objects[short] for name, short in bare.items() if short in objects}, **objects}
 
 

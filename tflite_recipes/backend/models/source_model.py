@@ -229,7 +229,7 @@ def shaped(inputs: tuple[TensorSpec, ...], shapes: Shapes) -> tuple[TensorSpec, 
 
 def of_function(function: Any, signature: str, owner: Any, shapes: Shapes, folder: Path | None = None) -> Model:
     """A ConcreteFunction with named inputs, as SavedModel signatures are. Errors: RequestError."""
-    positional, named = function.structured_input_signature
+    positional, named = function.structured_input_signature or (_fed(function), {})
     specs = {name: spec for name, spec in named.items() if isinstance(spec, tf.TensorSpec)}
     flat = [spec for spec in tf.nest.flatten(positional) if isinstance(spec, tf.TensorSpec)]
     order = list(specs) or [spec.name or f"input_{index}" for index, spec in enumerate(flat)]
@@ -249,6 +249,12 @@ def of_function(function: Any, signature: str, owner: Any, shapes: Shapes, folde
 
     untouched = folder if not shapes else None
     return Model(call, shaped(inputs, shapes), outputs, signature, owner, 0, untouched)
+
+
+def _fed(function: Any) -> list[Any]:
+    """The inputs of a part of a graph (`wrap_function(…).prune`), which has no signature."""
+    tensors = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
+    return [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.op.name.replace("/", "_")) for tensor in tensors]
 
 
 def _output_names(structure: Any) -> list[str]:

@@ -57,7 +57,7 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
         raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
     if measured.nan_in_source:
         reporter.warn(f"{measured.nan_in_source:.1%} of the source's outputs are NaN, and are not compared")
-    if parity.tells_nothing(source, measured.max_abs_error):
+    if parity.tells_nothing(as_given, measured.max_abs_error):
         what = "the source gives the same for every sample, so that no error would be seen"
         reporter.warn(f"parity was not measured: {what}; give samples of your own, in calibration or evaluation")
         return Outputs(source, tflite)

@@ -37,6 +37,7 @@ from tflite_recipes.config.composition.overrides import (
     fragment_problem,
     jobs_of,
     key_of,
+    lacks_names,
     last_of_each,
     nothing_chosen,
     options_of,
@@ -44,6 +45,7 @@ from tflite_recipes.config.composition.overrides import (
     placed,
     plain_of,
     several_values,
+    with_names,
 )
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED, is_resolved, is_whole, unfold
@@ -227,7 +229,9 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
         raise RequestError([*problems, *failed])
     plain = plain_of(config)
     problems += [several_values(override, plain) for override in several]
-    for override in (override for override in parsed if override not in groups):
+    values = [override for override in parsed if override not in groups]
+    nameless = [override for override in values if lacks_names(override, plain)]
+    for override in (override for override in values if override not in nameless):
         group = override.key_or_group.partition(".")[0]
         if group in unclear:
             continue
@@ -237,6 +241,7 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
             unclear.add(group)
         elif not found and not (override.input_line or "")[0].isalpha():
             plain = plain_of(config)  # a + or a ~ changed which keys there are
+    problems += [with_names(override, config) for override in nameless]
     return _typed(config, request.file, overrides, problems, unclear)
 
 

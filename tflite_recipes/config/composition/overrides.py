@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -21,6 +23,7 @@ from tflite_recipes.config import catalog
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED
 from tflite_recipes.core.errors import Problem, assignment, gist
 from tflite_recipes.core.schema import TARGET, class_of, closest, near, types_of
+from tflite_recipes.files.models.model_kinds import inputs_at, source_overrides
 
 
 def key_of(text: str) -> str:
@@ -98,6 +101,24 @@ def apply(override: Override, config: DictConfig, plain: dict[str, Any], free: s
     return []
 
 
+def lacks_names(override: Override, plain: Mapping[str, Any]) -> bool:
+    """Whether a list is given for a mapping of names (`source.input_shapes=[1,4]`)."""
+    held = _held(override.key_or_group, plain) if "." in override.key_or_group else None
+    return isinstance(override.value(), list) and isinstance(held, Mapping)
+
+
+def with_names(override: Override, config: DictConfig) -> Problem:
+    """The problem that a mapping of names was given a list. The names are those of the model's inputs where it lies at
+    a path: a list of lists is one for each, any other is for the first."""
+    key, value = override.key_or_group, cast("list[Any]", override.value())
+    path = OmegaConf.select(config, f"{key.partition('.')[0]}.path", throw_on_missing=False)
+    names = [spec.name for spec in inputs_at(Path(path))] if isinstance(path, str) else []
+    several = len(value) == len(names) and all(isinstance(item, list) for item in value)
+    named = dict(zip(names, value, strict=True)) if several else dict.fromkeys(names[:1], value)
+    fix = " ".join(assignment(f"{key}.{name}", item) for name, item in named.items())
+    return Problem("holds a mapping of names, and this is none", key, fix or assignment(f"{key}.NAME", value))
+
+
 def parse_all(overrides: Sequence[str]) -> tuple[list[Override], list[Override], list[Problem]]:
     """Overrides with one value, those with several, and what is wrong with the others."""
     found = [_parse(text) for text in overrides]
@@ -111,8 +132,11 @@ def several_values(override: Override, plain: Mapping[str, Any]) -> Problem:
     """Several values where one run is asked for: a sweep, or a list where the key holds one."""
     line = override.input_line or ""
     node = _held(override.key_or_group, plain)
-    listed = shlex.quote(f"{line.partition('=')[0]}=[{line.partition('=')[2]}]")
+    key, _, value = line.partition("=")
+    listed = shlex.quote(f"{key}=[{value}]")
     fix, ors = (listed, ("-m",)) if isinstance(node, list) else ("-m", ())
+    if Path(value).exists():  # a comma in its name
+        fix, ors = assignment(key, value), ("-m",)
     return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
 
 
@@ -138,8 +162,13 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
     if override is not None:
         return override, None
     key, equals, value = text.partition("=")
+    if not equals and (source := source_overrides(Path(text))):
+        return None, Problem("is a model, not key=value", text, source)
     if not equals:
         return None, Problem("is not key=value", text, assignment(text, "VALUE") if _parsed(f"{text}=VALUE") else "")
+    if value.startswith("~"):
+        what = "~ is not expanded behind a key"
+        return None, Problem(what, key_of(text), assignment(key, os.path.expanduser(value)))
     # As in JSON, where the keys have quotes; Hydra's have none.
     unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
     if _parsed(unquoted) is not None:

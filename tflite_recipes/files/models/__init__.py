@@ -1,6 +1,6 @@
 """What a model file says about itself, read without TensorFlow or Keras, so that a wrong request is refused at once."""
 
-from tflite_recipes.files.models.custom_objects import bare, missing_in, missing_objects, not_given
+from tflite_recipes.files.models.custom_objects import NAMELESS, bare, missing_in, missing_objects, not_given
 from tflite_recipes.files.models.digest import files_in, saved_model_bytes, sha256_of
 from tflite_recipes.files.models.graph_ops import reaching_ops
 from tflite_recipes.files.models.keras_file import KerasFile, config_of, read_keras_file
@@ -18,6 +18,7 @@ from tflite_recipes.files.models.weights_file import (
 
 __all__ = [
     "GRAPH_FILE",
+    "NAMELESS",
     "FloatTFLite",
     "KerasFile",
     "SignatureInfo",

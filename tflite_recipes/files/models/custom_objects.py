@@ -23,15 +23,21 @@ _MISSING = (
 )
 
 
+# What Python calls a function that has no name, and Keras 2 wrote for it. Any function may be given in its place.
+NAMELESS = "<lambda>"
+
+
 def bare(name: str) -> str:
     """A registered name (`Package>Name`) without its package."""
-    return name.rpartition(">")[2]
+    return name if name == NAMELESS else name.rpartition(">")[2]
 
 
 def not_given(names: Iterable[str], given: Sequence[str]) -> list[str]:
     """The names, without packages, that no `module:name` of `given` ends with."""
+    wanted = list(dict.fromkeys(map(bare, names)))
     there = {re.split(r"[:.]", target)[-1] for target in given}
-    return [name for name in dict.fromkeys(map(bare, names)) if name not in there]
+    there |= {NAMELESS} if there - set(wanted) else set()
+    return [name for name in wanted if name not in there]
 
 
 def missing_in(message: str) -> list[str]:
@@ -43,13 +49,15 @@ def missing_in(message: str) -> list[str]:
 def missing_objects(model: Path, names: Sequence[str], given: Sequence[str], why: str = "") -> Problem:
     """The problem that `names` are missing, whose fix names the files beside the model, or here, that define them."""
     places = _defined_around(model)
-    added = [f"{places.get(name, 'FILE.py')}:{name}" for name in names]
+    added = [places.get(name, f"FILE.py:{'NAME' if name == NAMELESS else name}") for name in names]
     what = f"{model} cannot be loaded without its own classes or functions: {', '.join(names)}"
+    if NAMELESS in names:
+        what += "; a function that had no name may be given under any"
     return Problem(f"{what} ({why})" if why else what, _WHERE, assignment(_WHERE, [*given, *added]))
 
 
 def _defined_around(model: Path) -> dict[str, str]:
-    """Files by the names of the classes and functions that they define; the working folder comes first."""
+    """The `file.py:name` of classes and functions by their names; the working folder comes first."""
     found: dict[str, str] = {}
     files = [*_python_files(Path()), *_python_files(model.parent)]
     for file in itertools.islice(files, _MOST_FILES):
@@ -59,7 +67,11 @@ def _defined_around(model: Path) -> dict[str, str]:
             continue
         for node in body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-                found.setdefault(node.name, os.fspath(file))
+                found.setdefault(node.name, f"{os.fspath(file)}:{node.name}")
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        found.setdefault(NAMELESS, f"{os.fspath(file)}:{target.id}")
     return found
 
 

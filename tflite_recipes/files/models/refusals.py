@@ -11,10 +11,10 @@ from pathlib import Path
 from tflite_recipes.core.errors import Problem, RequestError
 
 _WHERE = "source.path"
-_FACTORY = "source=factory source.function=my_model.py:build"
+FACTORY = "source=factory source.function=my_model.py:build"
 _WEIGHTS = "source.weights"
 GRAPH_FILE = "saved_model.pb"
-ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+ZIP, HDF5, TFLITE = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"TFL3"
 
 
 def refusal(what: str, fix: str = "") -> RequestError:
@@ -31,7 +31,7 @@ def damaged(path: Path, reason: object) -> RequestError:
 def weights_only(path: Path) -> RequestError:
     """The file holds weights, but not the model they belong to."""
     what = f"{path} holds weights only, no architecture: give a function that builds the model"
-    return refusal(what, f"{_FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'")
+    return refusal(what, f"{FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'")
 
 
 def no_keras_file(path: Path, head: bytes) -> RequestError:
@@ -47,11 +47,19 @@ def no_keras_file(path: Path, head: bytes) -> RequestError:
     what = "is neither a .keras nor an .h5 file by its content: another format, damaged or cut short"
     if not head:
         what = "is empty"
-    elif head[4:8] == b"TFL3":
+    elif head[4:8] == TFLITE:
         return refusal(f"{path} is a TFLite file: converted already", f"source=tflite {_override(path)}")
     elif head.startswith(b"version https://git-lfs"):
         what = "is a Git LFS pointer, not the model itself; run `git lfs pull` first"
+    if head and path.suffix == ".pb":
+        return frozen_graph(path)
     return refusal(f"{path} {what}")
+
+
+def frozen_graph(path: Path) -> RequestError:
+    """The path leads to a graph alone, as TensorFlow 1 froze them: it does not tell its inputs and outputs."""
+    what = f"{path} is a frozen graph of TensorFlow 1, which does not say which of its tensors are inputs and outputs"
+    return RequestError(Problem(what, _WHERE, "", (f"{FACTORY}, whose function imports it (see the README)",)))
 
 
 def no_saved_model(path: Path) -> RequestError:
@@ -61,6 +69,8 @@ def no_saved_model(path: Path) -> RequestError:
     if path.is_file():
         is_keras = first_bytes(path).startswith((ZIP, HDF5))
         fix = _override(path.parent) if path.name == GRAPH_FILE else f"source=keras {_override(path)}" * is_keras
+        if path.suffix == ".pb" and not fix:
+            return frozen_graph(path)
         return refusal(f"{path} is a file, not a SavedModel folder", fix)
     # Model servers keep numbered versions in a folder.
     fixes = [_override(graph.parent) for graph in sorted(path.glob(f"*/{GRAPH_FILE}"), reverse=True)]
@@ -71,7 +81,8 @@ def no_saved_model(path: Path) -> RequestError:
 
 def instead_of(path: Path) -> str:
     """The override with the most similar name beside a path that does not exist; "" where none is similar."""
-    similar = beside(path)
+    at_home = path.expanduser() if str(path).startswith("~") else path
+    similar = at_home if at_home != path and at_home.exists() else beside(path)
     return _override(similar) if similar else ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tflite_recipes.core.errors import RequestError, assignment
 from tflite_recipes.core.state import TensorSpec
-from tflite_recipes.files.models.refusals import GRAPH_FILE, HDF5, ZIP, first_bytes, refusal
+from tflite_recipes.files.models.refusals import GRAPH_FILE, HDF5, ZIP, first_bytes, frozen_graph, refusal
 
 if TYPE_CHECKING:
     from tflite_recipes.files.tflite import SignaturePorts, Tensor, TFLiteFile
@@ -39,6 +39,8 @@ def read_float_tflite(path: Path) -> FloatTFLite:
     if first_bytes(path).startswith((ZIP, HDF5)):
         fix = f"source=keras {assignment('source.path', str(path))}"
         raise refusal(f"{path} is a Keras file, not a TFLite file", fix)
+    if path.suffix == ".pb" and path.is_file():
+        raise frozen_graph(path)
     try:
         file = tflite.read_tflite(path)
     except RequestError as error:
