@@ -15,7 +15,7 @@ from support.reporters import RecordingReporter
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
 from tflite_recipes.core.state import State, TensorSpec
-from tflite_recipes.files.samples import npz
+from tflite_recipes.files.samples import digits, npz
 from tflite_recipes.steps import calibration
 from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, RandomCalibration, RangeMethod
 
@@ -350,11 +350,33 @@ def test_images(here, models):
     assert result.warnings == ()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Classifiers of the digits without a scaling of their own, trained on pixels in 0…1 and in 0…255, and these."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("trained")
+    images, labels = digits.training().images, digits.training().labels
+    for name, scale in (("unit", 1.0), ("bytes", 255.0)):
+        keras.utils.set_random_seed(0)
+        x = keras.Input((8, 8, 1), name="image")
+        hidden = keras.layers.Dense(32, activation="relu")(keras.layers.Flatten()(x))
+        model = keras.Model(x, keras.layers.Dense(10, activation="softmax")(hidden))
+        model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+        model.fit(images * scale, labels, epochs=8, verbose=0)
+        model.save(folder / f"{name}.keras")
+    np.savez(folder / "bytes.npz", image=np.round(images[:64] * 255).astype("float32"))
+    return folder
+
+
 @pytest.mark.slow
-def test_unscaled_images_are_warned_of(here, models):
-    sample_files.images(here / "images", 24, (16, 16, 3))
-    result = convert(models, "cnn", "calibration=images", "calibration.path=images")
-    assert any("the model begins with no scaling" in text for text in result.warnings)
+@pytest.mark.parametrize(("name", "warned"), [("unit", True), ("bytes", False)])
+def test_pixels_of_another_scale_than_the_models_are_warned_of(here, trained, name, warned):
+    request = ["source=keras", f"source.path={trained / name}.keras", "calibration=npz", "tracking=none"]
+    file = f"calibration.path={trained / 'bytes.npz'}"
+    result = api.run("convert", [*request, file, "optimization=integer_only"], progress=False)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert any("the model begins with no scaling" in text for text in result.warnings) == warned
 
 
 @pytest.mark.slow
@@ -454,6 +476,10 @@ assert not scaled(lambda x: x * 1.0 + 0.0)
 assert not scaled(lambda x: tf.nn.relu(x) / 255.0)
 assert not scaled(lambda x: x * x)
 assert not scaled(lambda x: x / 255.0 + tf.nn.relu(x))
+table = tf.ones([50, 4])
+mended = lambda i: tf.where(i < 0, i + 50, i)
+assert scaled(lambda x: tf.gather(table, mended(tf.cast(x, tf.int32)))[:, 0])
+assert scaled(lambda x: tf.reduce_sum(tf.one_hot(tf.cast(tf.reshape(x, [1, 4]), tf.int32), 9), -1))
 
 from tflite_recipes.backend.models.first_ops import scaled_inputs_of_file
 

@@ -154,7 +154,15 @@ def _suspicions(state: State, arrays: Mapping[str, Any], source: Samples, rows: 
     yield from sample_checks.constant(arrays)
     yield from sample_checks.alike(arrays)
     yield from sample_checks.outlier(arrays, lambda place: source.name(place if rows is None else rows[place]))
-    yield from sample_checks.raw_pixels(arrays, functools.partial(_scaled_inputs, state))
+    yield from sample_checks.raw_pixels(arrays, functools.partial(_takes_bytes, state, arrays))
+
+
+def _takes_bytes(state: State, arrays: Mapping[str, Any], name: str) -> bool:
+    """Return whether the model is made for values in 0…255 of this input: it scales them, looks them up in a table, or
+    was trained on them."""
+    from tflite_recipes.backend.running import pixel_scale
+
+    return name in _scaled_inputs(state) or pixel_scale.trained_on_bytes(state, arrays, name)
 
 
 def _scaled_inputs(state: State) -> frozenset[str]:

@@ -75,7 +75,6 @@ class Scored:
             labels, said = numbers(labels.tolist(), source.labels or (), self.classes, source.what)
             if said:
                 reporter.note({"evaluation.class_order": said[:5000]})  # the key itself is a parameter
-                reporter.warn(f"classes in the order of the alphabet: {said[:200]}; evaluation.classes says otherwise")
         question = Question(source.what, labels, self.metric, self.output, self.max_drop, self.relative_drop)
         evaluate(state, arrays, question, reporter)
         return state

@@ -72,17 +72,17 @@ def _apart(reach: Any, order: Any, count: int) -> bool:
     return bool(outer > _OUTLIES * inner > 0)
 
 
-def raw_pixels(arrays: Arrays, scaled: Callable[[], frozenset[str]]) -> list[str]:
-    """Float inputs with values like those of bytes, 0…255 and beyond 127, that the model itself does not scale:
-    whole numbers, or anything with the shape of images. `scaled` names the inputs that it scales; it is asked only
-    where it matters, as it has to look into the model."""
+def raw_pixels(arrays: Arrays, suits: Callable[[str], bool]) -> list[str]:
+    """Float inputs with values like those of bytes, 0…255 and beyond 127, that the model is not made for: whole
+    numbers, or anything with the shape of images. `suits` says by name whether it is; it is asked only where it
+    matters, as it has to look into the model and to run it."""
     found = []
     for name, low, high in _ranges(arrays):
         array = arrays[name]
         if array.dtype.kind != "f" or low < 0 or not _BYTE / 2 < high <= _BYTE:
             continue
         pixels = array.ndim == _PIXEL_RANK and array.shape[-1] in (1, 3)
-        if (pixels or _whole(array)) and name not in scaled():
+        if (pixels or _whole(array)) and not suits(name):
             text = (
                 f"the calibration input {name!r} has values in {low:g}…{high:g}, and the model begins with no scaling"
             )
