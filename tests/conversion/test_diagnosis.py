@@ -56,6 +56,14 @@ def test_two_substitutions_go_on_one_line():
     assert diagnose(message, Case("none")).fix == "substitution=rules 'substitution.rules=[pooling_3d,resize]'"
 
 
+def test_a_slice_of_open_size_is_given_the_size_of_the_samples():
+    """A decoder of any length converts with Flex ops only, which nothing here calibrates."""
+    ids = TensorSpec("ids", (None, None), "int32")
+    message = lacking(("StridedSlice", "net"), flex=["StridedSlice"])
+    problem = diagnose(message, Case("full_integer", (ids,), sizes={"ids": [64, 9]}))
+    assert (problem.where, problem.fix) == ("source.input_shapes", "'source.input_shapes={ids:[null,9]}'")
+
+
 def test_text_is_cut_off():
     problem = diagnose(lacking(("StringLower", "text"), flex=["StringLower"]), Case("none"))
     assert problem.fix == "substitution=rules 'substitution.rules=[token_ids]'"

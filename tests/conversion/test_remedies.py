@@ -27,7 +27,7 @@ CHANGES_OUTPUTS = {"no_dropout", "logits", "token_ids"}
 def test_the_default_holds_what_keeps_the_outputs_and_nothing_else():
     default = yaml.safe_load((REPOSITORY / "conf" / "base.yaml").read_text())["conversion"]["fallback"]
     rules = {rule.name for rule in Rule} - CHANGES_OUTPUTS - {"fused_lstm"}
-    assert set(default) == rules | {"fixed_batch"}
+    assert set(default) == rules | {"fixed_batch", "bound_masks"}
 
 
 @pytest.mark.parametrize("remedy", [remedy.name for remedy in Remedy])

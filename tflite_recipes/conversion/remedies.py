@@ -43,6 +43,7 @@ class Remedy(Enum):
     no_dropout = Rule.no_dropout.value
     select_tf_ops = "TensorFlow's own kernels for the ops that LiteRT lacks (Flex)"
     allow_custom_ops = "custom ops, which the application registers"
+    bound_masks = "attention masks bounded to what a softmax can tell apart, from the calibrated scores"
     full_integer = "float where there is no integer kernel"
     litert_quantizer = "quantized by litert_quantizer"
     ai_edge_quantizer = litert_quantizer  # the package's name up to 0.10, in recipes of that time
@@ -50,6 +51,8 @@ class Remedy(Enum):
 
 # None of the graph's: whether they help shows in the conversion.
 BEYOND_THE_GRAPH = ("select_tf_ops", "allow_custom_ops", "full_integer", "litert_quantizer")
+# Taken on the float file, whether the conversion would fail or not: without it integers lose accuracy.
+ON_FLOAT_FILES = ("bound_masks",)
 # How far a rule's outputs may be from those that they stand for, as a share of the range of the output.
 TOLERANCES = {
     Rule.float32: 3e-2,  # what the lower precision had lost
@@ -89,7 +92,14 @@ def override_of(remedy: str, inputs: tuple[TensorSpec, ...] = ()) -> str:
         return "optimization=full_integer"
     if remedy == "litert_quantizer":
         return "optimization.quantizer=litert_quantizer"
+    if remedy in ON_FLOAT_FILES:
+        return added_to_fallback(remedy, ())
     return f"conversion.{remedy}=true"
+
+
+def added_to_fallback(remedy: str, fallback: Iterable[str]) -> str:
+    """Return what to paste to have a remedy taken besides those that may be taken already."""
+    return assignment("conversion.fallback", [*fallback, remedy])
 
 
 def asked_together(remedies: Iterable[str], inputs: tuple[TensorSpec, ...] = ()) -> str:

@@ -24,6 +24,7 @@ from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 if TYPE_CHECKING:
     from tflite_recipes.backend.converting.conversion_request import Request
+    from tflite_recipes.backend.converting.converter import Converted
     from tflite_recipes.files.tflite import TFLiteFile
 
 
@@ -45,8 +46,9 @@ class Optimization(OptimizationSettings):
         for said in self._unused(state.intent):
             reporter.warn(said)
         samples = npz.open_arrays(state.calibration) if state.calibration else None
-        path = self._write(state, samples if self._needs_samples() else None, reporter)
-        done = replace(_with_remedies(state, reporter), tflite=path, scheme=self.scheme.name)
+        made = self._convert(state, self._request(state, samples if self._needs_samples() else None), reporter)
+        path = _write(state, made.data)
+        done = replace(_with_remedies(state, made.remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
         self._report(done, reporter, file)
@@ -96,27 +98,20 @@ class Optimization(OptimizationSettings):
             per_channel_dense=self.per_channel_dense,
             block_size=self.block_size,
             equalize=self.equalize,
+            fallback=state.intent.fallback,
             rules=tuple(quantization_rules.read(self.rules)),
             ranges=RangeChoice(**state.intent.ranges),
             calibration_sha256=state.calibration_sha256,
         )
 
-    def _write(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> Path:
-        from tflite_recipes.files import tflite as tflite_file
-
-        data = self._convert(state, self._request(state, samples), reporter)
-        names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
-        path = state.workdir / "model.tflite"
-        path.write_bytes(tflite_file.in_order(data, state.signature, *names))
-        return path
-
-    def _convert(self, state: State, request: Request, reporter: Reporter) -> bytes:
+    def _convert(self, state: State, request: Request, reporter: Reporter) -> Converted:
         from tflite_recipes.backend.converting import converter, float_calibration
+        from tflite_recipes.backend.converting.converter import Converted
 
         if self.scheme is not Scheme.none and self.quantizer is Quantizer.litert_quantizer:
             return self._quantize(state, request, reporter)
         if state.float_file is not None:
-            return state.float_file.read_bytes()
+            return Converted(state.float_file.read_bytes())
         assert state.saved_model is not None
         path = state.workdir / FLOAT
         converted = converter.convert(state.saved_model, state.signature, request, reporter, path)
@@ -126,10 +121,11 @@ class Optimization(OptimizationSettings):
                 tell_stability(
                     float_calibration.sampled(path, state.signature, request.samples, request.batch), reporter
                 )
-        return converted.data
+        return converted
 
-    def _quantize(self, state: State, request: Request, reporter: Reporter) -> bytes:
+    def _quantize(self, state: State, request: Request, reporter: Reporter) -> Converted:
         from tflite_recipes.backend.converting import converter, integer_conversion, quantizer
+        from tflite_recipes.backend.converting.converter import Converted
 
         path = state.workdir / FLOAT
         fix = "optimization=dynamic_range" if self._needs_samples() else "optimization=none"
@@ -139,13 +135,13 @@ class Optimization(OptimizationSettings):
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"
             converter.float_file(state.saved_model, state.signature, request, reporter, path)
-        integer_conversion.prepare(path, state.signature, request, reporter)
+        remedies = integer_conversion.prepare(path, state.signature, request, reporter)
         ops, resolved = integer_conversion.resolved(path, state.signature, request)
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
         if made.ranges is not None:
             tell_stability(made.ranges, reporter)
-        return made.data
+        return Converted(made.data, remedies=remedies)
 
     def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
         """Where the quantized file loses accuracy, against the float file that it was made from, or would be."""
@@ -216,19 +212,31 @@ def _without_effect(intent: Intent, file: TFLiteFile) -> Iterable[str]:
         yield f"conversion.unfold_batchmatmul: {left} BATCH_MATMUL stayed; it unfolds those of fixed shapes only"
 
 
+def _write(state: State, data: bytes) -> Path:
+    """Write the file, inputs and outputs in the source's order."""
+    from tflite_recipes.files import tflite as tflite_file
+
+    names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
+    path = state.workdir / "model.tflite"
+    path.write_bytes(tflite_file.in_order(data, state.signature, *names))
+    return path
+
+
 def _keep(state: State, name: str, data: Mapping[str, Any], reporter: Reporter) -> None:
     path = state.workdir / name
     path.write_text(json.dumps(data, indent=2))
     reporter.keep(str(path))
 
 
-def _with_remedies(state: State, reporter: Reporter) -> State:
-    """The state with the remedies that are the converter's own, which no step before had to know of."""
-    names = [name for name in BEYOND_THE_GRAPH if name in state.intent.taken]
-    if names:
-        reporter.tag({"tflite_recipes.remedies": ", ".join([*state.taken, *names])})
-    said = (f"{name}: {Remedy[name].value}" for name in names)
-    return replace(state, taken=(*state.taken, *names), remedies=(*state.remedies, *said))
+def _with_remedies(state: State, on_file: tuple[str, ...], reporter: Reporter) -> State:
+    """The state with the remedies that no step before had to know of: the converter's own, and `on_file`, those on the
+    float file in words."""
+    beyond = [name for name in BEYOND_THE_GRAPH if name in state.intent.taken]
+    taken = (*state.taken, *beyond, *(words.partition(":")[0] for words in on_file))
+    if len(taken) > len(state.taken):
+        reporter.tag({"tflite_recipes.remedies": ", ".join(taken)})
+    said = (f"{name}: {Remedy[name].value}" for name in beyond)
+    return replace(state, taken=taken, remedies=(*state.remedies, *said, *on_file))
 
 
 def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, reporter: Reporter) -> bool:

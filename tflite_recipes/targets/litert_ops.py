@@ -43,7 +43,9 @@ REMEDIES: dict[str, tuple[str, ...]] = {
 TEXT = frozenset(("StringLower", "StringUpper", "StringSplitV2", "StaticRegexReplace", "RegexReplace"))
 # Ops that can be had, or substituted, only where the sizes that they work on are known.
 OF_FIXED_SIZE = frozenset(
-    ("Conv2D", "DepthwiseConv2dNative", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate", "MaxPool3D", "AvgPool3D")
+    """
+    AvgPool3D Conv2D DepthwiseConv2dNative MaxPool3D ResizeArea ResizeBicubic ScaleAndTranslate StridedSlice
+    """.split()  # noqa: SIM905
 )
 # Ops that LiteRT has at float32, so that a message that it has none speaks of another type.
 FLOAT_ONLY = frozenset({"Conv2D", "BiasAdd", "MatMul", "DepthwiseConv2dNative", "Conv2DBackpropInput"})

@@ -19,7 +19,8 @@ class Request:
     signature's. batch: rows at a time. select_tf_ops, allow_custom_ops: which ops besides LiteRT's own may be in it.
     select_user_tf_ops, unfold_batchmatmul, exclude_conversion_metadata: as in the recipe's section `conversion`.
     per_channel_dense: whether Dense layers have a scale for each of their units. block_size: weights along a row that
-    share a scale, None for the whole row. equalize: even out the ranges of channels first. rules: what becomes of
+    share a scale, None for the whole row. equalize: even out the ranges of channels first. fallback:
+    remedies that may be taken. rules: what becomes of
     single ops. ranges: how the range of an activation follows from the samples (`ranges.Method`).
     calibration_sha256: of the samples. layers: names of the model's layers; sizes: shapes of the samples by input.
     """
@@ -39,6 +40,7 @@ class Request:
     per_channel_dense: bool = True
     block_size: int | None = None
     equalize: bool = False
+    fallback: tuple[str, ...] = ()
     rules: tuple[QuantizationRule, ...] = ()
     ranges: RangeChoice = field(default_factory=RangeChoice)
     calibration_sha256: str = ""
@@ -57,6 +59,7 @@ def plain(request: Request) -> Request:
         per_channel_dense=True,
         block_size=None,
         equalize=False,
+        fallback=(),
         rules=(),
         samples=None,
         ranges=RangeChoice(),

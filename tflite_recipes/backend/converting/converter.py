@@ -31,10 +31,11 @@ _OPS = {
 @dataclass(frozen=True)
 class Converted:
     """The file's bytes. Where it was quantized behind a float file, which then lies at the path that was given: what
-    the rules made of its ops."""
+    the rules made of its ops, and the remedies that were taken, in words."""
 
     data: bytes
     resolved: Resolved | None = None
+    remedies: tuple[str, ...] = ()
 
 
 def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter, float_path: Path) -> Converted:
@@ -52,7 +53,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         else:
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
-    return Converted(flex_options.ordered(data), between.resolved)
+    return Converted(flex_options.ordered(data), between.resolved, between.remedies)
 
 
 # The last few float files by what they were made from; a search converts one model into many schemes.

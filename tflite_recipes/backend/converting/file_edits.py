@@ -40,12 +40,12 @@ def _shorten(model: Any, number: int, codes: list[int]) -> bool:
                 origin[result] = int(op.inputs[0])
     if origin:
         graph.operators = [op for op in graph.operators if int(op.outputs[0]) not in origin]
-        _renumber(model, number, origin)
+        renumber(model, number, origin)
     return bool(origin)
 
 
-def _renumber(model: Any, number: int, origin: dict[int, int]) -> None:
-    """Read each tensor of `origin` as the one that it was made from, and leave it out."""
+def renumber(model: Any, number: int, origin: dict[int, int]) -> None:
+    """Read each tensor of `origin` as the one that it was made from, and leave it out of a subgraph."""
     graph = model.subgraphs[number]
     kept = [index for index in range(len(graph.tensors)) if index not in origin]
     new = {-1: -1, **{old: position for position, old in enumerate(kept)}}

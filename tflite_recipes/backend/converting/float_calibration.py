@@ -39,7 +39,7 @@ def measure(model: Path, signature: str, samples: Mapping[str, Any], batch: int,
     """Least and greatest value of each float activation in each batch of `batch` samples."""
     least: dict[str, list[float]] = {}
     greatest: dict[str, list[float]] = {}
-    for values in _activations(model, signature, samples, batch, tell):
+    for values in activations(model, signature, samples, batch, tell):
         for name, array in values.items():
             finite = array if np.abs(array).max(initial=0.0) < _LARGEST else array[np.abs(array) < _LARGEST]
             if finite.size:
@@ -77,7 +77,7 @@ def chosen(
     if choice.method == "min_max":
         return limits
     counts = {name: np.zeros(ranges.BINS, np.int64) for name in limits}
-    for values in _activations(model, signature, samples, batch, tell):
+    for values in activations(model, signature, samples, batch, tell):
         for name, array in values.items():
             if name in counts and limits[name][0] < limits[name][1]:
                 counts[name] += np.histogram(array, ranges.BINS, limits[name])[0]
@@ -90,7 +90,7 @@ def chosen(
     return found
 
 
-def _activations(
+def activations(
     model: Path, signature: str, samples: Mapping[str, Any], batch: int, tell: Tell
 ) -> Iterator[dict[str, Any]]:
     """The float tensors of the signature's graph that are given or computed, by name, after each batch."""

@@ -22,6 +22,7 @@ from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes.backend.converting import float_calibration
 from tflite_recipes.backend.converting.conversion_request import Request
+from tflite_recipes.backend.converting.mask_preparation import prepare_masks
 from tflite_recipes.backend.converting.recent_results import once
 from tflite_recipes.conversion import rules as quantization_rules
 from tflite_recipes.conversion.op_places import places
@@ -38,25 +39,31 @@ _calibrated: dict[str, bytes] = {}
 
 class Between:
     """What happens to the float file on its way: it is equalized where that is asked, written to `path`, and rules are
-    held against its ops, which `ops` and `resolved` tell afterwards."""
+    held against its ops, which `ops` and `resolved` tell afterwards. remedies: what was taken, in words."""
 
     def __init__(self, request: Request, path: Path, signature: str, reporter: Reporter) -> None:
         self.request, self.path, self.signature, self.reporter = request, path, signature, reporter
         self.ops: tuple[OpPlace, ...] = ()
         self.resolved: Resolved | None = None
+        self.remedies: tuple[str, ...] = ()
 
     def take(self, data: bytes) -> bytes:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
         self.path.write_bytes(data)
-        prepare(self.path, self.signature, self.request, self.reporter)
+        self.remedies = prepare(self.path, self.signature, self.request, self.reporter)
         self.ops, self.resolved = resolved(self.path, self.signature, self.request)
         return self.path.read_bytes()
 
 
-def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
-    """Equalize a float file in place where that is asked."""
-    if not request.equalize:
-        return
+def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> tuple[str, ...]:
+    """Bound the masks of a float file and equalize it, in place, where that is asked. The remedies taken, in words."""
+    remedies = prepare_masks(path, signature, request, reporter)
+    if request.equalize:
+        _equalize(path, signature, request, reporter)
+    return remedies
+
+
+def _equalize(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
     from tflite_recipes.backend.converting import equalization
 
     known = (

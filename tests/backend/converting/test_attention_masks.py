@@ -1,0 +1,115 @@
+"""Bounded masks: the same function in float, and scores that keep their scale in integers."""
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from support import masked_files
+
+from tflite_recipes.backend.converting import float_calibration
+from tflite_recipes.backend.converting.attention_masks import bound_masks, find
+from tflite_recipes.files import tflite
+
+pytestmark = pytest.mark.slow
+
+SELECTED = ["where", "where_lowest", "where_infinite", "where_subtracted", "where_filled", "scaled_behind"]
+ADDED = ["added", "added_lowest", "added_constant", "added_selected", "subtracted", "multiplied", "twice"]
+ADDED += ["whole_rows", "distances", "shared"]
+PLACES = {"twice": 2, "shared": 2}
+AS_BEFORE = ["soft", "near", "no_mask", "scores_are_an_output"]
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    """A folder with float files, and inputs for them."""
+    folder = tmp_path_factory.mktemp("masked")
+    masked_files.write(folder)
+    return folder, dict(np.load(folder / "samples.npz"))
+
+
+def bounded(folder, name, samples):
+    path = folder / f"{name}.tflite"
+    return bound_masks(
+        path.read_bytes(),
+        0,
+        lambda: float_calibration.activations(path, "serving_default", samples, 1, lambda *_: None),
+    )
+
+
+def outputs(data, samples, name="y"):
+    runner = Interpreter(model_content=data, num_threads=1).get_signature_runner()
+    rows = range(len(samples["x"]))
+    return np.array([runner(**{key: array[k : k + 1] for key, array in samples.items()})[name] for k in rows])
+
+
+def quantized(data, samples):
+    """As TensorFlow's converter makes it, int8 inside."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+    from tensorflow.lite.python.optimize import calibrator
+
+    def rows():
+        for k in range(len(samples["x"])):
+            yield "serving_default", {key: array[k : k + 1] for key, array in samples.items()}
+
+    ready = calibrator.add_intermediate_tensors(data)
+    calibrated = calibrator.Calibrator(ready, [], []).calibrate(rows)
+    return mlir_quantize(calibrated, False, input_data_type=tf.float32, output_data_type=tf.float32)
+
+
+@pytest.mark.parametrize("name", [*SELECTED, *ADDED])
+def test_bounded_masks_are_exact_in_float_and_keep_the_scale_in_int8(masked, name):
+    folder, samples = masked
+    made = bounded(folder, name, samples)
+    assert len(made.bounded) == PLACES.get(name, 1)
+    assert all(-120 < mask.value < -10 for mask in made.bounded)
+    expected = outputs((folder / f"{name}.tflite").read_bytes(), samples)
+    span = np.ptp(expected)
+    assert np.abs(outputs(made.data, samples) - expected).max() < 1e-7 * span
+    assert np.abs(outputs(quantized(made.data, samples), samples) - expected).max() < 0.06 * span
+
+
+def test_an_unbounded_mask_ruins_int8(masked):
+    folder, samples = masked
+    data = (folder / "where.tflite").read_bytes()
+    expected = outputs(data, samples)
+    assert np.abs(outputs(quantized(data, samples), samples) - expected).max() > 0.2 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("name", AS_BEFORE)
+def test_what_is_no_mask_or_near_enough_stays_as_it_is(masked, name):
+    folder, samples = masked
+    made = bounded(folder, name, samples)
+    assert made.data == (folder / f"{name}.tflite").read_bytes()
+    assert not made.bounded
+
+
+def test_rows_that_are_masked_throughout_stay_uniform(masked):
+    """1e9 swallows the scores, so that such a row is a plain mean. A mask of -30 would leave them as they are."""
+    folder, samples = masked
+    made = bounded(folder, "whole_rows", samples)
+    padded = {"x": samples["x"], "mask": np.zeros_like(samples["mask"])}
+    expected = outputs((folder / "whole_rows.tflite").read_bytes(), padded)
+    assert np.abs(outputs(made.data, padded) - expected).max() < 1e-6 * np.ptp(expected)
+
+
+def test_samples_without_padding_are_told(masked):
+    folder, samples = masked
+    (mask,) = bounded(folder, "added", {**samples, "mask": np.ones_like(samples["mask"])}).masks
+    assert mask.is_unseen
+    assert mask.value is None
+
+
+def test_the_file_has_nothing_left_of_what_was_replaced(masked, tmp_path):
+    folder, samples = masked
+    path = tmp_path / "bounded.tflite"
+    path.write_bytes(bounded(folder, "where_subtracted", samples).data)
+    (graph,) = tflite.read_tflite(path).subgraphs
+    assert "SUB" not in [op.name for op in graph.operators]
+    used = {index for op in graph.operators for index in (*op.inputs, *op.outputs)} | {*graph.inputs, *graph.outputs}
+    assert used - {-1} == set(range(len(graph.tensors)))
+
+
+def test_find_names_masked_scores_without_samples(masked):
+    folder, _ = masked
+    assert len(find((folder / "shared.tflite").read_bytes(), 0)) == 2
+    assert find((folder / "no_mask.tflite").read_bytes(), 0) == []

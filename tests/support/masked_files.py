@@ -1,0 +1,97 @@
+"""Float `.tflite` files with attention masks, written by one process of their own: `python masked_files.py FOLDER`.
+
+Each lands in FOLDER/NAME.tflite; inputs are `x` (1, 8, 16) and `mask` (1, 8), int32. FOLDER/samples.npz has samples.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LENGTH, WIDTH = 8, 16
+
+
+def write(folder: Path) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def _attentions():
+    """By name, functions of the scores (1, 8, 8) and the mask (1, 8) that give masked scores."""
+    import numpy as np
+    import tensorflow as tf
+
+    hidden = np.triu(np.ones((LENGTH, LENGTH), "float32"), 1)
+    slopes = np.abs(np.arange(LENGTH)[:, None] - np.arange(LENGTH)).astype("float32")
+
+    def off(mask):
+        return (1.0 - tf.cast(mask, tf.float32))[:, None]
+
+    def pairs(mask):
+        return tf.logical_and(mask[:, :, None] > 0, mask[:, None] > 0)
+
+    return {
+        "where": lambda s, m: tf.where(m[:, None] > 0, s, -1e9),
+        "where_lowest": lambda s, m: tf.where(m[:, None] > 0, s, tf.float32.min),
+        "where_infinite": lambda s, m: tf.where(m[:, None] > 0, s, -np.inf),
+        "where_subtracted": lambda s, m: tf.where(pairs(m), s, s - 1e9),
+        "where_filled": lambda s, m: tf.where(m[:, None] > 0, s, tf.ones_like(s) * -1e9),
+        "scaled_behind": lambda s, m: tf.where(m[:, None] > 0, s * 4.0, -1e9) * 0.25,
+        "added": lambda s, m: s + off(m) * -1e9,
+        "added_lowest": lambda s, m: s + off(m) * tf.float32.min,
+        "added_constant": lambda s, m: s + hidden * -1e9,
+        "added_selected": lambda s, m: s + tf.where(m[:, None] > 0, 0.0, -1e4),
+        "subtracted": lambda s, m: s - 1e9 * tf.cast(tf.logical_not(pairs(m)), tf.float32),
+        "multiplied": lambda s, m: s * (1.0 - off(m)) + off(m) * -1e10,
+        "twice": lambda s, m: s + off(m) * -1e9 + hidden * -1e9,
+        "whole_rows": lambda s, m: s + (1.0 - tf.cast(pairs(m), tf.float32)) * -1e9,
+        "distances": lambda s, m: s + slopes * -20.0,
+        "soft": lambda s, m: s + off(m) * -1e9 * 1e-5 * tf.sigmoid(s),
+        "near": lambda s, m: tf.where(m[:, None] > 0, s, -21.0),
+        "no_mask": lambda s, m: s * 30.0 + off(m),
+    }
+
+
+def main(folder: Path) -> None:
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, LENGTH + 1, 48)
+    np.savez(
+        folder / "samples.npz",
+        x=rng.standard_normal((48, LENGTH, WIDTH)).astype("float32"),
+        mask=(np.arange(LENGTH) < lengths[:, None]).astype("int32"),
+    )
+    weights = [tf.constant(rng.standard_normal((WIDTH, WIDTH)).astype("float32") * 0.3) for _ in range(6)]
+
+    def attention(x, mask, masked, query, key, value):
+        scores = masked(tf.matmul(x @ query, x @ key, transpose_b=True) / 4.0, mask)
+        return tf.nn.softmax(scores) @ (x @ value), scores
+
+    def function(name, masked):
+        def run(x, mask):
+            if name == "shared":  # one mask for two layers, as in BERT
+                shared = (1.0 - tf.cast(mask, tf.float32))[:, None] * -10000.0
+                first, _ = attention(x, mask, lambda s, m: s + shared, *weights[:3])
+                return {"y": attention(first, mask, lambda s, m: s + shared, *weights[3:])[0]}
+            result, scores = attention(x, mask, masked, *weights[:3])
+            return {"y": result, "scores": scores} if name == "scores_are_an_output" else {"y": result}
+
+        shapes = {"x": ([1, LENGTH, WIDTH], tf.float32), "mask": ([1, LENGTH], tf.int32)}
+        owner = tf.Module()
+        owner.run = tf.function(run, [tf.TensorSpec(*spec, name=key) for key, spec in shapes.items()])
+        return owner
+
+    functions = _attentions()
+    functions |= {"shared": None, "scores_are_an_output": functions["where"]}
+    for name, masked in functions.items():
+        tf.saved_model.save(owner := function(name, masked), folder / name, {"serving_default": owner.run})
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / name), ["serving_default"])
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,124 @@
+"""Attention masks: a float `.tflite` → the same function with masks that leave the scores their integer scale.
+
+A mask of -1e9 is added to the scores in front of a softmax, or selected in their place. In integers it sets the scale
+of the scores: 1e9 / 255, so that all scores are 0. A softmax cannot tell -1e9 from a value that lies about 20 below the
+greatest score of a row: exp(-20) is 2e-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ai_edge_litert.tools import flatbuffer_utils
+
+from tflite_recipes.backend.converting.attention_masks.mask_bounds import NOTHING_MASKED, Bound, bound
+from tflite_recipes.backend.converting.attention_masks.mask_edits import Editor
+from tflite_recipes.backend.converting.attention_masks.mask_paths import Merge, Root, merges
+from tflite_recipes.backend.converting.attention_masks.mask_statistics import collect
+from tflite_recipes.backend.converting.equalization.float_graph import Graph, buffer_uses
+
+# A constant of this size is a mask, whatever the scores are.
+_UNMISTAKABLE = 1e3
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask: the name of the masked scores, its value, and its bound or, if it has none, why."""
+
+    name: str
+    was: float
+    value: float | None = None
+    reason: str = ""
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the samples mask nothing, so that their ranges leave no room for the mask."""
+        return self.reason == NOTHING_MASKED
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A file with bounded masks, or as it was. masks: each place where a mask meets scores."""
+
+    data: bytes
+    masks: tuple[Mask, ...] = ()
+
+    @property
+    def bounded(self) -> tuple[Mask, ...]:
+        """The masks that have a bound."""
+        return tuple(mask for mask in self.masks if mask.value is not None)
+
+
+def find(data: bytes, number: int) -> list[str]:
+    """Return the names of the masked scores in subgraph `number` of a float file, without samples to judge them by."""
+    graph = _graph(flatbuffer_utils.read_model_from_bytearray(bytearray(data)), number)
+    return [graph.name(graph.result(row.at)) for row in merges(graph, _UNMISTAKABLE)]
+
+
+def bound_masks(data: bytes, number: int, activations: Callable[[], Iterable[Mapping[str, Any]]]) -> Bounded:
+    """Return a float file whose masks a softmax cannot tell from those of `data`, to 1e-7.
+
+    Args:
+        data: the file.
+        number: the subgraph.
+        activations: gives the float tensors of each batch of samples, by name. It is called if there are masks.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    graph = _graph(model, number)
+    rows = merges(graph)
+    if not rows:
+        return Bounded(data)
+    seen = collect(graph, rows, activations())
+    found = [bound(graph, row, seen) for row in rows]
+    masks = tuple(_mask(graph, row, made) for row, made in zip(rows, found, strict=True))
+    made = _edited(graph, rows, found)
+    if not made:
+        return Bounded(data, masks)
+    editor = Editor(model, number, graph)
+    for single in made:
+        if single.merge.sign == 0:
+            editor.select(single)
+    for group in _groups(graph, [single for single in made if single.merge.sign]):
+        editor.add(group)
+    editor.finish()
+    return Bounded(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), masks)
+
+
+def _graph(model: Any, number: int) -> Graph:
+    return Graph(model, number, buffer_uses(model))
+
+
+def _mask(graph: Graph, row: Merge, made: Bound | str) -> Mask:
+    name = graph.name(graph.result(row.at))
+    return Mask(name, 0.0, reason=made) if isinstance(made, str) else Mask(name, made.was, made.value)
+
+
+def _edited(graph: Graph, rows: list[Merge], found: list[Bound | str]) -> list[Bound]:
+    """The bounds, without those of masks that are computed from a constant of one that has none."""
+    kept: set[Root] = set()
+    for row, made in zip(rows, found, strict=True):
+        if isinstance(made, str) and row.sign:
+            kept |= _keys(graph, row)
+    return [made for made in found if isinstance(made, Bound) and not _keys(graph, made.merge) & kept]
+
+
+def _keys(graph: Graph, row: Merge) -> set[Root]:
+    """What added masks share: the constants that they are computed from, or a constant that is added itself."""
+    if row.sign == 0:
+        return set()
+    tensor = graph.input(row.at, row.position)
+    return set(row.roots) if graph.constant(tensor) is None else {(-1, tensor)}
+
+
+def _groups(graph: Graph, made: list[Bound]) -> list[list[Bound]]:
+    """Bounds in groups that share constants."""
+    groups: list[tuple[set[Root], list[Bound]]] = []
+    for single in made:
+        keys, members = _keys(graph, single.merge), [single]
+        for other in [group for group in groups if group[0] & keys]:
+            groups.remove(other)
+            keys, members = keys | other[0], [*other[1], *members]
+        groups.append((keys, members))
+    return [members for _, members in groups]

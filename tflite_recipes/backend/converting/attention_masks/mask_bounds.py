@@ -1,0 +1,114 @@
+"""How far below the scores a mask has to lie so that a softmax cannot tell it from one that lies further below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_recipes.backend.converting.attention_masks.mask_paths import LEAST, Merge, Reach
+from tflite_recipes.backend.converting.attention_masks.mask_statistics import Statistics, scores_of
+from tflite_recipes.backend.converting.equalization.float_graph import Graph
+
+# The share of a softmax that all values below the mask may take together.
+_SHARE = 1e-8
+# A bound that shortens the range of the scores by less than this factor is no gain.
+_GAIN = 1.5
+# A mask that is computed has these shares of its depth at least where it masks, and at most where it does not.
+_MASKED, _UNMASKED = 0.1, 1e-3
+_EQUAL = 1e-6
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What becomes of a mask where it meets the scores.
+
+    value: what a selected mask becomes, or the least that an added one may be. was: what it is now, where it masks
+    least. absorbs: whether the scores have to be multiplied by 0 where it masks, because a row was masked throughout.
+    There a mask that is many times greater than the scores makes them all equal, and a bounded one would not.
+    """
+
+    merge: Merge
+    value: float
+    was: float
+    absorbs: bool = False
+
+
+def bound(graph: Graph, merge: Merge, seen: Statistics) -> Bound | str:
+    """Return the bound of a mask, or why it stays as it is."""
+    mask = graph.input(merge.at, merge.position)
+    if mask not in seen.low:
+        return "the samples do not reach it"
+    low, high = _added(merge, mask, seen)
+    if low == 0 == high:
+        return NOTHING_MASKED
+    value, open_rows = np.inf, False
+    for reach in merge.reaches:
+        least = _least_top(graph, reach, low, seen)
+        if least is None:
+            return "the samples have no row that is not masked throughout"
+        value = min(value, least - np.log(seen.widths[graph.input(reach.softmax, 0)] / _SHARE) / reach.factor)
+        open_rows |= _has_masked_rows(graph, reach, low, seen)
+    top = seen.high.get(scores_of(graph, merge), 0.0)
+    if merge.sign == 0:
+        return _selected(graph, merge, Bound(merge, value, low), high, top)
+    if graph.constant(mask) is None and not _is_binary(merge, mask, seen):
+        return "its values lie between masked and not masked"
+    weakest = low if graph.constant(mask) is not None else -seen.least[mask]
+    absorbs = open_rows and seen.spreads.get(merge.at, 0.0) > _EQUAL and weakest < 0.999 * low
+    depth = min(value, -1.0) if absorbs else min(value - top, -1.0)
+    if low > _GAIN * min(depth, -LEAST):
+        return "it is no lower than it has to be"
+    return Bound(merge, depth, weakest, absorbs)
+
+
+NOTHING_MASKED = "the samples have nothing masked"
+
+
+def _added(merge: Merge, mask: int, seen: Statistics) -> tuple[float, float]:
+    """Least and greatest value of a mask as it acts on the scores."""
+    low, high = seen.low[mask], seen.high[mask]
+    return (-high, -low) if merge.sign < 0 else (low, high)
+
+
+def _cut(reach: Reach, low: float) -> float:
+    """Scores below are masked ones."""
+    return max(low * reach.factor / 2, -1e30)
+
+
+def _least_top(graph: Graph, reach: Reach, low: float, seen: Statistics) -> float | None:
+    """The least of the greatest scores of rows with any that are not masked, as a value of the mask itself."""
+    tops = seen.tops[graph.input(reach.softmax, 0)]
+    live = tops[tops * _beta(graph, reach) > _cut(reach, low)]
+    if not live.size:
+        return None
+    shift = sum(max(factor * seen.low.get(t, 0.0), factor * seen.high.get(t, 0.0), 0.0) for t, factor in reach.terms)
+    return float((live.min() * _beta(graph, reach) - shift) / reach.factor)
+
+
+def _beta(graph: Graph, reach: Reach) -> float:
+    return float(graph.operators[reach.softmax].builtinOptions.beta)
+
+
+def _has_masked_rows(graph: Graph, reach: Reach, low: float, seen: Statistics) -> bool:
+    tops = seen.tops[graph.input(reach.softmax, 0)] * _beta(graph, reach)
+    return bool((tops <= _cut(reach, low)).any())
+
+
+def _selected(graph: Graph, merge: Merge, made: Bound, high: float, top: float) -> Bound | str:
+    constant = graph.constant(graph.input(merge.at, merge.position))
+    if constant is None and (high > made.value or not _has_full_condition(graph, merge.at)):
+        return "its values are not all masked"
+    if top - made.was < _GAIN * max(top - made.value, LEAST):
+        return "it is no lower than it has to be"
+    return made
+
+
+def _has_full_condition(graph: Graph, at: int) -> bool:
+    """Whether both versions of SELECT do the same with the condition: the first takes a single axis as the first."""
+    return graph.names[at] == "SELECT_V2" or graph.rank(graph.input(at, 0)) == graph.rank(graph.result(at))
+
+
+def _is_binary(merge: Merge, mask: int, seen: Statistics) -> bool:
+    low, high = _added(merge, mask, seen)
+    return high <= _UNMASKED * -low and seen.least[mask] >= _MASKED * -low and bool(np.isfinite(low))
