@@ -47,6 +47,10 @@ def _attentions():
         "multiplied": lambda s, m: s * (1.0 - off(m)) + off(m) * -1e10,
         "twice": lambda s, m: s + off(m) * -1e9 + hidden * -1e9,
         "whole_rows": lambda s, m: s + (1.0 - tf.cast(pairs(m), tf.float32)) * -1e9,
+        "combined": lambda s, m: s + tf.minimum(off(m) * -1e9, hidden * -1e9),
+        "written_out": lambda s, m: tf.where(m[:, None] > 0, s, -1e9),
+        "by_logarithm": lambda s, m: tf.where(m[:, None] > 0, s, -1e9),
+        "with_a_sink": lambda s, m: s + off(m) * -1e9,
         "distances": lambda s, m: s + slopes * -20.0,
         "soft": lambda s, m: s + off(m) * -1e9 * 1e-5 * tf.sigmoid(s),
         "near": lambda s, m: tf.where(m[:, None] > 0, s, -21.0),
@@ -67,9 +71,19 @@ def main(folder: Path) -> None:
     )
     weights = [tf.constant(rng.standard_normal((WIDTH, WIDTH)).astype("float32") * 0.3) for _ in range(6)]
 
-    def attention(x, mask, masked, query, key, value):
+    def attention(x, mask, masked, query, key, value, softmax=tf.nn.softmax):
         scores = masked(tf.matmul(x @ query, x @ key, transpose_b=True) / 4.0, mask)
-        return tf.nn.softmax(scores) @ (x @ value), scores
+        return softmax(scores) @ (x @ value), scores
+
+    def written_out(scores):
+        exponents = tf.exp(scores - tf.reduce_max(scores, -1, keepdims=True))
+        return exponents / tf.reduce_sum(exponents, -1, keepdims=True)
+
+    def by_logarithm(scores):  # as Keras 3 does it over several axes
+        return tf.exp(scores - tf.reduce_logsumexp(scores, -1, keepdims=True))
+
+    def with_a_sink(scores):
+        return tf.nn.softmax(tf.concat([scores, tf.zeros([1, LENGTH, 1])], -1))[..., :-1]
 
     def function(name, masked):
         def run(x, mask):
@@ -77,7 +91,8 @@ def main(folder: Path) -> None:
                 shared = (1.0 - tf.cast(mask, tf.float32))[:, None] * -10000.0
                 first, _ = attention(x, mask, lambda s, m: s + shared, *weights[:3])
                 return {"y": attention(first, mask, lambda s, m: s + shared, *weights[3:])[0]}
-            result, scores = attention(x, mask, masked, *weights[:3])
+            softmaxes = {"written_out": written_out, "by_logarithm": by_logarithm, "with_a_sink": with_a_sink}
+            result, scores = attention(x, mask, masked, *weights[:3], softmaxes.get(name, tf.nn.softmax))
             return {"y": result, "scores": scores} if name == "scores_are_an_output" else {"y": result}
 
         shapes = {"x": ([1, LENGTH, WIDTH], tf.float32), "mask": ([1, LENGTH], tf.int32)}

@@ -17,7 +17,7 @@ from tflite_recipes.files import tflite
 from tflite_recipes.files.tflite import Subgraph
 
 _NAME = Remedy.bound_masks.name
-_ON_THE_WAY = frozenset(("MUL", "DIV", *LAYOUT))
+_ON_THE_WAY = frozenset(("CONCATENATION", "DIV", "MUL", *LAYOUT))
 # Of the last few float files and data sets.
 _bounded: dict[str, Bounded] = {}
 
@@ -53,7 +53,7 @@ def prepare_masks(path: Path, signature: str, request: Request, reporter: Report
 def _has_sums(graph: Subgraph) -> bool:
     """Whether something is added to the scores of a softmax or selected among them. Others need not be unpacked."""
     makers = {index: op for op in graph.operators for index in op.outputs}
-    for softmax in (op for op in graph.operators if op.name == "SOFTMAX"):
+    for softmax in (op for op in graph.operators if op.name in ("SOFTMAX", "REDUCE_MAX")):
         maker = makers.get(softmax.inputs[0])
         while maker is not None and maker.name in _ON_THE_WAY:
             maker = next((makers[index] for index in maker.inputs if index in makers), None)

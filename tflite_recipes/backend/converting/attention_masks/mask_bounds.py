@@ -87,7 +87,7 @@ def _least_top(graph: Graph, reach: Reach, low: float, seen: Statistics) -> floa
 
 
 def _beta(graph: Graph, reach: Reach) -> float:
-    return float(graph.operators[reach.softmax].builtinOptions.beta)
+    return float(getattr(graph.operators[reach.softmax].builtinOptions, "beta", 1.0))
 
 
 def _has_masked_rows(graph: Graph, reach: Reach, low: float, seen: Statistics) -> bool:

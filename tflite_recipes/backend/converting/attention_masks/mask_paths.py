@@ -27,8 +27,8 @@ Root = tuple[int, int]
 class Reach:
     """A softmax behind a mask.
 
-    softmax: the operator's number. factor: what the mask is multiplied by on the way. terms: tensors that are added on
-    the way, each with its factor.
+    softmax: the operator's number; of a softmax that is written out, the REDUCE_MAX that it begins with. factor: what
+    the mask is multiplied by on the way. terms: tensors that are added on the way, each with its factor.
     """
 
     softmax: int
@@ -110,6 +110,11 @@ def _keeps_mask(graph: Graph, at: int, here: dict[int, frozenset[Root]]) -> bool
         return set(here) == {1}
     if name == "MUL":
         return is_plain(graph, at)
+    if name == "CONCATENATION":
+        others = (graph.input(at, position) for position in range(_count(graph, at)) if position not in here)
+        return all(_is_zero(graph.constant(other)) for other in others)
+    if name in ("MAXIMUM", "MINIMUM"):
+        return len(here) == 2
     if name in _SELECT:
         other = next((position for position in (1, 2) if position not in here), None)
         return other is None or _is_zero(graph.constant(graph.input(at, other)))
@@ -151,8 +156,13 @@ def _reaches(graph: Graph, tensor: int) -> list[Reach] | None:
     """Every softmax that masked scores go to. None if they go anywhere else."""
     if tensor in graph.outputs:
         return None
+    readers = graph.readers(tensor)
+    if peaks := [at for at, _ in readers if graph.names[at] == "REDUCE_MAX"]:
+        rest = [(at, position) for at, position in readers if at not in peaks]
+        is_softmax = bool(rest) and all(_is_exponent(graph, at, position) for at, position in rest)
+        return [Reach(peaks[0], 1.0)] if is_softmax else None
     found: list[Reach] = []
-    for at, position in graph.readers(tensor):
+    for at, position in readers:
         behind = _behind(graph, at, position)
         if behind is None:
             return None
@@ -160,11 +170,18 @@ def _reaches(graph: Graph, tensor: int) -> list[Reach] | None:
     return found
 
 
+def _is_exponent(graph: Graph, at: int, position: int) -> bool:
+    """Whether an operator takes something off the scores and the rest is an exponent: a softmax is written out."""
+    behind = [reader for reader, _ in graph.readers(graph.result(at))]
+    is_difference = graph.names[at] == "SUB" and position == 0 and graph.result(at) not in graph.outputs
+    return is_difference and bool(behind) and all(graph.names[reader] == "EXP" for reader in behind)
+
+
 def _behind(graph: Graph, at: int, position: int) -> list[Reach] | None:
     name = graph.names[at]
     if name == "SOFTMAX":
         return [Reach(at, float(graph.operators[at].builtinOptions.beta))]
-    if (name in LAYOUT and position == 0) or (name in _SELECT and position > 0):
+    if (name in LAYOUT and position == 0) or (name in _SELECT and position > 0) or name == "CONCATENATION":
         return _reaches(graph, graph.result(at))
     other = graph.input(at, 1 - position) if position < 2 else -1
     if not is_plain(graph, at) or other < 0:

@@ -32,7 +32,7 @@ class Statistics:
 def collect(graph: Graph, rows: list[Merge], batches: Iterable[Mapping[str, Any]]) -> Statistics:
     """Return the statistics of what `rows` depend on. `batches`: the float tensors of each batch, by name."""
     made = Statistics()
-    scores = [graph.input(at, 0) for at in softmaxes(rows)]
+    scores = {graph.input(at, 0): _axes(graph, at) for at in softmaxes(rows)}
     wanted = {index for row in rows for index in _read(graph, row)}
     for index in wanted:
         if (values := graph.constant(index)) is not None:
@@ -42,15 +42,22 @@ def collect(graph: Graph, rows: list[Merge], batches: Iterable[Mapping[str, Any]
         for index in wanted:
             if (array := values.get(graph.name(index))) is not None:
                 _widen(made, index, array)
-        for index in scores:
+        for index, axes in scores.items():
             array = values[graph.name(index)]
-            tops[index].append(array.max(-1).ravel())
-            made.widths[index] = max(made.widths.get(index, 0), array.shape[-1])
+            top = array.max(axes).ravel()
+            tops[index].append(top)
+            made.widths[index] = max(made.widths.get(index, 0), array.size // max(top.size, 1))
         for row in rows:
             if row.sign:
                 made.spreads[row.at] = max(made.spreads.get(row.at, 0.0), _spread(graph, row, values))
     made.tops = {index: np.concatenate(parts) for index, parts in tops.items() if parts}
     return made
+
+
+def _axes(graph: Graph, softmax: int) -> tuple[int, ...]:
+    """What a softmax runs over: the last axis, or those of the REDUCE_MAX that one that is written out begins with."""
+    axes = graph.constant(graph.input(softmax, 1))
+    return (-1,) if axes is None else tuple(int(axis) for axis in axes.ravel())
 
 
 def _read(graph: Graph, row: Merge) -> set[int]:
