@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_recipes.core.state import Gate, Intent, State, TensorSpec
+from tflite_recipes.core.state import Gate, Intent, NamedModel, State, TensorSpec
 
 sizes = st.none() | st.integers(1, 1000)
 specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_from(["float32", "int8", "string"]))
@@ -23,6 +23,7 @@ BY_HINT = {
     str: st.text(),
     int: st.integers(),
     bool: st.booleans(),
+    Mapping[str, str]: st.dictionaries(st.text(), st.text()),
     Mapping[str, Any]: st.dictionaries(st.text(), st.text()),
     Mapping[str, list[int]]: st.dictionaries(st.text(), st.lists(st.integers())),
     Path: paths,
@@ -38,6 +39,7 @@ def built(kind):
 
 
 BY_HINT[Intent] = built(Intent)
+BY_HINT[NamedModel] = built(NamedModel)
 states = built(State)
 
 

@@ -19,7 +19,7 @@ from tflite_recipes.conversion.quality.metrics import Metric
 from tflite_recipes.core import schema
 from tflite_recipes.core.errors import ExitStatus, RequestError
 from tflite_recipes.core.state import Gate, State, TensorSpec
-from tflite_recipes.steps import evaluation, scoring
+from tflite_recipes.steps import baseline, evaluation, scoring
 from tflite_recipes.steps.evaluation import DigitsEvaluation, NpzEvaluation, ParityEvaluation
 from tflite_recipes.steps.scoring import Question
 from tflite_recipes.steps.source import Source, TFLiteSource
@@ -144,7 +144,7 @@ def told(here, monkeypatch, source, tflite, question, inputs=None):
     reporter = RecordingReporter()
     state = State(here, inputs=(X,), outputs=outputs)
     evaluation.score_outputs(
-        state, inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}, question, reporter
+        state, baseline.same(inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}), question, reporter
     )
     return reporter
 

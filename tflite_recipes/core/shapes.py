@@ -35,6 +35,25 @@ def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Ite
             yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
 
 
+def suits(given: Iterable[TensorSpec], wanted: Iterable[TensorSpec]) -> bool:
+    """Return whether samples for some inputs suit others: by names, kinds of types and inner sizes.
+
+    The batch, and the width of a float, make no difference.
+    """
+    one, other = ({spec.name: spec for spec in specs} for specs in (given, wanted))
+    return set(one) == set(other) and all(_alike(spec, other[name]) for name, spec in one.items())
+
+
+def _alike(one: TensorSpec, other: TensorSpec) -> bool:
+    kinds = {"float" if "float" in spec.dtype else spec.dtype for spec in (one, other)}
+    sizes = zip(one.shape[1:], other.shape[1:], strict=False)
+    return (
+        len(kinds) == 1
+        and len(one.shape) == len(other.shape)
+        and all(None in pair or len({*pair}) == 1 for pair in sizes)
+    )
+
+
 def _compact(shape: Iterable[int | None]) -> str:
     return "[" + ",".join("null" if size is None else str(size) for size in shape) + "]"
 

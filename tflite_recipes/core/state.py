@@ -107,6 +107,36 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class NamedModel:
+    """The model that the user named, as it was before any step changed it: what gates compare with.
+
+    path: its SavedModel or float `.tflite`; None if no step changed the model, which is then its own baseline.
+    signature: the key of its signature.
+    inputs: what it takes, if that differs from what the file takes; () if not.
+    text: the SavedModel that turns its text inputs into the token ids that the file takes; None if it takes no text.
+    fingerprint: digest of its graph and weights, "" if they cannot be compared.
+    missing: why it could not be kept, "" if it was.
+    """
+
+    path: Path | None = None
+    signature: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    text: Path | None = None
+    fingerprint: str = ""
+    missing: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the model was kept, or could not be."""
+        return self.path is not None or bool(self.missing)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> NamedModel:
+        paths = {name: Path(data[name]) if data[name] else None for name in ("path", "text")}
+        return cls(**{**data, **paths, "inputs": specs_from_json(data["inputs"])})
+
+
+@dataclass(frozen=True)
 class State:
     """What is known so far.
 
@@ -128,6 +158,8 @@ class State:
     calibration: folder with one `.npy` file per input, first axis = samples (see `npz.save_arrays`).
     calibration_sha256: digest of its arrays.
     preprocessing: by input, what was done to the samples' raw data, and has to be done to what the file is fed.
+    named: the model that the user named, where a step changed it.
+    cut: by output, the function behind it that the rule `logits` left out (see `quality.cut_outputs`).
     scheme: the quantization scheme that the file has.
     tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
@@ -156,12 +188,17 @@ class State:
     tflite: Path | None = None
     runnable: bool = True
     float_file: Path | None = None
+    named: NamedModel = field(default_factory=NamedModel)
+    cut: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
         for name, value in data.items():
             if isinstance(value, Intent):
                 data[name] = asdict(value)
+            elif isinstance(value, NamedModel):
+                paths = {key: str(path) if path else None for key, path in (("path", value.path), ("text", value.text))}
+                data[name] = {**asdict(value), **paths}
             elif isinstance(value, Path):
                 data[name] = str(value)
             elif name in ("inputs", "outputs"):
@@ -172,6 +209,7 @@ class State:
     def from_json(cls, data: Mapping[str, Any]) -> State:
         values = dict(data)
         values["intent"] = Intent.from_json(values["intent"])
+        values["named"] = NamedModel.from_json(values["named"])
         for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
             values[name] = Path(values[name]) if values[name] else None
         for name in ("remedies", "taken", "offered", "layers", "findings"):

@@ -104,6 +104,8 @@ def _stand_in(folder: str) -> None:
 
 def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
     state = State.from_json(job["state"])
+    from tflite_recipes.backend.models import named_model
+
     reporter = events.EventReporter(tell)
     for entry in job["steps"]:
         tell(events.StepStarted(entry["name"], entry["option"]))
@@ -113,7 +115,9 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
         target = entry["values"][schema.TARGET]
         if not public_names.is_ours(target):
             user_code.record(f"step.{entry['name'].rpartition(':')[2]}", [target], state, reporter)
-        after = step(state, reporter)
+            after = named_model.around_own_step(step, state, entry["name"], reporter)
+        else:
+            after = step(state, reporter)
         if not isinstance(after, State):
             what = f"the step gave {type(after).__name__}, not the state"
             raise RequestError(

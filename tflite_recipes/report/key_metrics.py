@@ -13,6 +13,7 @@ _PLAIN = {
     "parity.cosine": "cosine similarity of the worst output",
     "parity.sqnr_db": "SQNR of the worst output",
     "parity.max_abs_error": "largest difference of an output",
+    "parity.from_source_cosine": "cosine similarity to the source after the steps before conversion",
     "latency.p50_ms": "latency, median",
     "latency.p90_ms": "latency, p90",
     "target.inference_ms": "inference",

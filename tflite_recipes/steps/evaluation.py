@@ -1,4 +1,4 @@
-"""Source against `.tflite`: parity always, a score where one is asked for, and the gate on its drop."""
+"""Source against `.tflite`: parity always, and a score if one is asked for, with gates against the named model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from tflite_recipes.core import user_code
 from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
-from tflite_recipes.core.state import Gate, State
+from tflite_recipes.core.state import Gate, State, TensorSpec
 from tflite_recipes.files.samples import digits, npz, sample_checks
 from tflite_recipes.files.samples.input_example import keep_of_evaluation
 from tflite_recipes.files.tflite.index_limits import index_limits
+from tflite_recipes.steps import baseline
+from tflite_recipes.steps.baseline import Samples
 from tflite_recipes.steps.calibration import digits_problems
 from tflite_recipes.steps.scoring import Question, own_function
 from tflite_recipes.steps.source import Source, code_problems
@@ -63,10 +65,11 @@ class ParityEvaluation:
         arrays, source = self._drawn(state)
         reporter.note({"parity.data": source})
         question = Question(source, None, self.metric, self.output, self.max_drop)
+        samples = baseline.of_file(state, arrays)
         if scored:
-            score_outputs(state, arrays, question, reporter)
+            score_outputs(state, samples, question, reporter)
         else:
-            _compare(state, arrays, question, reporter)
+            baseline.judged(state, samples, _compare(state, arrays, question, reporter), reporter, fix="")
         return state
 
     def _drawn(self, state: State) -> tuple[Mapping[str, Any], str]:
@@ -159,14 +162,18 @@ class NpzEvaluation:
             yield Problem(what, "evaluation.labels", "evaluation.metric=mean_absolute_error")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        path, inputs = Path(self.path), {spec.name for spec in state.inputs}
+        path, inputs = Path(self.path), {spec.name for spec in (*state.inputs, *state.named.inputs)}
         names = self._label_names()
         if self.metric is Metric.function and self.labels is None:
             names = tuple(name for name in npz.headers(path, "evaluation.path") if name not in inputs)
-        arrays = npz.load_npz(path, state.inputs, "evaluation.path", names)
-        arrays = npz.choose(arrays, self.samples, self.seed)
-        given: Any = {name: arrays[name] for name in names}
-        arrays = {name: values for name, values in arrays.items() if name in inputs}
+        given: Any = {}
+
+        def reader(specs: tuple[TensorSpec, ...]) -> Mapping[str, Any]:
+            arrays = npz.choose(npz.load_npz(path, specs, "evaluation.path", names), self.samples, self.seed)
+            given.update({name: arrays[name] for name in names})
+            return {spec.name: arrays[spec.name] for spec in specs}
+
+        samples = baseline.read(state, reader, reporter)
         labels = given.get(self.labels, given or None)
         question = Question(
             self.path,
@@ -178,7 +185,7 @@ class NpzEvaluation:
             self.function,
             self.higher_is_better,
         )
-        evaluate(state, arrays, question, reporter)
+        evaluate(state, samples, question, reporter)
         return state
 
 
@@ -199,10 +206,13 @@ class DigitsEvaluation:
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         held_out = digits.held_out()
-        arrays = npz.check_arrays({state.inputs[0].name: held_out.images}, state.inputs, "digits", "evaluation")
+
+        def reader(specs: tuple[TensorSpec, ...]) -> Mapping[str, Any]:
+            return npz.check_arrays({specs[0].name: held_out.images}, specs, "digits", "evaluation")
+
         source = "scikit-learn load_digits, held-out part"
         question = Question(source, held_out.labels, self.metric, None, self.max_drop, self.relative_drop)
-        evaluate(state, arrays, question, reporter)
+        evaluate(state, baseline.read(state, reader, reporter), question, reporter)
         return state
 
 
@@ -237,19 +247,19 @@ def _no_output(output: str, known: list[str]) -> Problem:
     return Problem(what, "evaluation.output", assignment("evaluation.output", best), others)
 
 
-def evaluate(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
+def evaluate(state: State, samples: Samples, question: Question, reporter: Reporter) -> None:
     """A score on samples that the user named. Here both the calibration's folder and the samples are at hand."""
     if not state.runnable:
         raise StepError(_not_runnable("evaluation=none"))
-    labels = question.labels
+    labels, arrays = question.labels, samples.file
     named = labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels}
-    used, samples = {**arrays, **named}, len(next(iter(arrays.values())))
+    used, count = {**arrays, **named}, len(next(iter(arrays.values())))
     described = npz.described(used, named)
-    reporter.used("evaluation", "evaluation", npz.sha256(used), question.file, samples, described)
+    reporter.used("evaluation", "evaluation", npz.sha256(used), question.file, count, described)
     reporter.note({"parity.data": question.file})
     sample_checks.warn_of_evaluation(state, arrays, reporter)
     keep_of_evaluation(state, arrays)
-    score_outputs(state, arrays, question, reporter)
+    score_outputs(state, samples, question, reporter)
 
 
 def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
@@ -258,25 +268,28 @@ def _compare(state: State, arrays: Mapping[str, Any], question: Question, report
     return output_comparison.compare(state, arrays, reporter, question.max_drop is not None)
 
 
-def score_outputs(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> None:
-    """Run both, score both, and answer for the drop."""
+def score_outputs(state: State, samples: Samples, question: Question, reporter: Reporter) -> None:
+    """Run the file and the model that the user named, score both, and answer for the drop."""
     known = [spec.name for spec in state.outputs]
     if question.output is not None and question.output not in known:
         raise RequestError(_no_output(question.output, known))
     function = own_function(question.function) if question.function is not None else None
     if question.function is not None:
         user_code.record("metric", [question.function], state, reporter)
-    outputs = _compare(state, arrays, question, reporter)
+    outputs = _compare(state, samples.file, question, reporter)
+    outputs = baseline.judged(state, samples, outputs, reporter, "evaluation=none")
     metric = metrics.resolve(question.metric, outputs.source, question.labels is not None)
     question = replace(question, metric=metric)
     reporter.note({"accuracy.metric": question.function or metric.name})
     scored = question.output or known[0]
+    only = scored if question.of_one_output or question.output else None
+    baseline.check_common(outputs.source, outputs.tflite, only, reporter)
     if metric is Metric.top1_agreement and question.output is None:
         _tell_unscored(outputs.source, reporter)
     if len(known) > 1 and question.output is None and question.of_one_output:
         names, held = ", ".join(known[1:]), "labels are" if metric in metrics.NEEDS_LABELS else "the input is"
         reporter.warn(f"{held} held against the first output, {scored}; parity covers {names} too")
-    scores, further = question.scores(outputs.source, outputs.tflite, arrays, scored, function)
+    scores, further = question.scores(outputs.source, outputs.tflite, samples.file, scored, function)
     reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": scores.drop})
     reporter.measure(further)
     if metric in metrics.CLASSES:

@@ -27,12 +27,12 @@ class Freeze:
     variables: Variables
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend.models import frozen_model
+        from tflite_recipes.backend.models import frozen_model, named_model
 
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
         if state.float_file is not None:
             return state  # a file holds no variables, and is what later steps start from
-        frozen = frozen_model.freeze(state.model, state.workdir, self.variables.name, state.intent, reporter)
+        frozen = frozen_model.freeze(state, self.variables.name, reporter)
         if frozen.kept_because:
             reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})
@@ -47,6 +47,8 @@ class Freeze:
         if frozen.random:
             named = ", ".join(frozen.random)
             reporter.warn(f"{named} draws random numbers: outputs differ from run to run, and so will parity")
+        if Rule.no_dropout.name in made.rules:
+            reporter.warn("scores compare with the source as it is, whose outputs its dropout makes random")
         return replace(
             state,
             model=None,
@@ -63,6 +65,8 @@ class Freeze:
             findings=tuple(findings),
             random=bool(frozen.random),
             parameters=frozen.parameters or state.parameters,
+            named=named_model.settled(state, frozen.inputs, frozen.fingerprint, frozen.redefined),
+            cut=frozen.cut,
         )
 
 

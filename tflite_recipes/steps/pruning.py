@@ -66,7 +66,7 @@ class Pruning:
         raise NotImplementedError
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend.models import source_model
+        from tflite_recipes.backend.models import named_model, source_model
         from tflite_recipes.backend.training import magnitude_pruning
 
         model = state.model.prunable()
@@ -79,6 +79,7 @@ class Pruning:
         if samples is not None:
             digest, described = npz.sha256(samples), npz.described(samples, ("labels",))
             reporter.used("pruning", "training", digest, str(self.data), len(samples["labels"]), described)
+        state = named_model.kept(state, "pruning", reporter)
         magnitude_pruning.prune(model, self, samples, reporter)
         return source_model.changed(state)
 

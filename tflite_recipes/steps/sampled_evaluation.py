@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from tflite_recipes.files.samples.images import ImageFolder
 from tflite_recipes.files.samples.tfrecord_files import TfrecordFiles
 from tflite_recipes.files.samples.wav_files import ENDINGS as WAVES
 from tflite_recipes.files.samples.wav_files import WavFolder
+from tflite_recipes.steps import baseline
 from tflite_recipes.steps.evaluation import evaluate, gate_problems, output_problems
 from tflite_recipes.steps.scoring import Question
 
@@ -66,9 +67,20 @@ class Scored:
             once = list(dict.fromkeys(self.classes))
             yield Problem("a class stands twice", "evaluation.classes", assignment("evaluation.classes", once))
 
-    def evaluate(self, state: State, reporter: Reporter, source: Samples) -> State:
-        """Score the file on samples of `source`."""
-        arrays, labels = read(source, state.inputs, state.workdir / "evaluation", self.samples, self.seed)
+    def evaluate(self, state: State, reporter: Reporter, opened: Callable[[tuple[TensorSpec, ...]], Samples]) -> State:
+        """Score the file on samples of the source that `opened` gives for some inputs."""
+        sources: list[Samples] = []
+        given: list[Any] = []
+
+        def reader(inputs: tuple[TensorSpec, ...]) -> Mapping[str, Any]:
+            source, folder = opened(inputs), f"evaluation{len(sources) or ''}"
+            arrays, labels = read(source, inputs, state.workdir / folder, self.samples, self.seed)
+            sources.append(source)
+            given.append(labels)
+            return arrays
+
+        samples = baseline.read(state, reader, reporter)
+        source, labels = sources[0], given[0]
         for note in source.notes:
             reporter.warn(note)
         if labels is not None and self.metric not in (*metrics.FIDELITY, Metric.reconstruction):
@@ -76,7 +88,7 @@ class Scored:
             if said:
                 reporter.note({"evaluation.class_order": said[:5000]})  # the key itself is a parameter
         question = Question(source.what, labels, self.metric, self.output, self.max_drop, self.relative_drop)
-        evaluate(state, arrays, question, reporter)
+        evaluate(state, samples, question, reporter)
         return state
 
 
@@ -114,7 +126,7 @@ class ImagesEvaluation(ImageFolder, Scored):
         return listing(Path(self.path), IMAGES).labels is not None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        return self.evaluate(state, reporter, self.open(state.inputs, _GROUP))
+        return self.evaluate(state, reporter, lambda inputs: self.open(inputs, _GROUP))
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ class WavEvaluation(WavFolder, Scored):
         return listing(Path(self.path), WAVES).labels is not None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        return self.evaluate(state, reporter, self.open(state.inputs, _GROUP))
+        return self.evaluate(state, reporter, lambda inputs: self.open(inputs, _GROUP))
 
 
 @dataclass(frozen=True)
@@ -136,7 +148,7 @@ class CsvEvaluation(CsvFile, Scored):
         return self.label is not None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        return self.evaluate(state, reporter, self.open(state.inputs, _GROUP))
+        return self.evaluate(state, reporter, lambda inputs: self.open(inputs, _GROUP))
 
 
 @dataclass(frozen=True)
@@ -150,4 +162,4 @@ class TfrecordEvaluation(TfrecordFiles, Scored):
         from tflite_recipes.backend.models import tfrecords
 
         examples = functools.partial(tfrecords.examples, where=f"{_GROUP}.path")
-        return self.evaluate(state, reporter, self.open(state.inputs, _GROUP, examples))
+        return self.evaluate(state, reporter, lambda inputs: self.open(inputs, _GROUP, examples))

@@ -41,15 +41,19 @@ class Substitution:
             yield Problem(what, "substitution", fix if kept else "substitution=none")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        from tflite_recipes.backend.models import layer_swaps, source_model
+        from tflite_recipes.backend.models import layer_swaps, named_model, source_model
 
-        model = state.model
+        before = state.model
         if self.layers:
-            model = layer_swaps.replaced(model, self.layers, reporter)
+            state = named_model.kept(state, "substitution.layers", reporter)
+            state = replace(state, model=layer_swaps.replaced(state.model, self.layers, reporter))
             user_code.record("substitution", list(self.layers.values()), state, reporter)
         for rule in self.rules:
-            if rule in ON_LAYERS:
-                model = layer_swaps.RULES[rule.name](model, state.workdir, reporter)
+            if rule is Rule.token_ids:
+                state = layer_swaps.token_ids(state, reporter)
+            elif rule in ON_LAYERS:
+                state = named_model.kept(state, rule.name, reporter)
+                state = replace(state, model=layer_swaps.RULES[rule.name](state.model, reporter))
         on_graph = tuple(rule.name for rule in self.rules if rule not in ON_LAYERS)
-        changed = replace(state, model=replace(model, rules=on_graph), inputs=model.inputs)
-        return source_model.changed(changed) if model is not state.model else changed
+        changed = replace(state, model=replace(state.model, rules=on_graph), inputs=state.model.inputs)
+        return source_model.changed(changed) if state.model is not before else changed

@@ -6,6 +6,7 @@ Each later conversion starts from this folder: the model is traced once, and inp
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflite_recipes.backend.models import op_inspection, source_model, traced_model
+from tflite_recipes.backend.models import graph_fingerprint, op_inspection, source_model, traced_model
 from tflite_recipes.backend.models.graph_substitution import Substituted, substitute, with_batch_of_one
 from tflite_recipes.backend.models.source_model import Model
 from tflite_recipes.backend.models.traced_model import Traced
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
-from tflite_recipes.core.state import Intent, TensorSpec
+from tflite_recipes.core.state import Intent, State, TensorSpec
 
 # Ops that write variables, and ops on resources that are no variables: constants cannot stand for either.
 _STATEFUL = (
@@ -43,6 +44,9 @@ class Frozen:
     so far. random: the layers that draw random numbers. layers: names of all layers.
     idle: those that were called with training=True, which inference does not do. parameters: of the signature alone,
     where the source has others.
+    fingerprint: of the model before rules changed its graph, "" if nobody asked for it.
+    redefined: that model's folder, if a rule changed what its outputs mean; else None.
+    cut: by output, the function behind it that a rule left out.
     """
 
     path: Path
@@ -58,15 +62,20 @@ class Frozen:
     layers: tuple[str, ...]
     idle: tuple[str, ...]
     parameters: int | None
+    fingerprint: str
+    redefined: Path | None
+    cut: Mapping[str, str]
 
 
-def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter: Reporter) -> Frozen:
-    """Trace, freeze, substitute and save. `variables` is auto, freeze or keep. Errors: StepError, RequestError."""
+def freeze(state: State, variables: str, reporter: Reporter) -> Frozen:
+    """Trace, freeze, substitute and save the state's model. `variables` is auto, freeze or keep. Errors: StepError,
+    RequestError."""
+    model, folder, intent = state.model, state.workdir, state.intent
     if not intent.dynamic_batch:
         fixed = with_batch_of_one(model.inputs)
         model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     traced = traced_model.trace(model.call, model.inputs, model.outputs, intent.sizes)
-    because = _keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
+    because = keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
 
     @functools.cache
     def base(inputs: tuple[TensorSpec, ...]) -> Traced:
@@ -79,10 +88,10 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
     _check_outputs(original)
     made = substitute(base, model, intent, reporter)
     _check_loops(made, intent)
-    path = _save(original, model, folder / "saved_model")
+    path = save(original, model, folder / "saved_model")
     kinds = {op.type for op in op_inspection.operations(original.graph)}
     return Frozen(
-        path=path if made.is_original else _save(made.traced, model, folder / "substituted"),
+        path=path if made.is_original else save(made.traced, model, folder / "substituted"),
         signature=model.signature,
         reference=None if made.is_original or _redefined(made) else path,
         inputs=made.inputs,
@@ -95,6 +104,9 @@ def freeze(model: Model, folder: Path, variables: str, intent: Intent, reporter:
         layers=tuple(sorted(model.layers)),
         idle=source_model.called_in_training(model),
         parameters=source_model.parameters(traced.concrete.variables) if model.generation == 0 else None,
+        fingerprint=graph_fingerprint.of(original) if state.named.kept else "",
+        redefined=path if _redefined(made) else None,
+        cut=made.cut,
     )
 
 
@@ -125,7 +137,8 @@ def _redefined(made: Substituted) -> bool:
     return bool({"logits", "no_dropout"} & set(made.rules))
 
 
-def _keep_because(traced: Traced, model: Model) -> str:
+def keep_because(traced: Traced, model: Model) -> str:
+    """Return why a model's variables cannot become constants, "" if they can."""
     kinds = {op.type for op in op_inspection.operations(traced.graph)}
     if any(kind.startswith(_RESOURCES) for kind in kinds):
         return "the model owns lookup tables"
@@ -138,7 +151,8 @@ def _keep_because(traced: Traced, model: Model) -> str:
     return ""
 
 
-def _save(traced: Traced, model: Model, folder: Path) -> Path:
+def save(traced: Traced, model: Model, folder: Path) -> Path:
+    """Save a traced model under its signature, and return the folder. Errors: RequestError."""
     specs = traced_model.tensor_specs(traced.inputs)
     if not traced.graph.captures:
         return _save_constant(traced, specs, folder, model.signature)

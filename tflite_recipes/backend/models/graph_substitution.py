@@ -32,7 +32,7 @@ class Substituted:
 
     traced: the function. rules: those that were carried out, with the number of matches. taken: the remedies among
     them that nobody asked for by hand, and `fixed_batch`. findings: what remains. skipped: why loops could not be
-    unrolled.
+    unrolled. cut: by output, the function behind it that the rule `logits` left out.
     """
 
     traced: Traced
@@ -40,6 +40,7 @@ class Substituted:
     taken: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
+    cut: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -89,7 +90,8 @@ def _made(base: Base, model: Model, asked: frozenset[str], taken: tuple[str, ...
         fix = "substitution=none 'conversion.fallback=[]'"
         problems = [replace(problem, where="substitution.rules", fix=fix) for problem in error.problems]
         raise StepError(problems) from error
-    return Substituted(new, dict(rewritten.matches), taken, (), tuple(dict.fromkeys(rewritten.skipped.values())))
+    skipped = tuple(dict.fromkeys(rewritten.skipped.values()))
+    return Substituted(new, dict(rewritten.matches), taken, (), skipped, rewritten.cut)
 
 
 def _with_reason(finding: Finding, skipped: tuple[str, ...]) -> Finding:

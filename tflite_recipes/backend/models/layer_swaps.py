@@ -7,18 +7,19 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tflite_recipes.backend.models import named_model
 from tflite_recipes.backend.models.graph_substitution import as_array, hold_against
 from tflite_recipes.backend.models.source_model import Model, of_keras
 from tflite_recipes.conversion.remedies import TOLERANCE
 from tflite_recipes.core import schema
 from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment, gist
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import State
 from tflite_recipes.files.samples import npz
 
 _ROWS = 4
@@ -150,9 +151,10 @@ def _check_parity(before: Model, after: Model, when: str, reporter: Reporter) ->
     hold_against(*named, TOLERANCE, when, "substitution=none", reporter)
 
 
-def token_ids(model: Model, workdir: Path, reporter: Reporter) -> Model:
-    """The model from behind its text vectorization on: it takes token ids, and the vocabulary lies beside it, one
-    token a line, the line's number its id."""
+def token_ids(state: State, reporter: Reporter) -> State:
+    """The state with the model from behind its text vectorization on: it takes token ids, and the vocabulary lies
+    beside it, one token a line, the line's number its id. What was cut off is kept for evaluations on text."""
+    model, workdir = state.model, state.workdir
     owner = _cloneable(model, "token_ids")
     library = _library(model)
     kind = library.layers
@@ -175,7 +177,18 @@ def token_ids(model: Model, workdir: Path, reporter: Reporter) -> Model:
         reporter.keep(str(path), "model")
         said = f"the file takes the token ids of {layer.name}; what gives them is {name}, one token a line"
         reporter.warn(f"{said}, {_standardized(layer)}")
-    return replace(of_keras(new, {}, model.generation), rules=model.rules)
+    text = named_model.saved_text(_front(library, owner, found, model), workdir / "text")
+    named = replace(state.named, text=text, inputs=state.named.inputs or model.inputs)
+    return replace(state, model=replace(of_keras(new, {}, model.generation), rules=model.rules), named=named)
+
+
+def _front(library: Any, owner: Any, found: list[Any], model: Model) -> Model:
+    """What is cut off: from the inputs of the layers that were found to the token ids, by the layers' names."""
+    if type(owner).__name__ == "Sequential":
+        return of_keras(library.Model(owner.inputs[0], found[0].output), {}, model.generation)
+    fed = {id(tensor) for layer in found for tensor in _flat(layer.input)}
+    inputs = [tensor for tensor in _flat(owner.inputs) if id(tensor) in fed]
+    return of_keras(library.Model(inputs, [layer.output for layer in found]), {}, model.generation)
 
 
 def _dtype(layer: Any) -> str:
@@ -224,7 +237,7 @@ def _replay(layer: Any, node: Any, made: dict[int, Any]) -> None:
         made[id(old)] = new
 
 
-def fused_lstm(model: Model, workdir: Path, reporter: Reporter) -> Model:
+def fused_lstm(model: Model, reporter: Reporter) -> Model:
     """Keras 3 LSTMs copied into the model's clone in tf_keras at batch 1, whose LSTMs the converter fuses."""
     import tf_keras
 
@@ -284,4 +297,4 @@ def _layer_in_tf_keras(layer: Any, tf_keras: Any) -> Any:
     return kind.from_config(config)
 
 
-RULES: dict[str, Callable[[Model, Path, Reporter], Model]] = {"token_ids": token_ids, "fused_lstm": fused_lstm}
+RULES: dict[str, Callable[[Model, Reporter], Model]] = {"fused_lstm": fused_lstm}

@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tflite_recipes.backend.models.graph_substitution import as_array
-from tflite_recipes.backend.running import runtime
+from tflite_recipes.backend.running import runtime, saved_model_runs
 from tflite_recipes.conversion.quality import parity
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.events import Reporter
-from tflite_recipes.core.state import Gate, State, TensorSpec
+from tflite_recipes.core.state import Gate, State
 
-_BATCH = 32
+_BATCH = saved_model_runs.BATCH
 # Below this cosine similarity hardly any use of a file is left.
 _POOR = 0.95
 # The reference kernels are slow, and differ in rounding alone: so many samples tell.
@@ -26,10 +24,15 @@ _WITHOUT_DELEGATES = 64
 
 @dataclass(frozen=True)
 class Outputs:
-    """Real-valued outputs by name of source and file, first axis samples; text as 0 and 1 (see `compare`)."""
+    """Real-valued outputs by name of source and file, first axis samples; text as 0 and 1 (see `compare`).
+
+    raw: both as they came, where text is text. batch: the rows that the source took at a time.
+    """
 
     source: Mapping[str, Any]
     tflite: Mapping[str, Any]
+    raw: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    batch: int = _BATCH
 
 
 def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: bool = False) -> Outputs:
@@ -42,7 +45,8 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
     assert state.tflite is not None
     total = len(next(iter(arrays.values())))
     planned = runtime.plan(state.tflite, state.signature, total, state.stateful)
-    as_given = run_source(state, arrays, reporter, _BATCH if planned.fixed else planned.batch)
+    batch = _BATCH if planned.fixed else planned.batch
+    as_given = run_source(state, arrays, reporter, batch)
     tflite = runtime.run(
         state.tflite,
         state.signature,
@@ -51,7 +55,8 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
         stateful=state.stateful,
         planned=planned,
     )
-    source, tflite = _numeric(as_given, tflite)
+    as_run = (as_given, tflite)
+    source, tflite = numeric(as_given, tflite)
     measured = parity.measure(source, tflite)
     if measured.nan_in_source == 1.0:
         raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
@@ -60,7 +65,7 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
     if parity.tells_nothing(as_given, measured.max_abs_error):
         what = "the source gives the same for every sample, so that no error would be seen"
         reporter.warn(f"parity was not measured: {what}; give samples of your own, in calibration or evaluation")
-        return Outputs(source, tflite)
+        return Outputs(source, tflite, as_run, batch)
     reporter.measure(measured.metrics())
     plain = _without_delegates(state, arrays, as_given, reporter) if measured.finite else {}
     _keep(state, measured, plain, reporter)
@@ -76,7 +81,7 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
         by = f"{measured.relative_error:.1%} of the output range"
         what = f"a float file must compute what its source computes, and differs by {by}"
         raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
-    return Outputs(source, tflite)
+    return Outputs(source, tflite, as_run, batch)
 
 
 def _without_delegates(
@@ -92,7 +97,7 @@ def _without_delegates(
     if not expected:
         return {}
     outputs = runtime.run(state.tflite, state.signature, first, lambda *_: None, xnnpack=False, stateful=state.stateful)
-    plain = parity.measure(*_numeric(expected, {name: outputs[name] for name in expected}))
+    plain = parity.measure(*numeric(expected, {name: outputs[name] for name in expected}))
     if not plain.finite:
         reporter.warn("without delegates the file's outputs hold NaN or infinities where the source's do not")
     figures = {"max_abs_error": plain.max_abs_error, "cosine": plain.cosine}
@@ -138,8 +143,8 @@ def _check_groups(measured: parity.Parity, reporter: Reporter) -> None:
             reporter.warn(f"output {name}: channels {listed} {what}, among others of a larger scale")
 
 
-def _numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Text outputs as 0 where both agree and 1 in the file's where they do not; all others as they are."""
+def numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return text outputs as 0 where both agree and 1 in the file's where they do not; all others as they are."""
     ours, theirs = dict(source), dict(tflite)
     for name, values in source.items():
         if values.dtype.kind not in "fiub":
@@ -162,23 +167,8 @@ def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batc
         planned = planned if planned.fixed else replace(planned, batch=batch)
         return runtime.run(state.float_file, state.signature, arrays, tell, planned=planned)
     folder = state.reference or state.saved_model
-    function = tf.saved_model.load(str(folder)).signatures[state.signature]
-    # A rewritten model may take another float type than its source.
-    specs = {
-        name: TensorSpec(name, tuple(s.shape), s.dtype.name)
-        for name, s in function.structured_input_signature[1].items()
-    }
+    assert folder is not None
     fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]
     batch = max(fixed, default=batch)
-    total = len(next(iter(arrays.values())))
-    rows: dict[str, list[Any]] = {}
-    for start in range(0, total, batch):
-        part = {name: np.asarray(arrays[name][start : start + batch]) for name in specs}
-        count = len(next(iter(part.values())))
-        if fixed and count < batch:
-            part = {name: runtime.padded(values, batch) for name, values in part.items()}
-        results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
-        for name, values in results.items():
-            rows.setdefault(name, []).append(as_array(values)[:count])
-        reporter.progress("evaluating the source", min(start + batch, total), total)
-    return {spec.name: np.concatenate(rows[spec.name]) for spec in state.outputs}
+    results = saved_model_runs.run(folder, state.signature, arrays, reporter, batch)
+    return {spec.name: results[spec.name] for spec in state.outputs}

@@ -10,6 +10,9 @@ HIGHER_IS_BETTER = frozenset(
     {
         "calibration.stability",
         "parity.cosine",
+        "parity.from_source_cosine",
+        "parity.from_source_sqnr_db",
+        "parity.from_source_top1_agreement",
         "parity.sqnr_db",
         "parity.top1_agreement",
         "parity.without_delegates_cosine",

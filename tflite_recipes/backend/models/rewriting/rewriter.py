@@ -18,12 +18,14 @@ class Rewritten:
     """The function after a rewrite.
 
     call: takes tensors by input name, gives tensors by output name. matches: how often each rule matched, filled
-    when `call` is traced. skipped: why a loop could not be unrolled, by its name.
+    when `call` is traced. skipped: why a loop could not be unrolled, by its name. cut: by output, the type of the op
+    behind it that the rule `logits` left out.
     """
 
     call: Callable[..., Mapping[str, Any]]
     matches: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    cut: dict[str, str] = field(default_factory=dict)
 
 
 def rewrite(
@@ -33,7 +35,9 @@ def rewrite(
     that are asked for. `scheme`: what it will be quantized to, which decides what lacks an integer kernel."""
     graph = traced.graph
     held = [outside for outside, _ in graph.captures]
-    wanted = [_logits(tensor) if "logits" in asked else tensor for tensor in graph.outputs]
+    heads = [_head(tensor) if "logits" in asked else None for tensor in graph.outputs]
+    wanted = [head.inputs[0] if head else tensor for head, tensor in zip(heads, graph.outputs, strict=True)]
+    cut = {name: head.type for name, head in zip(outputs, heads, strict=True) if head}
     rewritten: Rewritten
 
     def call(**tensors: Any) -> dict[str, Any]:
@@ -41,13 +45,12 @@ def rewrite(
             ops.get_default_graph().watch_variable(variable)
         walker = Walker(asked, _handlers(), scheme)
         made = walker.run(graph, [*(tensors[name] for name in inputs), *held], wanted)
-        cut = sum(old is not new for old, new in zip(graph.outputs, wanted, strict=True))
         rewritten.matches.clear()
-        rewritten.matches.update(walker.counts, **({"logits": cut} if cut else {}))
+        rewritten.matches.update(walker.counts, **({"logits": len(cut)} if cut else {}))
         rewritten.skipped.update(walker.skipped)
         return {name: symbolic(value) for name, value in zip(outputs, made, strict=True)}
 
-    rewritten = Rewritten(call)
+    rewritten = Rewritten(call, cut=cut)
     return rewritten
 
 
@@ -59,9 +62,9 @@ def _handlers() -> dict[str, list[Handler]]:
     return merged
 
 
-def _logits(tensor: Any) -> Any:
-    """What a final softmax takes; the tensor itself where there is none."""
+def _head(tensor: Any) -> Any:
+    """Return the final softmax, log softmax or sigmoid of an output, None if it has none."""
     op = tensor.op
     while op.type == "Identity":
         op = op.inputs[0].op
-    return op.inputs[0] if op.type in ("Softmax", "LogSoftmax", "Sigmoid") else tensor
+    return op if op.type in ("Softmax", "LogSoftmax", "Sigmoid") else None

@@ -1,0 +1,114 @@
+"""The model that the user named, kept before a step changes it, so that gates can compare with it later."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tflite_recipes.backend.models import frozen_model, graph_fingerprint, traced_model
+from tflite_recipes.backend.models.graph_substitution import with_batch_of_one
+from tflite_recipes.backend.models.source_model import Model
+from tflite_recipes.core.errors import RecipeError
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import suits
+from tflite_recipes.core.state import NamedModel, State, TensorSpec
+from tflite_recipes.files.models import sha256_of
+
+_FOLDER = "named_model"
+
+
+def kept(state: State, step: str, reporter: Reporter) -> State:
+    """Return the state with a copy of the model as it is now, unless an earlier step has kept one.
+
+    Call this before a step that may change the model. A model that cannot be traced is reported; gates then refuse.
+    """
+    if state.named.kept or state.tflite is not None:
+        return state
+    if state.model is not None:
+        return _of_memory(state, step, reporter)
+    original = state.float_file or state.reference or state.saved_model
+    if original is None:
+        return state  # the source comes later
+    copy = state.workdir / (f"{_FOLDER}.tflite" if original.is_file() else _FOLDER)
+    (shutil.copyfile if original.is_file() else shutil.copytree)(original, copy)
+    return replace(state, named=replace(state.named, path=copy, signature=state.signature))
+
+
+def around_own_step(step: Callable[[State, Reporter], Any], state: State, name: str, reporter: Reporter) -> Any:
+    """Run a user's own step, and return its state with the baseline that the step is not to change."""
+    before = kept(state, name, reporter)
+    digest = _digest(before)
+    after = step(before, reporter)
+    if not isinstance(after, State):
+        return after
+    after = replace(after, named=before.named, cut=before.cut)
+    if before.model is not None or before.tflite is not None or not digest:
+        return after
+    if _digest(after) == digest:
+        copy = before.named.path
+        if copy != state.named.path and copy is not None:
+            copy.unlink() if copy.is_file() else shutil.rmtree(copy)
+        return replace(after, named=state.named)
+    # What later steps convert is no longer what `reference` stands for.
+    return replace(after, reference=None) if after.reference == before.reference else after
+
+
+def unchanged(state: State, print_of_now: str) -> bool:
+    """Return whether the model that is frozen now is the one that was kept."""
+    return bool(print_of_now) and state.named.fingerprint == print_of_now
+
+
+def _of_memory(state: State, step: str, reporter: Reporter) -> State:
+    model: Model = state.model
+    if not state.intent.dynamic_batch:  # as `freeze` has it, so that both can be compared
+        fixed = with_batch_of_one(model.inputs)
+        model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
+    inputs = state.named.inputs or state.model.inputs
+    try:
+        path, fingerprint = _saved(model, state.workdir / _FOLDER)
+    except RecipeError as error:
+        reason = error.problems[0].what
+        reporter.warn(f"the model before {step} cannot be kept, so no gate can compare with it: {reason}")
+        return replace(state, named=replace(state.named, missing=reason, inputs=inputs))
+    named = replace(state.named, path=path, signature=model.signature, inputs=inputs, fingerprint=fingerprint)
+    return replace(state, named=named)
+
+
+def _saved(model: Model, folder: Path) -> tuple[Path, str]:
+    traced = traced_model.trace(model.call, model.inputs, model.outputs)
+    if not frozen_model.keep_because(traced, model):
+        traced = traced_model.frozen(traced)
+    # A SavedModel that lies on the disk needs no copy.
+    path = model.folder or frozen_model.save(traced, model, folder)
+    return path, graph_fingerprint.of(traced)
+
+
+def saved_text(model: Model, folder: Path) -> Path:
+    """Save a model that turns text into token ids, and return its folder. Errors: StepError."""
+    return _saved(model, folder)[0]
+
+
+def settled(state: State, inputs: tuple[TensorSpec, ...], print_of_now: str, named: Path | None) -> NamedModel:
+    """Return the baseline once the model is frozen.
+
+    Args:
+        state: the state before freezing.
+        inputs: what the frozen model takes.
+        print_of_now: the fingerprint of the frozen model, before rules changed its graph.
+        named: that model's folder, if rules changed what its outputs mean.
+    """
+    kept_model = state.named
+    if unchanged(state, print_of_now) or not kept_model.kept:
+        kept_model = replace(kept_model, path=named, signature=state.model.signature if named else "")
+    if kept_model.text is None and suits(inputs, kept_model.inputs or inputs):
+        kept_model = replace(kept_model, inputs=())
+    return replace(kept_model, fingerprint="")
+
+
+def _digest(state: State) -> str:
+    """Return the digest of what later steps convert, on disk; "" if it is in memory or converted already."""
+    original = state.float_file or state.saved_model
+    return sha256_of(original) if original is not None and state.tflite is None else ""

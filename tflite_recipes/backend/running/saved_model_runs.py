@@ -1,0 +1,59 @@
+"""A SavedModel run by signature and input name over many samples, whatever its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_recipes.backend.models.graph_substitution import as_array
+from tflite_recipes.backend.running import runtime
+from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.state import TensorSpec
+
+BATCH = 32
+
+
+def run(
+    folder: Path,
+    signature: str,
+    arrays: Mapping[str, Any],
+    reporter: Reporter,
+    batch: int = BATCH,
+    what: str = "evaluating the source",
+) -> dict[str, Any]:
+    """Return outputs by name, first axis samples.
+
+    Args:
+        folder: the SavedModel.
+        signature: the key of its signature.
+        arrays: samples by input name; arrays of other names are not read.
+        reporter: hears of the progress.
+        batch: rows at a time where the model leaves that open.
+        what: what the progress is called.
+    """
+    function = tf.saved_model.load(str(folder)).signatures[signature]
+    # A rewritten model may take another float type than its source.
+    specs = _inputs(function)
+    fixed = [spec.shape[0] for spec in specs.values() if spec.shape and spec.shape[0] is not None]
+    batch = max(fixed, default=batch)
+    total = len(next(iter(arrays.values())))
+    rows: dict[str, list[Any]] = {}
+    for start in range(0, total, batch):
+        part = {name: np.asarray(arrays[name][start : start + batch]) for name in specs}
+        count = len(next(iter(part.values())))
+        if fixed and count < batch:
+            part = {name: runtime.padded(values, batch) for name, values in part.items()}
+        results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
+        for name, values in results.items():
+            rows.setdefault(name, []).append(as_array(values)[:count])
+        reporter.progress(what, min(start + batch, total), total)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def _inputs(function: Any) -> dict[str, TensorSpec]:
+    given = function.structured_input_signature[1]
+    return {name: TensorSpec(name, tuple(spec.shape), spec.dtype.name) for name, spec in given.items()}
