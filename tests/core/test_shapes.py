@@ -2,7 +2,8 @@
 
 import pytest
 
-from tflite_recipes.core.shapes import layer_finder
+from tflite_recipes.core.shapes import layer_finder, suits
+from tflite_recipes.core.state import TensorSpec
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,19 @@ from tflite_recipes.core.shapes import layer_finder
 def test_the_layer_of_a_name(names, layers, found):
     find = layer_finder(names, layers)
     assert [find(name.partition(";")[0]) for name in names] == found
+
+
+@pytest.mark.parametrize(
+    ("given", "suited"),
+    [
+        ([("x", (1, 4), "float32")], True),
+        ([("x", (None, None), "float16")], True),
+        ([("y", (None, 4), "float32")], False),
+        ([("x", (None, 5), "float32")], False),
+        ([("x", (None, 4, 1), "float32")], False),
+        ([("x", (None, 4), "int32")], False),
+        ([("x", (None, 4), "float32"), ("y", (None, 4), "float32")], False),
+    ],
+)
+def test_suits_compares_names_kinds_and_inner_sizes(given, suited):
+    assert suits([TensorSpec(*spec) for spec in given], [TensorSpec("x", (None, 4), "float32")]) is suited

@@ -112,7 +112,7 @@ class NamedModel:
 
     path: its SavedModel or float `.tflite`; None if no step changed the model, which is then its own baseline.
     signature: the key of its signature.
-    inputs: what it takes, if that differs from what the file takes; () if not.
+    inputs: what it takes; () if the file takes the same.
     text: the SavedModel that turns its text inputs into the token ids that the file takes; None if it takes no text.
     fingerprint: digest of its graph and weights, "" if they cannot be compared.
     missing: why it could not be kept, "" if it was.

@@ -8,6 +8,7 @@ from typing import Any
 
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import suits
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files import models as model_files
 
@@ -50,7 +51,7 @@ def read(state: State, reader: Read, reporter: Reporter) -> Samples:
             return _of_ids(state, reader, error)
         return _of_text(state, given, reporter)
     arrays = reader(state.inputs)
-    if not named.inputs or not named.kept:
+    if not _takes_other(state):
         return same(arrays)
     try:
         return Samples(arrays, reader(named.inputs))
@@ -61,10 +62,16 @@ def read(state: State, reader: Read, reporter: Reporter) -> Samples:
 def of_file(state: State, arrays: Arrays) -> Samples:
     """Return samples that are at hand by the file's inputs alone, as calibration samples are."""
     lacking = [name for name in _taken(state) if name not in arrays]
-    if lacking or (state.named.inputs and state.named.kept and state.named.text is None):
+    if lacking or (_takes_other(state) and state.named.text is None):
         listed = ", ".join(map(str, state.named.inputs))
         return Samples(arrays, None, f"it takes {listed}, and the samples are those of the file's inputs")
     return same(arrays)
+
+
+def _takes_other(state: State) -> bool:
+    """Return whether samples for the file do not suit the model that was kept."""
+    named = state.named
+    return named.kept and bool(named.inputs) and not suits(state.inputs, named.inputs)
 
 
 def _of_text(state: State, given: Arrays, reporter: Reporter) -> Samples:

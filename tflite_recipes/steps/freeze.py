@@ -65,7 +65,7 @@ class Freeze:
             findings=tuple(findings),
             random=bool(frozen.random),
             parameters=frozen.parameters or state.parameters,
-            named=named_model.settled(state, frozen.inputs, frozen.fingerprint, frozen.redefined),
+            named=named_model.settled(state, frozen.fingerprint, frozen.redefined),
             cut=frozen.cut,
         )
 

@@ -13,8 +13,7 @@ from tflite_recipes.backend.models.graph_substitution import with_batch_of_one
 from tflite_recipes.backend.models.source_model import Model
 from tflite_recipes.core.errors import RecipeError
 from tflite_recipes.core.events import Reporter
-from tflite_recipes.core.shapes import suits
-from tflite_recipes.core.state import NamedModel, State, TensorSpec
+from tflite_recipes.core.state import NamedModel, State
 from tflite_recipes.files.models import sha256_of
 
 _FOLDER = "named_model"
@@ -34,18 +33,20 @@ def kept(state: State, step: str, reporter: Reporter) -> State:
         return state  # the source comes later
     copy = state.workdir / (f"{_FOLDER}.tflite" if original.is_file() else _FOLDER)
     (shutil.copyfile if original.is_file() else shutil.copytree)(original, copy)
-    return replace(state, named=replace(state.named, path=copy, signature=state.signature))
+    inputs = state.named.inputs or state.inputs
+    return replace(state, named=replace(state.named, path=copy, signature=state.signature, inputs=inputs))
 
 
 def around_own_step(step: Callable[[State, Reporter], Any], state: State, name: str, reporter: Reporter) -> Any:
     """Run a user's own step, and return its state with the baseline that the step is not to change."""
     before = kept(state, name, reporter)
-    digest = _digest(before)
+    on_disk = before.model is None and before.tflite is None
+    digest = _digest(before) if on_disk else ""
     after = step(before, reporter)
     if not isinstance(after, State):
         return after
     after = replace(after, named=before.named, cut=before.cut)
-    if before.model is not None or before.tflite is not None or not digest:
+    if not digest:
         return after
     if _digest(after) == digest:
         copy = before.named.path
@@ -91,24 +92,21 @@ def saved_text(model: Model, folder: Path) -> Path:
     return _saved(model, folder)[0]
 
 
-def settled(state: State, inputs: tuple[TensorSpec, ...], print_of_now: str, named: Path | None) -> NamedModel:
+def settled(state: State, print_of_now: str, named: Path | None) -> NamedModel:
     """Return the baseline once the model is frozen.
 
     Args:
         state: the state before freezing.
-        inputs: what the frozen model takes.
         print_of_now: the fingerprint of the frozen model, before rules changed its graph.
         named: that model's folder, if rules changed what its outputs mean.
     """
     kept_model = state.named
     if unchanged(state, print_of_now) or not kept_model.kept:
         kept_model = replace(kept_model, path=named, signature=state.model.signature if named else "")
-    if kept_model.text is None and suits(inputs, kept_model.inputs or inputs):
-        kept_model = replace(kept_model, inputs=())
     return replace(kept_model, fingerprint="")
 
 
 def _digest(state: State) -> str:
-    """Return the digest of what later steps convert, on disk; "" if it is in memory or converted already."""
+    """Return the digest of what later steps convert, on disk; "" if it is in memory."""
     original = state.float_file or state.saved_model
-    return sha256_of(original) if original is not None and state.tflite is None else ""
+    return sha256_of(original) if original is not None else ""
