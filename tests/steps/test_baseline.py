@@ -230,8 +230,9 @@ def test_the_softmax_that_logits_cuts_off_is_put_back_for_scores(convert):
     assert fidelity.status == ExitStatus.DONE, fidelity.problems
     assert fidelity.metrics["accuracy.tflite"] > 0.98
     assert from_source(fidelity)["parity.from_source_max_abs_error"] < 1e-6
-    error = convert(*rule, "evaluation.metric=accuracy")
-    assert error.metrics["accuracy.source"] == 1.0
+    labelled = convert(*rule, "evaluation.min_score=0.99", "evaluation.max_drop=null")
+    assert labelled.metrics["accuracy.source"] == 1.0
+    assert [(gate.name, gate.passed) for gate in labelled.gates] == [("evaluation.min_score", True)]
     assert_ruined(convert(*rule, *PRUNED))
 
 

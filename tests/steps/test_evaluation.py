@@ -15,6 +15,7 @@ from support.checkout import write
 from support.reporters import RecordingReporter
 
 from tflite_recipes import api
+from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric
 from tflite_recipes.core import schema
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -68,6 +69,7 @@ def samples(here):
     [
         npz(),
         npz(metric=Metric.accuracy, max_drop=0.1, relative_drop=True),
+        npz(metric=Metric.accuracy, min_score=0.9),
         npz(labels=None),
         npz(labels=None, metric=Metric.reconstruction, output="y"),
         npz(labels="nothing", metric=Metric.top1_agreement),  # labels are not read
@@ -99,6 +101,13 @@ def test_what_is_in_order(samples, step):
         ),
         (npz(higher_is_better=False), "evaluation.higher_is_better", "evaluation.higher_is_better=true"),
         (npz(relative_drop=True), "evaluation.relative_drop", "evaluation.max_drop=0.01"),
+        (npz(min_score=95.0), "evaluation.min_score", "evaluation.min_score=0.95"),
+        (npz(min_score=math.nan), "evaluation.min_score", "evaluation.min_score=null"),
+        (
+            npz(min_score=-1.0, labels="maps", metric=Metric.mean_squared_error),
+            "evaluation.min_score",
+            "evaluation.min_score=null",
+        ),
         (npz(labels=None, metric=Metric.r2), "evaluation.labels", "evaluation.metric=auto"),
         (npz(labels="words"), "evaluation.labels", "evaluation.labels=labels"),
         (npz(labels="maps"), "evaluation.labels", "evaluation.metric=mean_absolute_error"),
@@ -217,6 +226,64 @@ def test_top5_stands_beside_the_accuracy_of_many_classes(here, monkeypatch):
     assert (found.metrics["accuracy.top5_source"], found.metrics["accuracy.top5_tflite"]) == (1.0, 1.0)
     few = told(here, monkeypatch, {"y": one_hot([0, 1])}, {"y": one_hot([0, 1])}, Question("t", [0, 1], Metric.auto))
     assert "accuracy.top5_source" not in few.metrics
+
+
+@pytest.mark.parametrize(
+    ("right", "samples", "width", "warned"),
+    [
+        (36, 360, 10, True),  # exactly 1/classes
+        (47, 360, 10, True),  # 0.1 + 2 × 0.0158
+        (48, 360, 10, False),
+        (2, 360, 10, True),  # worse than a guess: classes in another order
+        (60, 100, 2, True),
+        (61, 100, 2, False),
+        (3, 3, 2, False),  # a perfect score on so few may be a guess, and is no alarm
+    ],
+)
+def test_a_source_at_chance_level_is_warned_of(here, monkeypatch, right, samples, width, warned):
+    labels = np.arange(samples) % width
+    outputs = {"y": one_hot(np.where(np.arange(samples) < right, labels, (labels + 1) % width), width)}
+    for limit in (None, 0.02):
+        found = told(here, monkeypatch, outputs, outputs, Question("t", labels, Metric.accuracy, max_drop=limit))
+        assert found.metrics["accuracy.source"] == right / samples
+        alarms = [warning for warning in found.warnings if "guessing scores" in warning]
+        assert len(alarms) == warned
+
+
+def test_chance_of_other_metrics():
+    values, labels = np.zeros((400, 10), "float32"), np.arange(400) % 2
+    assert metrics.chance(Metric.top5_accuracy, values, labels) == (0.5, pytest.approx(0.025))
+    assert metrics.chance(Metric.anomaly_auc, values, labels) == (0.5, pytest.approx((401 / (12 * 200 * 200)) ** 0.5))
+    assert metrics.chance(Metric.accuracy, values[:, :1], labels) == (0.5, pytest.approx(0.025))
+    assert metrics.chance(Metric.r2, values, labels) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "passed"),
+    [
+        (Metric.accuracy, 0.9, True),
+        (Metric.accuracy, 0.91, False),
+        (Metric.mean_absolute_error, 0.07, True),  # less is better
+        (Metric.mean_absolute_error, 0.06, False),
+        (Metric.top1_agreement, 0.9, True),
+        (Metric.top1_agreement, 0.95, False),
+    ],
+)
+def test_min_score_is_a_gate_on_the_file_alone(here, monkeypatch, metric, limit, passed):
+    classes = np.arange(30) % 3
+    guessed = np.where(np.arange(30) < 3, (classes + 1) % 3, classes)
+    labels = one_hot(classes) if metric is Metric.mean_absolute_error else classes
+    source = {"y": one_hot(classes)}
+    found = told(here, monkeypatch, source, {"y": one_hot(guessed)}, Question("t", labels, metric, min_score=limit))
+    (gate,) = found.gates
+    higher = metric is not Metric.mean_absolute_error
+    score = pytest.approx(0.9 if higher else 0.2 / 3)
+    assert gate == Gate("evaluation.min_score", score, limit, passed, at_least=higher)
+
+
+def test_a_score_that_is_no_number_reaches_no_limit():
+    assert not metrics.reaches(math.nan, 0.0, True)
+    assert not metrics.reaches(math.nan, 9.0, False)
 
 
 @pytest.mark.parametrize(("limit", "relative", "passed"), [(0.5, False, False), (0.5, True, True), (0.2, True, False)])

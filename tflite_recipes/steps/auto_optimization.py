@@ -60,7 +60,8 @@ class AutoOptimization:
     def _gate_problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """A user's own evaluation, and one with problems of its own, is there as None: nothing is known of it."""
         evaluation = steps.get("evaluation")
-        if ("evaluation" in steps and evaluation is None) or getattr(evaluation, "max_drop", None) is not None:
+        limits = (getattr(evaluation, key, None) for key in ("max_drop", "min_score"))
+        if ("evaluation" in steps and evaluation is None) or any(limit is not None for limit in limits):
             return
         what = "the search has no limit to the drop in quality: the smallest file would win however wrong it is"
         if hasattr(evaluation, "max_drop"):

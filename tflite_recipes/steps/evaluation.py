@@ -30,13 +30,15 @@ _FEWEST_OF_CLASS = 10
 _FAR_MORE = 0.1
 _TIMES_THE_LIMIT = 3.0
 _RULE_OF_THREE = 3.0
+# Within so many standard errors of chance a score may be a guess.
+_ERRORS_OF_CHANCE = 2.0
 
 
 @dataclass(frozen=True)
 class ParityEvaluation:
     """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none.
 
-    With `max_drop`, or a `metric` other than auto, also a score that needs no labels.
+    With `max_drop`, `min_score` or a `metric` other than auto, also a score that needs no labels.
     """
 
     samples: Annotated[int, within(ge=1)]
@@ -44,10 +46,17 @@ class ParityEvaluation:
     metric: Metric = Metric.auto
     output: str | None = None
     max_drop: Annotated[float | None, within(ge=0)] = None
+    min_score: float | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether a score is asked for."""
+        return self.max_drop is not None or self.min_score is not None or self.metric is not Metric.auto
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from output_problems(self.output, steps)
-        if self.output is not None and self.max_drop is None and self.metric is Metric.auto:
+        yield from score_problems(self.min_score, self.metric)
+        if self.output is not None and not self.scored:
             what = "parity covers every output; one is chosen for a score, and none is asked for"
             yield Problem(what, "evaluation.output", "evaluation.output=null", ("evaluation.max_drop=0.01",))
         if self.metric not in metrics.LABEL_FREE:
@@ -56,17 +65,16 @@ class ParityEvaluation:
             yield Problem(what, "evaluation.metric", "evaluation.metric=auto", ors)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        scored = self.max_drop is not None or self.metric is not Metric.auto
-        if not state.runnable and scored:
-            raise StepError(_not_runnable("evaluation.max_drop=null evaluation.metric=auto"))
+        if not state.runnable and self.scored:
+            raise StepError(_not_runnable("evaluation.max_drop=null evaluation.min_score=null evaluation.metric=auto"))
         if not state.runnable:
             reporter.warn("parity was not measured: no runtime here can run the file")
             return state
         arrays, source = self._drawn(state)
         reporter.note({"parity.data": source})
-        question = Question(source, None, self.metric, self.output, self.max_drop)
+        question = Question(source, None, self.metric, self.output, self.max_drop, min_score=self.min_score)
         samples = baseline.of_file(state, arrays)
-        if scored:
+        if self.scored:
             score_outputs(state, samples, question, reporter)
         else:
             baseline.judged(state, samples, _compare(state, arrays, question, reporter), reporter, fix="")
@@ -108,6 +116,7 @@ class NpzEvaluation:
     output: str | None = None
     function: Annotated[str | None, NeedsTrust()] = None
     higher_is_better: bool = True
+    min_score: float | None = None
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         inputs = steps["source"].shaped_inputs()
@@ -117,6 +126,7 @@ class NpzEvaluation:
             yield replace(problem, alternatives=(*problem.alternatives, *ors))
         yield from output_problems(self.output, steps)
         yield from gate_problems(self.max_drop, self.relative_drop)
+        yield from score_problems(self.min_score, self.metric)
         yield from self._function_problems()
         yield from self._label_problems()
 
@@ -184,6 +194,7 @@ class NpzEvaluation:
             self.relative_drop,
             self.function,
             self.higher_is_better,
+            self.min_score,
         )
         evaluate(state, samples, question, reporter)
         return state
@@ -196,10 +207,12 @@ class DigitsEvaluation:
     max_drop: Annotated[float | None, within(ge=0)]
     metric: Metric = Metric.accuracy
     relative_drop: bool = False
+    min_score: float | None = None
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from digits_problems(steps, "evaluation")
         yield from gate_problems(self.max_drop, self.relative_drop)
+        yield from score_problems(self.min_score, self.metric)
         if self.metric not in (*metrics.CLASSES, Metric.auto, *metrics.FIDELITY):
             what = f"{self.metric.name} does not suit ten classes of digits"
             yield Problem(what, "evaluation.metric", "evaluation.metric=accuracy")
@@ -211,7 +224,8 @@ class DigitsEvaluation:
             return npz.check_arrays({specs[0].name: held_out.images}, specs, "digits", "evaluation")
 
         source = "scikit-learn load_digits, held-out part"
-        question = Question(source, held_out.labels, self.metric, None, self.max_drop, self.relative_drop)
+        gates: dict[str, Any] = {"max_drop": self.max_drop, "relative_drop": self.relative_drop}
+        question = Question(source, held_out.labels, self.metric, **gates, min_score=self.min_score)
         evaluate(state, baseline.read(state, reader, reporter), question, reporter)
         return state
 
@@ -227,6 +241,23 @@ def gate_problems(max_drop: float | None, relative: bool) -> Iterable[Problem]:
         what = "there is no max_drop that could be relative"
         ors = ("evaluation.relative_drop=false",)
         yield Problem(what, "evaluation.relative_drop", "evaluation.max_drop=0.01", ors)
+
+
+# Metrics that are at most 1; `auto` is one of them.
+_AT_MOST_1 = (Metric.auto, *metrics.CLASSES, *metrics.FIDELITY, Metric.anomaly_auc, Metric.r2)
+
+
+def score_problems(min_score: float | None, metric: Metric) -> Iterable[Problem]:
+    """Yield what is wrong with `min_score`: a limit that no file reaches."""
+    if min_score is None:
+        return
+    if metric in _AT_MOST_1 and not min_score <= 1.0:
+        what = f"{metric.name} is at most 1, and the limit is {min_score:g}"
+        fix = f"evaluation.min_score={min_score / 100:g}" if 1.0 < min_score <= 100.0 else "evaluation.min_score=null"
+        yield Problem(what, "evaluation.min_score", fix)
+    elif metric is not Metric.function and not metrics.higher_is_better(metric) and not min_score >= 0.0:
+        what = f"{metric.name} is at least 0, and the limit that it may not exceed is {min_score:g}"
+        yield Problem(what, "evaluation.min_score", "evaluation.min_score=null")
 
 
 def output_problems(output: str | None, steps: Mapping[str, Any]) -> Iterable[Problem]:
@@ -265,7 +296,7 @@ def evaluate(state: State, samples: Samples, question: Question, reporter: Repor
 def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
     from tflite_recipes.backend.running import output_comparison
 
-    return output_comparison.compare(state, arrays, reporter, question.max_drop is not None)
+    return output_comparison.compare(state, arrays, reporter, question.gated)
 
 
 def score_outputs(state: State, samples: Samples, question: Question, reporter: Reporter) -> None:
@@ -295,6 +326,7 @@ def score_outputs(state: State, samples: Samples, question: Question, reporter: 
     if metric in metrics.CLASSES:
         _tell_classes(state, outputs.source[scored], outputs.tflite[scored], question, reporter)
     _judge(scores, question, reporter)
+    _tell_chance(outputs.source[scored] if only else None, scores, question, reporter)
     _tell_few(len(outputs.source[scored]), scores, question, reporter)
 
 
@@ -316,6 +348,22 @@ def _judge(scores: Scores, question: Question, reporter: Reporter) -> None:
     if question.max_drop is not None:
         passed = metrics.within_limit(drop, question.max_drop)
         reporter.judge(Gate("evaluation.max_drop", drop, question.max_drop, passed))
+    if question.min_score is not None:
+        passed = metrics.reaches(scores.tflite, question.min_score, scores.higher_is_better)
+        told = (scores.tflite, question.min_score, passed)
+        reporter.judge(Gate("evaluation.min_score", *told, at_least=scores.higher_is_better))
+
+
+def _tell_chance(source: Any, scores: Scores, question: Question, reporter: Reporter) -> None:
+    """Warn of a source that does no better than guessing: then its drop says nothing, and the data is likely wrong."""
+    known = None if source is None else metrics.chance(question.metric, source, question.labels)
+    if known is None or scores.source > known[0] + _ERRORS_OF_CHANCE * known[1]:
+        return
+    what = f"the source scores {scores.source:.3g} on {len(source)} samples, and guessing scores {known[0]:.3g}"
+    causes = (
+        "the preprocessing of the evaluation data (its scale), the order of its classes, or its labels may be wrong"
+    )
+    reporter.warn(f"{what}: {causes}")
 
 
 def _tell_few(samples: int, scores: Scores, question: Question, reporter: Reporter) -> None:

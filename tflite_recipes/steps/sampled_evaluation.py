@@ -23,7 +23,7 @@ from tflite_recipes.files.samples.tfrecord_files import TfrecordFiles
 from tflite_recipes.files.samples.wav_files import ENDINGS as WAVES
 from tflite_recipes.files.samples.wav_files import WavFolder
 from tflite_recipes.steps import baseline
-from tflite_recipes.steps.evaluation import evaluate, gate_problems, output_problems
+from tflite_recipes.steps.evaluation import evaluate, gate_problems, output_problems, score_problems
 from tflite_recipes.steps.scoring import Question
 
 _GROUP = "evaluation"
@@ -44,6 +44,7 @@ class Scored:
     max_drop: Annotated[float | None, within(ge=0)] = None
     relative_drop: bool = False
     output: str | None = None
+    min_score: float | None = None
 
     def source_problems(self, inputs: tuple[TensorSpec, ...] | None, group: str) -> Iterable[Problem]:
         """What is wrong with the source itself."""
@@ -58,6 +59,7 @@ class Scored:
         yield from found
         yield from output_problems(self.output, steps)
         yield from gate_problems(self.max_drop, self.relative_drop)
+        yield from score_problems(self.min_score, self.metric)
         if self.metric is Metric.function:
             what = "a metric of your own is for evaluation=npz"
             yield Problem(what, "evaluation.metric", "evaluation.metric=auto")
@@ -87,7 +89,8 @@ class Scored:
             labels, said = numbers(labels.tolist(), source.labels or (), self.classes, source.what)
             if said:
                 reporter.note({"evaluation.class_order": said[:5000]})  # the key itself is a parameter
-        question = Question(source.what, labels, self.metric, self.output, self.max_drop, self.relative_drop)
+        gates: dict[str, Any] = {"max_drop": self.max_drop, "relative_drop": self.relative_drop}
+        question = Question(source.what, labels, self.metric, self.output, **gates, min_score=self.min_score)
         evaluate(state, samples, question, reporter)
         return state
 

@@ -20,8 +20,8 @@ _NOT_IN_A_NAME = re.compile(r"[^\w./ -]", re.ASCII)
 @dataclass(frozen=True)
 class Question:
     """file: what the samples came from, in words. labels: an array, arrays by name, or None. metric and output: what is
-    scored, of which output (None: the first). max_drop, relative_drop: the gate. function, higher_is_better: the
-    user's own metric."""
+    scored, of which output (None: the first). max_drop, relative_drop: the gate on the drop. function,
+    higher_is_better: the user's own metric. min_score: the gate on the file's own score."""
 
     file: str
     labels: Any
@@ -31,6 +31,12 @@ class Question:
     relative_drop: bool = False
     function: str | None = None
     higher_is_better: bool = True
+    min_score: float | None = None
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate judges the scores."""
+        return self.max_drop is not None or self.min_score is not None
 
     @property
     def of_one_output(self) -> bool:

@@ -47,6 +47,7 @@ def test_the_option_allows_every_scheme():
 def test_a_search_needs_a_gate(here):
     found = problems("evaluation.max_drop=null")
     assert found["evaluation.max_drop"].fix == "evaluation.max_drop=0.01"
+    assert problems("evaluation.max_drop=null", "evaluation.min_score=0.9") == {}
     (found,) = problems("evaluation=none").values()
     assert problems("evaluation=none", *shlex.split(found.fix)) == {}
     Path("model.keras").write_bytes(b"")

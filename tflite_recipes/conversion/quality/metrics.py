@@ -73,6 +73,34 @@ def within_limit(drop: float, limit: float) -> bool:
     return drop <= limit + 1e-12 * max(1.0, abs(limit))
 
 
+def reaches(score: float, limit: float, higher: bool) -> bool:
+    """Return whether a score is at least the limit; at most, for a metric of which less is better. NaN is not."""
+    return within_limit(-score, -limit) if higher else within_limit(score, limit)
+
+
+def chance(metric: Metric, values: Any, labels: Any) -> tuple[float, float] | None:
+    """Return the score that guessing has on these samples, and its standard error.
+
+    None if the metric has no such score, or if the samples are so few that a perfect score may be a guess.
+
+    Args:
+        metric: accuracy and top5_accuracy have 1 and 5 of the classes, anomaly_auc has 0.5.
+        values: an output, (samples, …).
+        labels: of its samples.
+    """
+    samples, classes = len(values), max(2, values.reshape(len(values), -1).shape[1])
+    if metric in CLASSES:
+        share = (1 if metric is Metric.accuracy else _TOP) / classes
+        error = (share * (1.0 - share) / samples) ** 0.5
+    elif metric is Metric.anomaly_auc:
+        ones = [float(label) for label in labels].count(1.0)
+        # Of the rank sum under no association: Mann and Whitney, Ann. Math. Statist. 18, 1947.
+        share, error = 0.5, ((samples + 1) / (12.0 * ones * (samples - ones))) ** 0.5
+    else:
+        return None
+    return (share, error) if share + 2.0 * error < 1.0 else None
+
+
 def is_classes(name: str, values: Any) -> bool:
     """Whether an output, (samples, classes), looks like scores of classes: of each sample they are shares of 1, or the
     output is named `logits`."""
