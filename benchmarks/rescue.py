@@ -52,11 +52,11 @@ _RANGE = (*_FREE, "evaluation.metric=range_fidelity")
 CASES = {
     "depthwise": Case("accuracy", "logits"),
     "transformer": Case("accuracy", "symbol"),
-    "two_scales": Case("1 − RMSE/range", "both", scoring=_RANGE),
+    "two_scales": Case("range fidelity", "both", scoring=_RANGE),
     "many_classes": Case("accuracy", "probabilities"),
     "wide_regressor": Case("R² of log", "exp", scoring=_LOG_R2),
     "autoencoder": Case("reconstruction", "output", scoring=(*_FREE, "evaluation.metric=reconstruction")),
-    "ad01": Case("1 − RMSE/range", "^dense_9$", ("source=keras", "source.path=ad01.h5"), _RANGE, True),
+    "ad01": Case("range fidelity", "^dense_9$", ("source=keras", "source.path=ad01.h5"), _RANGE, True),
     "kws": Case(
         "top-1 agreement",
         "dense",

@@ -194,6 +194,22 @@ def test_a_step_of_the_users_own_is_what_a_gate_sees(convert, folder, source, wh
     assert (folder / "saved_model" / "saved_model.pb").read_bytes() == saved
 
 
+def test_constants_of_a_graph_count_as_parameters(convert, folder):
+    import tensorflow as tf
+
+    kernel = tf.constant(np.load(folder / "kernel.npy"))
+    module = tf.Module()
+    spec = tf.TensorSpec([None, 8], tf.float32, name="x")
+    module.serve = tf.function(lambda x: {"y": tf.nn.softmax(x @ kernel)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "constants"), signatures={"serving_default": module.serve})
+    variables = convert(source="saved_model", data="")
+    constants = convert("source.path=constants", source="saved_model", data="")
+    for result in (variables, constants):
+        assert result.metrics["size.float_bytes"] == 4 * 24
+        assert result.metrics["size.ratio"] == pytest.approx(result.metrics["size.tflite_bytes"] / (4 * 24))
+    assert "parity.top1_agreement" in constants.metrics  # a softmax
+
+
 def test_metrics_without_labels_compare_with_the_named_model(convert):
     labels = "evaluation.labels=null"
     for metric in ("top1_agreement", "range_fidelity"):

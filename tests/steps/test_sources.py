@@ -204,7 +204,7 @@ def test_factories(here, function, more):
     result = convert("source=factory", f"source.function=make.py:{function}", *more)
     assert ports(result) == ({"x": (None, 4)}, {"y": (None, 2)})
     assert result.metrics["parity.cosine"] == pytest.approx(1.0)
-    assert result.metrics["size.float_bytes"] == 4 * {"keras_model": 10, "frozen": 0}.get(function, 8)
+    assert result.metrics["size.float_bytes"] == 4 * {"keras_model": 10}.get(function, 8)
 
 
 def test_a_factory_in_a_module_of_the_working_folder(here):

@@ -296,7 +296,9 @@ def evaluate(state: State, samples: Samples, question: Question, reporter: Repor
 def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
     from tflite_recipes.backend.running import output_comparison
 
-    return output_comparison.compare(state, arrays, reporter, question.gated)
+    by_label = question.labels is not None and question.metric in (Metric.auto, *metrics.CLASSES)
+    classes = (question.output or state.outputs[0].name,) if by_label else ()
+    return output_comparison.compare(state, arrays, reporter, question.gated, classes)
 
 
 def score_outputs(state: State, samples: Samples, question: Question, reporter: Reporter) -> None:

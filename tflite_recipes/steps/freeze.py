@@ -64,7 +64,7 @@ class Freeze:
             layers=frozen.layers,
             findings=tuple(findings),
             random=bool(frozen.random),
-            parameters=frozen.parameters or state.parameters,
+            parameters=frozen.parameters,
             named=named_model.settled(state, frozen.fingerprint, frozen.redefined),
             cut=frozen.cut,
         )

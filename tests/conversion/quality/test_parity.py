@@ -22,14 +22,15 @@ def of(source, tflite):
 
 
 def test_known_values():
-    found = of([[0.0, 4.0], [3.0, 0.0]], [[0.0, 4.0], [2.0, 0.0]])
+    source, tflite = np.array([[0.0, 4.0], [3.0, 0.0]]), np.array([[0.0, 4.0], [2.0, 0.0]])
+    found = parity.measure({"logits": source}, {"logits": tflite})
     assert found.max_abs_error == 1.0
     assert found.mean_abs_error == 0.25
     assert found.cosine == pytest.approx(22 / (5 * math.sqrt(20)))
     assert found.sqnr_db == pytest.approx(10 * math.log10(25 / 1))
     assert found.top1_agreement == 1.0
     assert found.relative_error == 0.25
-    assert (found.worst_output, found.finite) == ("y", True)
+    assert (found.worst_output, found.finite) == ("logits", True)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_equal_outputs_for_every_sample_tell_nothing(rows, error, nothing):
 
 
 def test_identical_outputs_are_as_near_as_can_be():
-    found = of([[1.0, 2.0]], [[1.0, 2.0]])
+    found = of([[0.25, 0.75]], [[0.25, 0.75]])
     assert found.metrics() == {
         "parity.max_abs_error": 0.0,
         "parity.mean_abs_error": 0.0,
@@ -57,7 +58,19 @@ def test_identical_outputs_are_as_near_as_can_be():
 
 
 def test_top1_is_the_share_of_samples_whose_largest_class_agrees():
-    assert of([[0, 1], [1, 0], [1, 0], [0, 1]], [[0, 1], [1, 0], [0, 1], [1, 0]]).top1_agreement == 0.5
+    source, tflite = [[0.0, 1], [1, 0], [1, 0], [0, 1]], [[0.0, 1], [1, 0], [0, 1], [1, 0]]
+    assert of(source, tflite).top1_agreement == 0.5
+    other = parity.measure({"y": 9 * np.array(source)}, {"y": np.array(tflite)}, logits=["y"])
+    assert other.top1_agreement == 0.5
+
+
+def test_outputs_that_are_no_classes_have_no_largest_one():
+    """Two angles are no classes, though one is larger."""
+    angles = np.array([[0.3, 1.2], [2.0, -1.0]])
+    found = parity.measure({"y": angles}, {"y": angles})
+    assert found.top1_agreement is None
+    both = parity.measure({"y": angles, "p": np.eye(2)}, {"y": -angles, "p": np.eye(2)})
+    assert both.top1_agreement == 1.0
 
 
 def test_one_number_a_sample_has_no_largest_class():
@@ -199,3 +212,36 @@ def test_groups_are_numbers_and_each_channel_is_in_one_at_most(source, tflite):
     assert all(math.isfinite(group.relative_rmse) and group.fidelity <= 1.0 for group in groups)
     assert parity.fidelity(source, source) == 1.0
     assert math.isfinite(parity.fidelity(source, tflite))
+
+
+def explained(source, tflite):
+    return parity.fidelity(np.array(source, "float32"), np.array(tflite, "float32"))
+
+
+def test_fidelity_is_one_less_the_rmse_over_the_deviation_from_the_mean():
+    source = np.array([[1.0, 3.0], [5.0, 7.0]])  # mean 4, RMS of the deviation √5
+    assert explained(source, source + 1.0) == pytest.approx(1 - 1 / math.sqrt(5))
+    assert explained(source, source) == 1.0
+
+
+def test_fidelity_of_a_constant_output_is_0():
+    rng = np.random.default_rng(0)
+    source = rng.standard_normal((64, 3)) + np.array([0.0, 10.0, 5.0])
+    assert explained(source, np.full((64, 3), source.mean())) == 0.0
+    assert explained(source, np.tile(source.mean(axis=0), (64, 1))) == 0.0  # the same for each sample
+    assert explained(source, source + 100.0) == 0.0  # never less
+
+
+def test_fidelity_of_a_ruined_sparse_output_is_low():
+    """Note probabilities: most are 0, and a file that finds every second note looks near by the range alone."""
+    rng = np.random.default_rng(0)
+    source = (rng.uniform(size=(200, 88)) < 0.03).astype("float32")
+    half = source * (np.arange(88) % 2)
+    assert 1 - parity.relative_rmse(source, half) > 0.85
+    assert explained(source, half) == pytest.approx(1 - math.sqrt(0.5), abs=0.03)
+
+
+def test_fidelity_of_one_constant_counts_by_its_size():
+    source = np.full((8, 4), 0.5) + 1e-8 * np.arange(4)
+    assert explained(source, source + 0.01) == pytest.approx(0.98)
+    assert explained(np.zeros((8, 4)), np.ones((8, 4))) == 0.0

@@ -14,10 +14,11 @@ from tflite_recipes.core.errors import ExitStatus
 pytestmark = pytest.mark.slow
 
 # The scheme that may be tried, how the case is scored, and what the winner has to be for the reason that it wins.
+FIDELITY = ["evaluation.labels=null", "evaluation.metric=range_fidelity"]
 RESCUED = {
     "depthwise": ("integer_only", [], "equalize"),
     "many_classes": ("full_integer", [], "1 op float"),
-    "two_scales": ("full_integer", ["evaluation.labels=null", "evaluation.metric=range_fidelity"], "op"),
+    "two_scales": ("full_integer", [*FIDELITY, "evaluation.max_drop=0.02"], "op"),
     "wide_regressor": (
         "full_integer",
         ["evaluation.metric=function", "evaluation.function=metric.py:log_r2"],
@@ -35,7 +36,7 @@ def models(tmp_path_factory):
 
 
 def asked(data, scoring, *overrides):
-    """A request in the folder of a case, judged by `data` with a limit of 1 % of the source's score."""
+    """A request in the folder of a case, judged by `data` with a limit of 1 % of the source's score, or the case's."""
     calibration = ["calibration=npz", "calibration.path=calibration.npz"]
     gate = [f"evaluation.path={data}", "evaluation.max_drop=0.01", "evaluation.relative_drop=true"]
     source = ["source=keras", "source.path=model.keras", "tracking=none"]
@@ -61,7 +62,7 @@ def test_a_search_wins_back_what_plain_int8_loses(models, monkeypatch, tmp_path,
     result = api.run(str(found.found), again, output_dir=tmp_path / "held_out", progress=False)
     assert result.status == ExitStatus.DONE, (result.problems, result.gates)
     assert result.path.read_bytes() == found.path.read_bytes()
-    assert result.metrics["accuracy.relative_drop"] <= 0.01
+    assert result.metrics["accuracy.relative_drop"] <= result.gates[0].limit <= 0.02
 
 
 def test_a_rule_finds_the_last_layer_by_the_name_that_the_model_has_for_it(models, monkeypatch, tmp_path):

@@ -42,8 +42,8 @@ class Frozen:
     substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
     kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
     so far. random: the layers that draw random numbers. layers: names of all layers.
-    idle: those that were called with training=True, which inference does not do. parameters: of the signature alone,
-    where the source has others.
+    idle: those that were called with training=True, which inference does not do. parameters: numbers in the
+    variables and the constants of the signature.
     fingerprint: of the model before rules changed its graph, "" if nobody asked for it.
     redefined: that model's folder, if a rule changed what its outputs mean; else None.
     cut: by output, the function behind it that a rule left out.
@@ -61,7 +61,7 @@ class Frozen:
     random: tuple[str, ...]
     layers: tuple[str, ...]
     idle: tuple[str, ...]
-    parameters: int | None
+    parameters: int
     fingerprint: str
     redefined: Path | None
     cut: Mapping[str, str]
@@ -103,7 +103,7 @@ def freeze(state: State, variables: str, reporter: Reporter) -> Frozen:
         random=op_inspection.random_layers(made.traced.graph, model.layers),
         layers=tuple(sorted(model.layers)),
         idle=source_model.called_in_training(model),
-        parameters=source_model.parameters(traced.concrete.variables) if model.generation == 0 else None,
+        parameters=_variables(traced, state) + op_inspection.constants(traced.graph),
         fingerprint=graph_fingerprint.of(original) if state.named.kept else "",
         redefined=path if _redefined(made) else None,
         cut=made.cut,
@@ -135,6 +135,11 @@ def _check_loops(made: Substituted, intent: Intent) -> None:
 def _redefined(made: Substituted) -> bool:
     """Whether the outputs are meant to be others than the original's, so that only themselves can be compared with."""
     return bool({"logits", "no_dropout"} & set(made.rules))
+
+
+def _variables(traced: Traced, state: State) -> int:
+    """Return how many numbers the variables hold: those of the signature, where the source may have others."""
+    return source_model.parameters(traced.concrete.variables) if state.model.generation == 0 else state.parameters
 
 
 def keep_because(traced: Traced, model: Model) -> str:

@@ -46,6 +46,24 @@ def operations(graph: Any) -> Iterator[Any]:
                 yield from operations(control_flow_util_v2.get_func_graph(op, shapes, called))
 
 
+def constants(graph: Any) -> int:
+    """Return how many numbers the constants of a graph hold that are parameters.
+
+    These are floats, but for single ones, and integers in tables: shapes, axes and factors are part of an op.
+    """
+    # TensorFlow writes a small constant that it captures into the graph, where it is an op as well.
+    captured = [outside for outside, inside in graph.captures if inside.op.type != "Const"]
+    tensors = [op.outputs[0] for op in operations(graph) if op.type == "Const"] + captured
+    return sum(tensor.shape.num_elements() for tensor in tensors if _is_parameter(tensor))
+
+
+def _is_parameter(tensor: Any) -> bool:
+    rank, size = tensor.shape.rank, tensor.shape.num_elements()
+    if not rank or not size or size < 2:
+        return False
+    return bool(tensor.dtype.is_floating or (tensor.dtype.is_integer and rank > 1))
+
+
 def fuses(graph: Any, function: str) -> bool:
     """Whether a function is marked as an LSTM of tf_keras, which the converter makes one op of."""
     found = graph._get_function(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,9 +35,11 @@ class Outputs:
     batch: int = _BATCH
 
 
-def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: bool = False) -> Outputs:
+def compare(
+    state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: bool = False, classes: Collection[str] = ()
+) -> Outputs:
     """Run both on the same samples and measure parity. Text counts as 0 where both agree, and as 1 in the file's
-    outputs where they do not.
+    outputs where they do not. classes: outputs that are classes, whether they look like it or not.
 
     Errors: StepError where a float file differs from its source; where many values of an output are lost, unless the
     run is `gated`, and has a gate that says so.
@@ -57,7 +59,8 @@ def compare(state: State, arrays: Mapping[str, Any], reporter: Reporter, gated: 
     )
     as_run = (as_given, tflite)
     source, tflite = numeric(as_given, tflite)
-    measured = parity.measure(source, tflite)
+    logits = [name for name, op in state.cut.items() if op != "Sigmoid"]
+    measured = parity.measure(source, tflite, {*classes, *logits})
     if measured.nan_in_source == 1.0:
         raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
     if measured.nan_in_source:

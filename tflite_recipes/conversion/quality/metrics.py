@@ -31,7 +31,9 @@ class Metric(Enum):
         "area under the ROC curve of each sample's mean (output − input)², labels 1 anomalous; higher is better"
     )
     top1_agreement = "share of samples of which file and source choose the same class; higher is better; no labels"
-    range_fidelity = "1 − RMSE to the source over its range, of the worst output; higher is better; no labels"
+    range_fidelity = (
+        "1 − RMSE / RMS of the source's deviation from its mean, of the worst output, at least 0; no labels"
+    )
     function = "a function of yours"
 
 
@@ -138,7 +140,7 @@ def agreement(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Scores:
 
 
 def range_fidelity(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Scores:
-    """1 − RMSE / range of the worst output, of its worst group of channels where it mixes scales."""
+    """Return the scores of both: of the worst output, by `parity.fidelity`."""
     from tflite_recipes.conversion.quality.parity import fidelity  # brings numpy in, which takes 0.1 s
 
     return Scores(1.0, min(fidelity(values, tflite[name]) for name, values in source.items()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from tflite_recipes.conversion.quality import metrics
 
 # Identical outputs have no noise; MLflow's stores take no infinity.
 _MOST_DB = 200.0
@@ -16,6 +18,8 @@ _FEWEST = 4
 _DECADE = 10.0
 # Below this share of its range a group of channels is of no use.
 _LOST = 0.9
+# Relative rounding error of sums in float32.
+_ROUNDING = 1e-6
 # Stands for infinite outputs, which would make every figure NaN: the largest float32.
 _INFINITY = 3.4028234663852886e38
 
@@ -36,8 +40,8 @@ class ChannelGroup:
 @dataclass(frozen=True)
 class Parity:
     """Over all outputs: the largest and the mean absolute error; of the worst output: cosine similarity, signal to
-    quantization noise ratio in dB, and the share of samples whose largest class agrees (None where no output has
-    several classes). `relative_error` is the largest error over the range of its output. `finite`: the file's outputs
+    quantization noise ratio in dB, and the share of samples whose largest class agrees (None where no output is
+    classes). `relative_error` is the largest error over the range of its output. `finite`: the file's outputs
     are, where the source's are. `nan_in_source`: the share of the source's outputs that are NaN; they count for nothing
     else. `collapsed`: by output, how many of its values (along the last axis), of how many, are the same for every
     sample though the source's vary. `by_output`: the figures of each. `groups`: by output, of those that mix scales,
@@ -70,15 +74,15 @@ class Parity:
 
     def metrics(self) -> dict[str, float]:
         """By tracking name."""
-        metrics = {
+        named = {
             "parity.max_abs_error": self.max_abs_error,
             "parity.mean_abs_error": self.mean_abs_error,
             "parity.cosine": self.cosine,
             "parity.sqnr_db": self.sqnr_db,
         }
         if self.top1_agreement is not None:
-            metrics["parity.top1_agreement"] = self.top1_agreement
-        return metrics
+            named["parity.top1_agreement"] = self.top1_agreement
+        return named
 
 
 def tells_nothing(source: Mapping[str, Any], max_abs_error: float) -> bool:
@@ -88,10 +92,11 @@ def tells_nothing(source: Mapping[str, Any], max_abs_error: float) -> bool:
     return several and max_abs_error == 0.0 and all((values == values[:1]).all() for values in source.values())
 
 
-def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
+def measure(source: Mapping[str, Any], tflite: Mapping[str, Any], logits: Collection[str] = ()) -> Parity:
     """Parity of outputs by name, arrays (samples, …) of equal shapes; at least one output.
 
-    SQNR is 10 log10(sum s² / sum (s − t)²), at most 200 dB.
+    SQNR is 10 log10(sum s² / sum (s − t)²), at most 200 dB. logits: outputs that are classes though they do not look
+    like them.
     """
     largest, total, count = 0.0, 0.0, 0
     cosine, sqnr, agreement = 1.0, _MOST_DB, None
@@ -123,7 +128,7 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Parity:
             collapsed[name] = lost
         if mixed := channel_groups(values, tflite[name]):
             groups[name] = mixed
-        if s.shape[1] > 1:
+        if s.shape[1] > 1 and (name in logits or metrics.is_classes(name, np.asarray(values))):
             same = float((s.argmax(axis=1) == t.argmax(axis=1)).mean())
             agreement = same if agreement is None else min(agreement, same)
     mean, missing = total / max(count, 1), nans / max(count, 1)
@@ -143,9 +148,28 @@ def relative_rmse(source: Any, tflite: Any) -> float:
 
 
 def fidelity(source: Any, tflite: Any) -> float:
-    """1 − RMSE / range of an output (samples, …), of its worst group of channels where it mixes scales."""
+    """Return 1 − RMSE / RMS of the source's deviation from its mean, at least 0, of an output (samples, …).
+
+    Of an output that mixes scales it is that of its worst group of channels. A file's output that is the same for all
+    samples has 0. If the source is one constant, its size stands for the deviation.
+    """
+    s, t = _finite(source), _finite(tflite)
     groups = channel_groups(source, tflite)
-    return min((group.fidelity for group in groups), default=1.0 - relative_rmse(source, tflite))
+    parts = [(s[..., group.channels], t[..., group.channels]) for group in groups] or [(s, t)]
+    return min(_explained(*part) for part in parts)
+
+
+def _explained(s: Any, t: Any) -> float:
+    error = _rmse(s, t) if s.size else 0.0
+    if not error:
+        return 1.0
+    if (t == t[:1]).all() and not (s == s[:1]).all():
+        return 0.0
+    size = float(np.sqrt((s**2).mean()))
+    deviation = float(s.std())
+    # What float32 rounding makes of one constant is no deviation.
+    scale = deviation if deviation > _ROUNDING * size else size
+    return max(0.0, 1.0 - error / scale) if scale else 0.0
 
 
 def channel_groups(source: Any, tflite: Any) -> tuple[ChannelGroup, ...]:
