@@ -164,6 +164,16 @@ def test_compare_reads_an_experiment_a_sweep_and_a_search(tmp_path):
     assert {run.run_id for run in every.runs} == {*LOGGED.values(), *past_store.CANDIDATES}
 
 
+def test_compare_reads_how_past_runs_ended_from_their_verdict_tag(store):
+    every = tflite_recipes.compare(past_store.EXPERIMENT, tracking_uri=store.uri)
+    ended = {run.run_id: (run.outcome, run.verdict) for run in every.runs}
+    assert ended[past_store.GATE_FAILED] == ("gate_failed", "")
+    assert ended[past_store.FAILED] == ("failed", "")
+    assert ended[past_store.REPRODUCED][1] == IDENTICAL
+    assert ended[past_store.INTEGER_ONLY] == ("passed", "")
+    assert {run.outcome for run in every.runs if not run.gates} == {"done", "failed"}
+
+
 def test_sync_uploads_the_offline_folder_once(store, here, cli):
     late = f"sqlite:///{here}/late.db"
     runs = [store.offline / "run", *(store.offline / "sweep" / job for job in past_store.OFFLINE_JOBS)]

@@ -6,6 +6,7 @@ import pytest
 
 from tflite_recipes.core import events, number_format
 from tflite_recipes.core.errors import ExitStatus, Problem
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import RunResult
 from tflite_recipes.core.state import Gate
 from tflite_recipes.report import console
@@ -38,8 +39,8 @@ def test_names_with_brackets_are_no_markup():
 
 def test_a_death_shows_the_end_of_the_log():
     problems = (Problem("it died", "source"),)
-    assert told(events.RunFinished("failed", 1.0, problems, "Traceback …")) == []
-    lines = told(events.RunFinished("failed", 1.0, problems, "one\ntwo", died=True))
+    assert told(events.RunFinished(RunOutcome.failed, 1.0, problems, "Traceback …")) == []
+    lines = told(events.RunFinished(RunOutcome.failed, 1.0, problems, "one\ntwo", died=True))
     assert lines == ["the last lines of converter.log:", "  | one", "  | two"]
 
 
@@ -47,11 +48,13 @@ def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
     gate = Gate("target.flash_kb", 27.75, 16.0, False)
     metrics = {"size.tflite_bytes": 28416.0, "time.source_s": 3.0, "time.total_s": 4.0}
     result = RunResult(
-        "mine", "d" * 64, ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, (gate,), run_id="abc"
+        *("mine", "d" * 64, ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, (gate,)),
+        run_id="abc",
+        outcome=RunOutcome.gate_failed,
     )
     console.show_result(result)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-3:] == ["mine: done, and a gate said no", f"model:  {tmp_path / 'model.tflite'}", "run ID: abc"]
+    assert lines[-3:] == ["mine: gate_failed", f"model:  {tmp_path / 'model.tflite'}", "run ID: abc"]
     assert [line.split() for line in lines[:3]] == [
         ["size.tflite_bytes", "28,416", "B"],
         ["time.total_s", "4.0", "s"],
@@ -78,9 +81,14 @@ def test_what_a_run_was_registered_as_stands_before_its_model(capsys, tmp_path, 
 
 def test_what_was_not_tracked_says_last_how_to_upload_it(capsys, tmp_path):
     problem = Problem("no answer", "tracking.uri", "", ("tflite-recipes sync out",))
-    result = RunResult("mine", "d" * 64, ExitStatus.UNTRACKED, tmp_path, tmp_path / "model.tflite", problems=(problem,))
+    result = RunResult(
+        *("mine", "d" * 64, ExitStatus.UNTRACKED, tmp_path, tmp_path / "model.tflite"),
+        problems=(problem,),
+        outcome=RunOutcome.passed,
+    )
     console.show_result(result)
-    assert capsys.readouterr().out.splitlines()[-1] == "upload: tflite-recipes sync out"
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("mine: passed, not tracked", "upload: tflite-recipes sync out")
 
 
 def test_a_failed_run_points_to_its_log(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from support.page_check import Checked, text_of
 from support.tensor_error_rows import activation
 
@@ -16,20 +17,20 @@ from tflite_recipes.report.bar_chart import bars, columns
 HOSTILE = "<script>alert(1)</script>"
 
 
-def page(folder, gates=(), warnings=(), verdict="passed", name="image", metrics=None, tags=None, **more):
+def page(folder, gates=(), warnings=(), outcome="passed", name="image", metrics=None, tags=None, **more):
     recipe = composition.compose("digits_integer_only")
     tensor = {"shape": [None, 8], "dtype": "int8", "scale": 0.5, "zero_point": 3}
     contract = {"inputs": [{"name": name, "source": tensor, "tflite": tensor}], "outputs": []}
     (folder / "io_contract.json").write_text(json.dumps(contract))
     (folder / "ops.json").write_text(json.dumps({"op_counts": {"CONV_2D": 2}, "tensor_dtypes": {"int8": 12}}))
     metrics = metrics or {"size.tflite_bytes": 28416.0, "parity.sqnr_db": 42.36, "time.source_s": 5.4}
-    tags = {"tflite_recipes.verdict": verdict, **(tags or {})}
+    tags = {"tflite_recipes.outcome": outcome, **(tags or {})}
     return run_page.render(recipe, metrics, gates, warnings, tags, folder, **more)
 
 
 def test_it_holds_results_gates_warnings_contract_and_recipe(here):
     gate = Gate("evaluation.max_drop", 0.05, 0.02, False)
-    text = text_of(page(here, [gate], ["7 ops stayed float"], "gate failed"))
+    text = text_of(page(here, [gate], ["7 ops stayed float"], "gate_failed"))
     for part in (
         "28,416 B",
         "42.4 dB",
@@ -60,20 +61,32 @@ def test_the_answer_stands_first(here):
 
 def test_a_run_that_repeats_another_says_how_it_went(here):
     tags = {"tflite_recipes.reproduces": "a1b2c3", "tflite_recipes.differences": "numpy 2.1 → 2.2\n" + HOSTILE}
-    text = page(here, verdict="identical bytes", tags=tags)
-    assert "class='verdict passed'><b>identical bytes</b>" in text
+    same, other = ({**tags, "tflite_recipes.verdict": verdict} for verdict in ("identical bytes", "differs"))
+    text = page(here, tags=same)
+    assert "class='verdict passed'><b>passed</b><p>Repeats the run <code>a1b2c3</code>: <b>identical bytes</b>" in text
     for part in ("tflite-recipes reproduce a1b2c3", "numpy 2.1 → 2.2", HOSTILE):
         assert part in text_of(text)
     assert "tflite-recipes run digits_integer_only" not in text
-    same = page(here, verdict="identical bytes", tags={**tags, "tflite_recipes.differences": "none"})
-    assert "What differs" not in same
-    assert "class='verdict failed'><b>differs</b>" in page(here, verdict="differs", tags=tags)
+    assert "What differs" not in page(here, tags={**same, "tflite_recipes.differences": "none"})
+    text = page(here, tags=other)
+    assert "class='verdict failed'><b>passed</b><p>Repeats the run <code>a1b2c3</code>: <b>differs</b>" in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        *(("passed", "passed"), ("done", "passed"), ("gate_failed", "failed")),
+        *(("failed", "failed"), ("not_evaluated", "failed")),
+    ],
+)
+def test_page_of_a_run_opens_with_its_outcome(here, outcome, kind):
+    assert f"class='verdict {kind}'><b>{outcome}</b>" in page(here, outcome=outcome)
 
 
 def test_a_run_that_failed_says_why_and_how_to_mend_it(here):
     problem = Problem("no kernel for " + HOSTILE, "layer a", "conversion.select_tf_ops=true", ("target=generic",))
     recipe = composition.compose("digits_integer_only")
-    tags = {"tflite_recipes.verdict": "failed"}
+    tags = {"tflite_recipes.outcome": "failed"}
     html = run_page.render(
         recipe, {"time.total_s": 1.5}, [], [], tags, here, problems=[problem], log_tail="<last> line"
     )

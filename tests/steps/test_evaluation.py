@@ -476,7 +476,7 @@ def test_lost_values_end_a_run_without_a_gate_and_fail_one_with_it(here, scales)
     gated = ran(*scales, *INTEGER, "evaluation.samples=64", "evaluation.max_drop=0.01")
     assert gated.status == ExitStatus.GATE
     assert gated.path.is_file()
-    assert gated.tags["tflite_recipes.verdict"] == "gate failed"
+    assert gated.tags["tflite_recipes.outcome"] == "gate_failed"
     gates = {gate.name: gate for gate in gated.gates}
     assert (gates["evaluation.collapsed"].measured, gates["evaluation.collapsed"].passed) == (0.5, False)
     assert not gates["evaluation.max_drop"].passed

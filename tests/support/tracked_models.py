@@ -9,6 +9,7 @@ import numpy as np
 
 from support.micro_files import Builder
 from tflite_recipes.core import events
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.state import Gate
 
 SCALE, ZERO_POINT = 0.05, -7
@@ -52,14 +53,14 @@ def told(folder: Path, outcome: str = "done", passed: bool = True, flex: int = 0
         events.Measured({"ops.flex": float(flex), "ops.custom": 0.0}),
         events.Judged(Gate("target.flash_kb", 1.0, 2.0 if passed else 0.5, passed, "KB")),
     ]
-    if outcome in ("done", "gate"):
+    if RunOutcome(outcome).has_file:
         happened += [
             events.Tagged({"tflite_recipes.tflite_sha256": "cd" * 32}),
             events.Noted({"input_example.data": "first calibration sample"}),
             events.ArtifactKept(str(folder / "input_example.json"), "model"),
             events.ArtifactKept(str(model), "model"),
         ]
-    happened.append(events.RunFinished(outcome, 1.0))
+    happened.append(events.RunFinished(RunOutcome(outcome), 1.0))
     lines = [json.dumps(events.to_json(event)) for event in happened]
     (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return [events.from_json(json.loads(line)) for line in lines]

@@ -8,6 +8,7 @@ from typing import Any
 
 from tflite_recipes.config.recipe_inputs import described
 from tflite_recipes.core import events
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.run_writer import RunWriter
 from tflite_recipes.tracking.settings import LogSource, Mlflow
@@ -29,7 +30,7 @@ def read(key: str, path: Path | str, shared: bool = False) -> events.InputRead:
 
 
 def finished(outcome: str = "done") -> events.RunFinished:
-    return events.RunFinished(outcome, 1.0)
+    return events.RunFinished(RunOutcome(outcome), 1.0)
 
 
 def tracked(told: Iterable[events.Event], asked: Mlflow, parent: str | None = None) -> Any:

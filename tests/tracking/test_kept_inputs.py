@@ -8,6 +8,7 @@ from support.checkout import write
 from support.tracked_runs import finished, read, settings, started, tracked
 
 from tflite_recipes.core.events import InputRead
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.files.models import sha256_of
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.kept_inputs import keep, planned, refused, tags
@@ -23,7 +24,7 @@ def keys(plan):
 
 
 def plan_of(*read_inputs, outcome="done", **values):
-    return planned(read_inputs, settings("sqlite:///x.db", **values), outcome)
+    return planned(read_inputs, settings("sqlite:///x.db", **values), RunOutcome(outcome))
 
 
 def test_auto_keeps_all_within_the_limit(here):
@@ -48,7 +49,9 @@ def test_true_has_no_limit_and_false_keeps_none(here):
     assert plan_of(MODEL, log_source="false").left == {"source.path": "tracking.log_source=false"}
 
 
-@pytest.mark.parametrize(("outcome", "auto", "true"), [("gate", 1, 1), ("failed", 0, 1), ("killed", 0, 0)])
+@pytest.mark.parametrize(
+    ("outcome", "auto", "true"), [("gate_failed", 1, 1), ("not_evaluated", 1, 1), ("failed", 0, 1), ("killed", 0, 0)]
+)
 def test_what_came_to_nothing_is_kept_where_it_is_asked_for(here, outcome, auto, true):
     plan = plan_of(MODEL, outcome=outcome)
     assert len(plan.kept) == auto

@@ -9,6 +9,7 @@ from support import tracked_models
 from support.flaky import flaky
 
 from tflite_recipes import api
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.model_registry import name_problems, why_not
 from tflite_recipes.tracking.run_writer import RunWriter
@@ -67,16 +68,17 @@ def test_check_says_it_with_a_fix_that_works():
 @pytest.mark.parametrize(
     ("outcome", "gates", "is_model", "reason"),
     [
-        ("done", {"a": True}, True, ""),
+        ("passed", {"a": True}, True, ""),
         ("done", {}, True, ""),
-        ("gate", {"a": True, "b": False}, True, "a gate failed: b"),
+        ("gate_failed", {"a": True, "b": False}, True, "a gate failed: b"),
         ("failed", {}, False, "the run failed"),
         ("killed", {}, False, "the run was ended"),
+        ("not_evaluated", {"a": False}, True, "the file was not evaluated"),
         ("done", {}, False, "the run's file could not be logged as a model"),
     ],
 )
 def test_what_keeps_a_run_out(outcome, gates, is_model, reason):
-    assert why_not(outcome, gates, is_model) == reason
+    assert why_not(RunOutcome(outcome), gates, is_model) == reason
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,9 @@ def test_a_run_that_passed_becomes_a_version_once(settings, tmp_path):
     assert version.source == f"runs:/{run.info.run_id}/model"
     assert version.tags["tflite_recipes.recipe_digest"] == "ab" * 32
     assert version.tags["tflite_recipes.tflite_sha256"] == "cd" * 32
+    assert version.tags["tflite_recipes.outcome"] == "passed"
     assert "Recipe small" in version.description
+    assert "gates passed" in version.description
     writer.tell(happened[-1])  # as another go at it would
     assert len(made.search_model_versions(f"run_id='{run.info.run_id}'")) == 1
     mlflow.set_tracking_uri(settings.uri)
@@ -138,7 +142,7 @@ def test_the_alias_moves_on_and_not_back(settings, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("outcome", "reason"), [("gate", "a gate failed: target.flash_kb"), ("failed", "the run failed")]
+    ("outcome", "reason"), [("gate_failed", "a gate failed: target.flash_kb"), ("failed", "the run failed")]
 )
 def test_a_run_that_did_not_pass_says_why_it_is_none(settings, tmp_path, outcome, reason):
     run, _ = tell(

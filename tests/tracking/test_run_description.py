@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.state import Gate
 from tflite_recipes.tracking.run_description import Story, description, sweep_description
 
-DONE = events.RunFinished("done", 8.0)
+DONE = events.RunFinished(RunOutcome.passed, 8.0)
 METRICS = {
     **{"size.float_bytes": 86184.0, "size.tflite_bytes": 29264.0, "latency.p50_ms": 0.5},
     **{"accuracy.source": 0.99, "accuracy.tflite": 0.98, "accuracy.drop": 0.01},
@@ -23,7 +24,7 @@ def story(**more):
     told.take(events.RunStarted("my_recipe", "d" * 64, choices, {}, (), "out"))
     told.take(events.Measured(METRICS))
     told.take(events.Noted({"accuracy.metric": "accuracy"}))
-    told.take(events.Tagged({"tflite_recipes.verdict": "passed", **more}))
+    told.take(events.Tagged({"tflite_recipes.outcome": "passed", **more}))
     return told
 
 
@@ -61,7 +62,7 @@ def test_options_figures_gates_warnings_and_links():
 def test_without_a_file_there_is_nothing_to_reproduce():
     told = story()
     told.take(events.ArtifactKept("/somewhere/out/recipe.yaml"))
-    text = description(told, events.RunFinished("killed", 1.0), "7", "r1")
+    text = description(told, events.RunFinished(RunOutcome.killed, 1.0), "7", "r1")
     assert "tflite-recipes reproduce" not in text
     assert "`mlflow artifacts download -r r1 -a recipe.yaml -d .`, then `tflite-recipes run recipe.yaml`" in text
 
@@ -75,7 +76,7 @@ def test_an_event_that_is_told_again_counts_once():
 
 def test_what_failed_has_its_fixes_as_commands():
     problem = Problem("no kernel", "layer a", "'source.input_shapes={x: [1,8]}'", ("target=generic",))
-    text = description(Story("r"), events.RunFinished("failed", 1.0, (problem,)), "1", "id")
+    text = description(Story("r"), events.RunFinished(RunOutcome.failed, 1.0, (problem,)), "1", "id")
     assert "**r**: **failed**" in text
     assert "- layer a: no kernel\n  - fix: `'source.input_shapes={x: [1,8]}'`\n  - or: `target=generic`" in text
 
@@ -87,8 +88,8 @@ def test_a_repeated_run_says_which_and_what_differs():
         "tflite_recipes.differences": "numpy",
     }
     text = description(story(**tags), DONE, "1", "new")
-    assert "**differs**" in text
-    assert "repeats run `old`" in text
+    assert "**passed**" in text
+    assert "repeats run `old`: **differs**" in text
     assert "- differs: numpy" in text
 
 
@@ -104,7 +105,7 @@ def test_it_is_always_short_enough_and_cut_between_lines(names, fixes):
     told = Story("r", metrics=dict(METRICS), warnings=["w" * 500] * 5, artifacts=["model/model.tflite"])
     told.gates += [Gate(f"{name}|", 1.0, 2.0, True) for name in names]
     problems = tuple(Problem(name, "", fix) for name, fix in zip(names, fixes, strict=False))
-    event = events.RunFinished("failed", 1.0, problems)
+    event = events.RunFinished(RunOutcome.failed, 1.0, problems)
     text = description(told, event, "1", "id")
     assert len(text) <= 8000
     assert text.splitlines()[-3] == "Run it again: `tflite-recipes reproduce id`"

@@ -91,11 +91,15 @@ def test_mlflows_own_columns(odd):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status"), [("done", "FINISHED"), ("gate", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")]
+    ("outcome", "status"),
+    [
+        *(("done", "FINISHED"), ("passed", "FINISHED"), ("gate_failed", "FINISHED")),
+        *(("failed", "FAILED"), ("killed", "KILLED"), ("not_evaluated", "FAILED")),
+    ],
 )
 def test_how_it_ended(uri, outcome, status):
     run = tracked([started(), events.Tagged({"tflite_recipes.git_commit": "abc"}), finished(outcome)], settings(uri))
-    assert run.info.status == status
+    assert (run.info.status, run.data.tags["tflite_recipes.outcome"]) == (status, outcome)
     assert run.info.end_time >= run.info.start_time
     assert run.data.tags["mlflow.source.git.commit"] == run.data.tags["tflite_recipes.git_commit"] == "abc"
 

@@ -63,4 +63,4 @@ def test_a_gate_that_says_no_is_the_sweeps_status(here, cli_process):
     assert answer.status == 1, answer.err
     (parent,), children = runs(here)
     assert parent.info.status == "FINISHED"
-    assert {run.data.tags["tflite_recipes.verdict"] for run in children} == {"passed", "gate failed"}
+    assert {run.data.tags["tflite_recipes.outcome"] for run in children} == {"done", "gate_failed"}

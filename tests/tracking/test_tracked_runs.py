@@ -71,7 +71,7 @@ def test_metrics_tags_and_params(digits):
     )
     for name in ("recipe", "recipe_digest", "source_sha256", "calibration_sha256", "tflite_sha256", "version"):
         assert tags[f"tflite_recipes.{name}"]
-    assert tags["tflite_recipes.verdict"] == "passed"
+    assert tags["tflite_recipes.outcome"] == "passed"
     assert params["source"] == "digits"
     assert params["optimization"] == "integer_only"
     assert params["calibration.samples"] == "100"
@@ -200,7 +200,7 @@ def test_a_failed_gate_keeps_the_model_and_says_so(here):
     (gate,) = result.gates
     assert (gate.name, gate.passed) == ("target.flash_kb", False)
     run = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}").get_run(result.run_id)
-    assert run.data.tags["tflite_recipes.verdict"] == "gate failed"
+    assert run.data.tags["tflite_recipes.outcome"] == "gate_failed"
 
 
 def test_tags_experiment_and_run_name(here):

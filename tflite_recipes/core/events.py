@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.state import Gate
 
 
@@ -126,8 +127,8 @@ class StepFinished(Event):
 
 @dataclass(frozen=True)
 class Tried(Event):
-    """A candidate of a search is done with. `what` it is; `outcome` is passed, missed, refused or failed, `reason` why
-    it did not pass; `metrics` by tracking name."""
+    """A candidate of a search is finished. `what` it is; `outcome` as the search has it, `reason` why it did not pass;
+    `metrics` by tracking name."""
 
     number: int
     what: str
@@ -138,9 +139,9 @@ class Tried(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """`outcome` is done, gate, failed or killed; `died`: for the death of the worker."""
+    """How the run ended; `died`: for the death of the worker."""
 
-    outcome: str
+    outcome: RunOutcome
     seconds: float
     problems: tuple[Problem, ...] = ()
     log_tail: str = ""
@@ -153,6 +154,8 @@ class Listener(Protocol):
     def __call__(self, event: Event) -> None: ...
 
 
+# What spools of earlier versions have.
+_FORMER_OUTCOMES = {"gate": "gate_failed"}
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
 
 
@@ -167,6 +170,8 @@ def from_json(data: Mapping[str, Any]) -> Event:
     kind = _KINDS[values.pop("event")]
     if kind is Judged:
         values["gate"] = Gate(**values["gate"])
+    if kind is RunFinished:
+        values["outcome"] = RunOutcome(_FORMER_OUTCOMES.get(values["outcome"], values["outcome"]))
     if "problems" in values:
         values["problems"] = tuple(Problem.from_json(problem) for problem in values["problems"])
     if "overrides" in values:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflite_recipes.core.errors import ExitStatus, Problem
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.state import Gate
 
 SPOOL = "events.jsonl"
@@ -14,8 +15,6 @@ LOG = "converter.log"
 MODEL = "model.tflite"
 # The folder below a search's output folder that holds one run for each candidate.
 CANDIDATES = "candidates"
-# The tag that says how a run ended.
-VERDICT = "tflite_recipes.verdict"
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class RunResult:
 
     path: the `.tflite`, None where there is none. metrics: by tracking name. gates: each limit and its answer.
     run_id: the MLflow run, None where the run is not tracked. problems: why it failed, empty where it did not.
-    found: the recipe that a search found, None for any other run.
+    found: the recipe that a search found, None for any other run. outcome: how the run ended, as its tag has it.
     """
 
     recipe: str
@@ -39,3 +38,4 @@ class RunResult:
     run_id: str | None = None
     problems: tuple[Problem, ...] = ()
     found: Path | None = None
+    outcome: RunOutcome = RunOutcome.failed

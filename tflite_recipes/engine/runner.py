@@ -16,7 +16,8 @@ from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events
 from tflite_recipes.core.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
-from tflite_recipes.core.result import LOG, MODEL, VERDICT, RunResult
+from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
+from tflite_recipes.core.result import LOG, MODEL, RunResult
 from tflite_recipes.core.state import Intent, State
 from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.engine.shared_results import Memo
@@ -32,15 +33,12 @@ _TAIL_WIDTH = 300
 
 @dataclass(frozen=True)
 class _End:
-    """How a run ended: done, gate, failed or killed."""
+    """How a run ended."""
 
-    outcome: str
+    outcome: RunOutcome
     status: ExitStatus
     problems: tuple[Problem, ...] = ()
     died: bool = False
-
-
-_VERDICTS = {"done": "passed", "gate": "gate failed", "failed": "failed"}
 
 
 def run(
@@ -64,7 +62,7 @@ def run(
     try:
         end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo, tags or {})
     except BaseException:
-        _conclude(recipe, spool, _End("killed", ExitStatus.KILLED), started)
+        _conclude(recipe, spool, _End(RunOutcome.killed, ExitStatus.KILLED), started)
         raise
     _conclude(recipe, spool, end, started)
     return RunResult(
@@ -72,12 +70,13 @@ def run(
         digest=recipe.digest,
         status=end.status,
         output_dir=output_dir,
-        path=output_dir / MODEL if end.outcome in ("done", "gate") else None,
+        path=output_dir / MODEL if end.outcome.has_file else None,
         metrics=dict(spool.metrics),
         gates=tuple(spool.gates),
         warnings=tuple(spool.warnings),
         tags=dict(spool.tags),
         problems=end.problems,
+        outcome=end.outcome,
     )
 
 
@@ -98,21 +97,21 @@ def _attempt(
         with scratch_folder(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
     except RecipeError as error:
-        return _End("failed", error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
+        return _End(RunOutcome.failed, error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
     except OSError as error:  # a full disk, a folder that may not be written
-        return _End("failed", ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),))
-    passed = all(gate.passed for gate in spool.gates)
-    return _End("done", ExitStatus.DONE) if passed else _End("gate", ExitStatus.GATE)
+        return _End(
+            RunOutcome.failed, ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),)
+        )
+    outcome = of_gates(gate.passed for gate in spool.gates)
+    return _End(outcome, ExitStatus.GATE if outcome is RunOutcome.gate_failed else ExitStatus.DONE)
 
 
 def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
     spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
-    told = VERDICT in spool.tags and end.outcome != "failed"  # by a step that judges more than gates do
-    if end.outcome in _VERDICTS and not told:
-        spool.tell(events.Tagged({VERDICT: _VERDICTS[end.outcome]}))
+    spool.tell(events.Tagged({OUTCOME: end.outcome}))
     log = spool.output_dir / LOG
     tail = _tail(log) if end.status is ExitStatus.FAILED else ""
-    if end.outcome in _VERDICTS:
+    if end.outcome is not RunOutcome.killed:
         _keep_report(recipe, spool, end, tail)
     if log.exists():
         spool.tell(events.ArtifactKept(str(log)))
@@ -129,7 +128,7 @@ def _keep_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> None:
             spool.tell(events.ArtifactKept(str(plot)))
         path.write_text(run_page.render(recipe, *told, problems=end.problems, log_tail=tail), encoding="utf-8")
     except OSError as error:
-        if end.outcome != "failed":
+        if end.outcome is not RunOutcome.failed:
             raise
         spool.tell(events.Warned(f"{run_page.REPORT} was not written: {error.strerror or error}"))
     else:

@@ -17,16 +17,11 @@ from tflite_recipes.conversion.sensitivity import Sensitive
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import ExitStatus, Problem
 from tflite_recipes.core.number_format import figure, labelled, tensor_kind
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import CANDIDATES, LOG, RunResult
 
 if TYPE_CHECKING:
     from tflite_recipes.files.tflite import Inspection
-
-_OUTCOMES = {
-    ExitStatus.DONE: "done",
-    ExitStatus.GATE: "done, and a gate said no",
-    ExitStatus.UNTRACKED: "done, not tracked",
-}
 
 
 class _Console(RichConsole):
@@ -74,7 +69,7 @@ class Console:
             case events.Tried():
                 self._last = None  # the line of the candidate itself says more
                 self._end_progress()
-                self.say(tried_line(event), None if event.outcome == "passed" else "yellow")
+                self.say(tried_line(event), None if event.outcome in ("passed", "done") else "yellow")
             case events.StepFinished(seconds=seconds):
                 self._end_progress()
                 self.say(f"  {seconds:.1f} s", "dim")
@@ -119,7 +114,7 @@ class Console:
             self.say(f"the last lines of {LOG}:", "dim")
             for line in event.log_tail.splitlines():
                 self.say(f"  | {line}", "dim")
-        if event.outcome == "killed":
+        if event.outcome == RunOutcome.killed:
             self.say("interrupted: the worker was ended, nothing half-written is left", "red")
 
 
@@ -159,8 +154,7 @@ def show_result(result: RunResult) -> None:
         for gate in result.gates:
             table.add_row(f"gate {gate.name}", str(gate))
         out.print(table)
-    outcome = _OUTCOMES.get(result.status, "failed")
-    out.print(f"{result.recipe}: {outcome}", markup=False)
+    out.print(f"{result.recipe}: {_outcome(result)}", markup=False)
     if result.found:
         out.print(f"recipe: {result.found}", markup=False, soft_wrap=True)
     if registered := result.tags.get("tflite_recipes.registered"):
@@ -175,6 +169,10 @@ def show_result(result: RunResult) -> None:
     for problem in result.problems:
         if problem.where == "tracking.uri":  # said above too, but a long table may stand between
             out.print(f"upload: {' '.join(problem.alternatives)}", markup=False, soft_wrap=True)
+
+
+def _outcome(result: RunResult) -> str:
+    return f"{result.outcome}{', not tracked' if result.status is ExitStatus.UNTRACKED else ''}"
 
 
 def show_reproduction(
@@ -238,7 +236,7 @@ def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str |
         table.add_row(
             str(number),
             escape(" ".join(overrides)),
-            _OUTCOMES.get(result.status, "failed"),
+            _outcome(result),
             f"{metrics['size.tflite_bytes']:,.0f} B" if result.path else "",
             f"{metrics['accuracy.tflite']:.4f}" if result.path and "accuracy.tflite" in metrics else "",
             f"{metrics['parity.cosine']:.6f}" if result.path and "parity.cosine" in metrics else "",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.outcome import VERDICT
 from tflite_recipes.core.schema import within
 from tflite_recipes.core.state import State
 
@@ -178,7 +179,7 @@ def _tell(verdict: Verdict, record: Mapping[str, Any], state: State, reporter: R
     said = [] if verdict is Verdict.identical else summary(record)
     reporter.tag(
         {
-            "tflite_recipes.verdict": verdict.value,
+            VERDICT: verdict.value,
             "tflite_recipes.reproduces": record["reproduces"],
             "tflite_recipes.differences": "\n".join(said)[:_TAG_LENGTH] or "none",
         }

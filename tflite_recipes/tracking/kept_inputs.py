@@ -11,6 +11,7 @@ from typing import Any
 
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import InputRead
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.files.models import WeightsKind, files_in, sha256_of, weights_kind
 from tflite_recipes.tracking.client import PREFIX, first_line
 from tflite_recipes.tracking.mlflow_limits import SPOOL_HAS_IT, TAG_LENGTH, cut
@@ -33,7 +34,9 @@ class Plan:
     left: dict[str, str]
 
 
-def keep(mlflow_client: Any, run_id: str, read: Sequence[InputRead], settings: Mlflow, outcome: str) -> dict[str, str]:
+def keep(
+    mlflow_client: Any, run_id: str, read: Sequence[InputRead], settings: Mlflow, outcome: RunOutcome
+) -> dict[str, str]:
     """Upload what is to be kept, and give the tags that say what was. `outcome`: the run's.
 
     A file that is not what the run read any more is not uploaded, and nothing is that lies elsewhere than it says. What
@@ -67,15 +70,15 @@ def tags(read: Sequence[InputRead], kept: Sequence[str], left: dict[str, str]) -
     return {KEPT: said, NOT_KEPT: cut(reasons, TAG_LENGTH, SPOOL_HAS_IT)}
 
 
-def planned(read: Sequence[InputRead], settings: Mlflow, outcome: str) -> Plan:
+def planned(read: Sequence[InputRead], settings: Mlflow, outcome: RunOutcome) -> Plan:
     """Of the inputs those that are to be kept. `auto` keeps those of a run that gave a file, all of them where together
     they are within the limit, else all that make the file (without the evaluation's) where these are."""
     own = [given for given in read if not given.shared]
-    if settings.log_source is LogSource.true and outcome != "killed":
+    if settings.log_source is LogSource.true and outcome is not RunOutcome.killed:
         return Plan(tuple(own), {})
     if settings.log_source is LogSource.false:
         return Plan((), {given.key: "tracking.log_source=false" for given in own})
-    if outcome not in ("done", "gate"):
+    if not outcome.has_file:
         return Plan((), {given.key: f"the run was {outcome}" for given in own})
     limit = settings.log_source_limit_mb
     why = _too_much(own, limit)

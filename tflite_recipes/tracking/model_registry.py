@@ -8,11 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.outcome import RunOutcome, of_tags
 from tflite_recipes.tracking.client import PREFIX, hurried
 
 _LONGEST_ALIAS = 255
 _TRIES, _PAUSE_S = 3, 1.0  # numbers are given by the server: of several that register at once, one may have to wait
-_COPIED = ("recipe", "recipe_digest", "tflite_sha256", "version")
+_UNFIT = {
+    RunOutcome.failed: "the run failed",
+    RunOutcome.killed: "the run was ended",
+    RunOutcome.not_evaluated: "the file was not evaluated",
+}
+_COPIED = ("recipe", "recipe_digest", "tflite_sha256", "version", "outcome")
 
 
 def name_problems(name: str | None, alias: str | None) -> Iterable[Problem]:
@@ -35,14 +41,14 @@ def _alias_problem(alias: str) -> str:
     return ""
 
 
-def why_not(outcome: str, gates: Mapping[str, bool], is_model: bool) -> str:
-    """Why a run that ended so does not become a version; "" where it does. outcome: as RunFinished has it; gates: by
-    name, whether they passed."""
+def why_not(outcome: RunOutcome, gates: Mapping[str, bool], is_model: bool) -> str:
+    """Why a run that ended so does not become a version; "" where it does. gates: by name, whether they
+    passed."""
     failed = ", ".join(name for name, passed in gates.items() if not passed)
-    if outcome == "gate" or failed:
+    if outcome is RunOutcome.gate_failed or (failed and outcome is not RunOutcome.not_evaluated):
         return f"a gate failed: {failed}"
-    if outcome != "done":
-        return f"the run {outcome}" if outcome == "failed" else "the run was ended"
+    if outcome in _UNFIT:
+        return _UNFIT[outcome]
     return "" if is_model else "the run's file could not be logged as a model"
 
 
@@ -93,7 +99,10 @@ def _version_once(mlflow_client: Any, run_id: str, name: str, tags: Mapping[str,
     raise AssertionError("unreachable")
 
 
+_JUDGED: dict[str, str] = {RunOutcome.passed: "gates passed", RunOutcome.done: "no gate was set"}
+
+
 def _description(tags: Mapping[str, str]) -> str:
     recipe, digest = tags.get(f"{PREFIX}.recipe", ""), tags.get(f"{PREFIX}.recipe_digest", "")[:12]
-    sha256 = tags.get(f"{PREFIX}.tflite_sha256", "")[:12]
-    return f"Recipe {recipe} (digest {digest}), gates passed; model.tflite has SHA-256 {sha256}…"
+    sha256, judged = tags.get(f"{PREFIX}.tflite_sha256", "")[:12], _JUDGED.get(of_tags(tags), "not judged")
+    return f"Recipe {recipe} (digest {digest}), {judged}; model.tflite has SHA-256 {sha256}…"

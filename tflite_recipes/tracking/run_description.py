@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from tflite_recipes.core import events
+from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates, verdict_of_tags
 from tflite_recipes.core.state import Gate
 from tflite_recipes.report.key_metrics import headline
 
@@ -58,6 +59,12 @@ class Story:
             case events.ArtifactKept(path=path, folder=folder):
                 self.artifacts.append("/".join(filter(None, (folder, path.rpartition("/")[2]))))
 
+    def outcome(self, event: events.RunFinished) -> RunOutcome:
+        """How the run ended. Spools of earlier versions do not tell passed from done; the gates do."""
+        if event.outcome == RunOutcome.done and OUTCOME not in self.tags:
+            return of_gates(gate.passed for gate in self.gates)
+        return RunOutcome(event.outcome)
+
 
 def description(story: Story, event: events.RunFinished, experiment: str, run_id: str) -> str:
     """What the run came to, its figures and gates, what was to be known of it, and how to repeat it. experiment,
@@ -76,13 +83,13 @@ def sweep_description(recipe: str, overrides: Iterable[str], run_id: str) -> str
 
 
 def _opening(story: Story, event: events.RunFinished) -> str:
-    """One line: the recipe, the verdict, and the two figures that most look for."""
-    verdict = story.tags.get("tflite_recipes.verdict") or event.outcome
+    """One line: the recipe, the outcome, and the two figures that most look for."""
     rows = [row for row in headline(story.metrics, story.notes, story.tags) if row.source]
     said = [f"{_plain(row.what)} {row.source} → {row.tflite} ({row.note})" for row in rows]
-    line = f"**{_plain(story.recipe)}**: **{_plain(verdict)}**{''.join(f'; {text}' for text in said)}"
+    line = f"**{_plain(story.recipe)}**: **{_plain(story.outcome(event))}**{''.join(f'; {text}' for text in said)}"
     if repeated := story.tags.get("tflite_recipes.reproduces"):
-        line += f"; repeats run {_code(repeated)}"
+        verdict = verdict_of_tags(story.tags)
+        line += f"; repeats run {_code(repeated)}{f': **{_plain(verdict)}**' if verdict else ''}"
     return line
 
 

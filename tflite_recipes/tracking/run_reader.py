@@ -12,6 +12,7 @@ from typing import Any
 
 from tflite_recipes.conversion.former_names import in_todays_names
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.outcome import of_tags, verdict_of_tags
 from tflite_recipes.tracking.client import PREFIX, client, first_line
 from tflite_recipes.tracking.settings import uri_problems
 
@@ -43,6 +44,16 @@ class PastRun:
     def tag(self, name: str) -> str:
         """One of our own tags, by its name without the prefix; "" where it is absent."""
         return self.tags.get(f"{PREFIX}.{name}", "")
+
+    @property
+    def outcome(self) -> str:
+        """How the run ended. Runs from before the outcome tag have it in their verdict and gates."""
+        return of_tags(self.tags, self.status)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of `reproduce`; "" for any other run."""
+        return verdict_of_tags(self.tags)
 
 
 class PastRuns:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tflite_recipes.core import events
 from tflite_recipes.core.environment import version
+from tflite_recipes.core.outcome import OUTCOME, RunOutcome
 from tflite_recipes.tracking import model_flavor, model_registry
 from tflite_recipes.tracking.client import PREFIX, alone, experiment_id, first_line
 from tflite_recipes.tracking.kept_inputs import keep
@@ -34,7 +35,15 @@ from tflite_recipes.tracking.run_record import KEY_TAG
 from tflite_recipes.tracking.run_tags import started_by, with_version
 from tflite_recipes.tracking.settings import Mlflow
 
-_OUTCOMES = {"done": "FINISHED", "gate": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+# MLflow's status, by outcome.
+_STATUS = {
+    RunOutcome.passed: "FINISHED",
+    RunOutcome.done: "FINISHED",
+    RunOutcome.gate_failed: "FINISHED",
+    RunOutcome.failed: "FAILED",
+    RunOutcome.killed: "KILLED",
+    RunOutcome.not_evaluated: "FAILED",
+}
 
 
 class RunWriter:
@@ -120,6 +129,8 @@ class RunWriter:
 
     def _finish(self, event: events.RunFinished) -> None:
         assert self.run_id is not None
+        outcome = self._story.outcome(event)
+        self._batch(tags={OUTCOME: outcome})  # spools of earlier versions, and of killed runs, do not hold it
         if event.problems:
             text = "\n".join(line for problem in event.problems for line in problem.lines())
             self._batch(tags={f"{PREFIX}.error": text})
@@ -130,10 +141,10 @@ class RunWriter:
         self._batch(tags={"mlflow.note.content": said})
         # The slow part comes last: all that is said of the run can be seen meanwhile.
         read = [replace(given, path=os.path.join(self._cwd, given.path)) for given in self._read]
-        self._batch(tags=keep(self._client, self.run_id, read, self._settings, event.outcome))
-        self._client.set_terminated(self.run_id, _OUTCOMES[event.outcome], int(event.at * 1e3))
+        self._batch(tags=keep(self._client, self.run_id, read, self._settings, outcome))
+        self._client.set_terminated(self.run_id, _STATUS[outcome], int(event.at * 1e3))
         if self._settings.register_as is not None:
-            self._register(self._settings.register_as, event.outcome)
+            self._register(self._settings.register_as, outcome)
 
     def _log_model(self, file: Path) -> None:
         """The folder `model/` as an MLflow model; where it cannot be made one, the file alone."""
@@ -151,7 +162,7 @@ class RunWriter:
         if ops := self._model.unsupported_ops:
             self._warn(f"mlflow.pyfunc cannot load the model: LiteRT cannot run {ops}")
 
-    def _register(self, name: str, outcome: str) -> None:
+    def _register(self, name: str, outcome: RunOutcome) -> None:
         """A version of the registered model `name`, or a tag that says why there is none."""
         assert self.run_id is not None
         reason = model_registry.why_not(outcome, {gate.name: gate.passed for gate in self._story.gates}, self._is_model)
@@ -159,7 +170,8 @@ class RunWriter:
             self.registered = f"no: {reason}"
             self._warn(f"not registered as {name}: {reason}")
         else:
-            version = model_registry.register(self._client, self.run_id, name, self._settings.alias, self._story.tags)
+            tags = {**self._story.tags, OUTCOME: outcome}
+            version = model_registry.register(self._client, self.run_id, name, self._settings.alias, tags)
             self.registered = f"{name}/{version}"
         self._batch(tags={f"{PREFIX}.registered": self.registered})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import SPOOL
 
 
@@ -21,7 +22,7 @@ def read(folder: Path, cwd: str) -> list[events.Event]:
     """
     told = list(_located(_parsed(folder / SPOOL), folder, cwd))
     if not isinstance(told[-1], events.RunFinished):
-        told.append(events.RunFinished("killed", told[-1].at - told[0].at, at=told[-1].at))
+        told.append(events.RunFinished(RunOutcome.killed, told[-1].at - told[0].at, at=told[-1].at))
     return told
 
 

@@ -153,7 +153,7 @@ def test_a_search_is_the_parent_of_its_candidates(digits):
     best = children[chosen["run_id"]].data
     assert tags["tflite_recipes.chosen_run_id"] == chosen["run_id"]
     assert tags["tflite_recipes.chosen_digest"] == best.tags["tflite_recipes.recipe_digest"]
-    for name in ("tflite_sha256", "source_sha256", "verdict"):
+    for name in ("tflite_sha256", "source_sha256", "outcome"):
         assert tags[f"tflite_recipes.{name}"] == best.tags[f"tflite_recipes.{name}"]
     for name in ("size.tflite_bytes", "accuracy.drop", "accuracy.source", "parity.cosine"):
         assert metrics[name] == best.metrics[name]
@@ -199,7 +199,7 @@ def test_where_none_passes_the_nearest_is_kept_and_marked(here):
     result = api.run("convert", asked, output_dir="out", progress=False)
     assert result.status == ExitStatus.GATE
     assert result.path.stat().st_size > 0
-    assert result.tags["tflite_recipes.verdict"] == "gate failed"
+    assert result.tags["tflite_recipes.outcome"] == "gate_failed"
     assert {row["status"] for row in table(here / "out")} == {"missed"}
     (nearest,) = (text for text in result.warnings if "no candidate passes" in text)
     each = list(csv.DictReader((here / "out" / "schemes.csv").read_text(encoding="utf-8").splitlines()))
@@ -299,7 +299,7 @@ def test_a_candidate_that_is_not_tracked_is_said(here, monkeypatch):
     result = api.run("convert", asked, output_dir="out", progress=False)
     assert result.status == ExitStatus.UNTRACKED
     assert "the server went away" in result.problems[0].what
-    assert client(here).get_run(result.run_id).data.tags["tflite_recipes.verdict"] == "passed"
+    assert client(here).get_run(result.run_id).data.tags["tflite_recipes.outcome"] == "passed"
 
 
 def test_the_fastest_is_found(here):

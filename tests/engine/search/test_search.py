@@ -20,6 +20,7 @@ from tflite_recipes.conversion.quality import tensor_errors
 from tflite_recipes.conversion.schemes import Scheme
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import ExitStatus, Problem
+from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import RunResult
 from tflite_recipes.core.state import Gate
 from tflite_recipes.engine.search import asked_of, delivery, hints, rehearsed
@@ -291,6 +292,7 @@ def test_a_result_is_an_outcome(tmp_path):
     gates = (Gate("target.flash_kb", 9.0, 8.0, False), Gate(DROP_GATE, 0.25, 0.5, True))
     metrics = {"size.tflite_bytes": 9216.0, "accuracy.source": 0.9, "accuracy.tflite": 0.7, "accuracy.drop": 0.2}
     result = RunResult("r", "d", ExitStatus.GATE, tmp_path, tmp_path / "model.tflite", metrics, gates)
+    result = replace(result, outcome=RunOutcome.gate_failed)
     outcome = outcome_of(2, Candidate("none", "tflite_converter"), result)
     assert (outcome.outcome, outcome.drop, outcome.reason) == ("missed", 0.25, "target.flash_kb 9 of 8")
     assert not outcome.only_lost_quality
@@ -322,6 +324,7 @@ def test_the_result_of_a_search_names_the_recipe(capsys, tmp_path):
     result = RunResult(
         "mine", "d", ExitStatus.DONE, tmp_path, tmp_path / "model.tflite", found=tmp_path / "recipe.yaml"
     )
+    result = replace(result, outcome=RunOutcome.done)
     console.show_result(result)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [

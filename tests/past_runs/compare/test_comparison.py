@@ -37,7 +37,7 @@ RUNS = [
     scored(3, "dynamic_range", 2100.0, 0.01),
     scored(4, "integer_only", 1000.0, 0.2, params={"optimization.rules": "[<b>]"}),
     scored(5, "integer_only", 1100.0, 0.25, params={"optimization.rules": "[]", "optimization.new": "1"}),
-    past_run(6, {}, scheme("int16x8"), {"verdict": "failed"}, "FAILED"),
+    past_run(6, {}, scheme("int16x8"), {"outcome": "failed"}, "FAILED"),
 ]
 
 

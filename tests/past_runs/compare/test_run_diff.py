@@ -63,7 +63,7 @@ B = Facts(
         {"size.tflite_bytes": 1000.0, "accuracy.tflite": 0.8, "ops.flex": 0.0, "calibration.stability": 0.9},
         tags={
             "gate.evaluation.max_drop": "0.1 of 0.02, 0.08 over: FAILED",
-            "verdict": "gate failed",
+            "outcome": "gate_failed",
             "warnings": "few",
         },
     ),
@@ -96,7 +96,7 @@ def test_environment_gates_and_warnings_of_one_alone():
     assert found.same["environment"] == 2
     assert [(one.name, one.kind) for one in found.gates] == [("evaluation.max_drop", "added")]
     assert [(one.name, one.kind) for one in found.warnings] == [("few", "added")]
-    assert (found.a.outcome, found.b.outcome) == ("passed", "gate failed")
+    assert (found.a.outcome, found.b.outcome) == ("passed", "gate_failed")
 
 
 def test_metrics_have_their_changes_and_which_is_better():
@@ -133,7 +133,7 @@ def test_tensors_of_one_name_are_told_apart_by_graph_and_joined_within():
 
 
 def test_a_run_without_a_model_still_differs_and_is_told():
-    failed = Facts(past_run(3, status="FAILED", tags={"verdict": "failed"}), missing=("no model (failed)",))
+    failed = Facts(past_run(3, status="FAILED", tags={"outcome": "failed"}), missing=("no model (failed)",))
     found = diff_facts(A, failed)
     assert found.notes == (f"{3:032x} has no model (failed)",)
     assert found.ops == {"CONV_2D": (1, 0), "SOFTMAX": (1, 0)}
@@ -224,7 +224,9 @@ RUNS = st.builds(
     st.dictionaries(
         st.sampled_from(["accuracy.metric", "evaluation.higher_is_better"]), st.sampled_from(["mine", "true", "false"])
     ),
-    st.dictionaries(st.sampled_from(["warnings", "gate.a", "gate.b", "verdict"]), st.sampled_from(["x", "y\nx"])),
+    st.dictionaries(
+        st.sampled_from(["warnings", "gate.a", "gate.b", "outcome", "verdict"]), st.sampled_from(["x", "y\nx"])
+    ),
 )
 FACTS = st.builds(
     Facts,

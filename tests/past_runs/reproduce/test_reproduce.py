@@ -122,6 +122,7 @@ def test_identical_bytes_from_moved_files_beside_the_old_run(desk, stand):
     assert new.info.experiment_id == old.info.experiment_id
     tags = {key.removeprefix("tflite_recipes."): value for key, value in new.data.tags.items()}
     assert (tags["verdict"], tags["reproduces"], tags["team"]) == ("identical bytes", past(desk), "vision")
+    assert (tags["outcome"], done.run.outcome) == ("gate_failed", "gate_failed")
     # The file says what the original says; the run's own tags tell how it was made here.
     assert read_metadata(done.run.path).recipe_digest == old.data.tags["tflite_recipes.recipe_digest"]
     assert tags["recipe_digest"] == done.run.digest != old.data.tags["tflite_recipes.recipe_digest"]

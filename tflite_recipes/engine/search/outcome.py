@@ -11,7 +11,7 @@ from tflite_recipes.core.state import Gate
 from tflite_recipes.engine.search.candidates import Candidate
 
 DROP_GATE = "evaluation.max_drop"
-PASSED, MISSED, REFUSED, FAILED, UNTRIED = "passed", "missed", "refused", "failed", "not tried"
+PASSED, DONE, MISSED, REFUSED, FAILED, UNTRIED = "passed", "done", "missed", "refused", "failed", "not tried"
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Head:
 
 @dataclass(frozen=True)
 class Outcome:
-    """number: from 1, in the order of trying. outcome: passed; missed (a gate said no); refused (cannot be had);
-    failed (a step failed); not tried, with number 0.
+    """number: from 1, in the order of trying. outcome: passed; done (no gate was set); missed (a gate said
+    no); refused (cannot be had); failed (a step failed); not tried, with number 0.
 
     ran: False where the recipe alone showed that it cannot be had. size: bytes; latency: ms, None where nothing
     measures it. score, drop: the metric of the file, and what the gate on its drop measured. ops: names of tensors
@@ -51,11 +51,12 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        return self.outcome == PASSED
+        """Whether no gate speaks against it."""
+        return self.outcome in (PASSED, DONE)
 
     @property
     def has_file(self) -> bool:
-        return self.outcome in (PASSED, MISSED)
+        return self.passed or self.outcome == MISSED
 
     @property
     def only_lost_quality(self) -> bool:

@@ -10,17 +10,28 @@ from pathlib import Path
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
+from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
 from tflite_recipes.core.result import CANDIDATES, MODEL, RunResult
 from tflite_recipes.engine import runner
 from tflite_recipes.engine.search import delivery, hints, strategy
 from tflite_recipes.engine.search.candidates import Candidate, folder_name, option, recipe_of
-from tflite_recipes.engine.search.outcome import DROP_GATE, FAILED, MISSED, PASSED, REFUSED, Outcome, best, best_of_each
+from tflite_recipes.engine.search.outcome import (
+    DONE,
+    DROP_GATE,
+    FAILED,
+    MISSED,
+    PASSED,
+    REFUSED,
+    Outcome,
+    best,
+    best_of_each,
+)
 from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
 from tflite_recipes.engine.worker import WorkerPool
 from tflite_recipes.steps.auto_optimization import AutoOptimization
 
-_OUTCOMES = {ExitStatus.DONE: PASSED, ExitStatus.GATE: MISSED, ExitStatus.REQUEST: REFUSED}
+_OUTCOMES = {RunOutcome.passed: PASSED, RunOutcome.done: DONE, RunOutcome.gate_failed: MISSED}
 
 
 @dataclass(frozen=True)
@@ -112,12 +123,12 @@ class _Search:
                 self._try_all(Memo(scratch))
             return self._conclude()
         except RecipeError as error:
-            return self._end("failed", error.status, error.problems)
+            return self._end(RunOutcome.failed, error.status, error.problems)
         except OSError as error:  # a full disk, a folder that may not be written
             problem = Problem(error.strerror or str(error), str(error.filename or ""))
-            return self._end("failed", ExitStatus.FAILED, (problem,))
+            return self._end(RunOutcome.failed, ExitStatus.FAILED, (problem,))
         except BaseException:
-            self._end("killed", ExitStatus.KILLED)
+            self._end(RunOutcome.killed, ExitStatus.KILLED)
             raise
 
     def _open(self) -> None:
@@ -162,7 +173,7 @@ class _Search:
         chosen = best(self._outcomes, self._space.objective)
         if chosen is None:
             delivery.keep_tables(self._folder, self._recipe, self._outcomes, None, self._space, self._spool)
-            return self._end("failed", ExitStatus.FAILED, (_nothing_to_try(self._outcomes),))
+            return self._end(RunOutcome.failed, ExitStatus.FAILED, (_nothing_to_try(self._outcomes),))
         delivery.deliver(chosen, self._trials[chosen.number].told, self._spool)
         ran = sum(outcome.ran for outcome in self._outcomes)
         counts = {"search.runs": ran, "search.passed": sum(outcome.passed for outcome in self._outcomes)}
@@ -170,29 +181,27 @@ class _Search:
         if not chosen.passed:
             self._spool.tell(events.Warned(_nearest(self._space, self._outcomes)))
         delivery.keep_tables(self._folder, self._recipe, self._outcomes, chosen, self._space, self._spool)
-        if chosen.passed:
-            return self._end("done", ExitStatus.DONE)
-        return self._end("gate", ExitStatus.GATE)
+        outcome = of_gates(gate.passed for gate in chosen.gates)
+        return self._end(outcome, ExitStatus.DONE if outcome.is_good else ExitStatus.GATE)
 
-    def _end(self, outcome: str, status: ExitStatus, problems: tuple[Problem, ...] = ()) -> RunResult:
+    def _end(self, outcome: RunOutcome, status: ExitStatus, problems: tuple[Problem, ...] = ()) -> RunResult:
         spool, seconds = self._spool, time.monotonic() - self._started
-        if outcome == "failed":
-            spool.tell(events.Tagged({"tflite_recipes.verdict": "failed"}))
+        spool.tell(events.Tagged({OUTCOME: outcome}))
         spool.tell(events.RunFinished(outcome, seconds, problems))
         spool.close()
-        delivered = outcome in ("done", "gate")
         return RunResult(
             recipe=self._recipe.name,
             digest=self._recipe.digest,
             status=status,
             output_dir=self._folder,
-            path=self._folder / MODEL if delivered else None,
+            path=self._folder / MODEL if outcome.has_file else None,
             metrics=dict(spool.metrics),
             gates=tuple(spool.gates),
             warnings=tuple(spool.warnings),
             tags=dict(spool.tags),
             problems=problems,
-            found=self._folder / delivery.RECIPE if delivered else None,
+            found=self._folder / delivery.RECIPE if outcome.has_file else None,
+            outcome=outcome,
         )
 
 
@@ -206,7 +215,8 @@ def _end_if_shared(result: RunResult, step: str) -> None:
 
 def outcome_of(number: int, candidate: Candidate, result: RunResult) -> Outcome:
     """What the result of a candidate's run is to the search."""
-    kind, metrics = _OUTCOMES.get(result.status, FAILED), result.metrics
+    refused = result.status is ExitStatus.REQUEST
+    kind, metrics = _OUTCOMES.get(result.outcome, REFUSED if refused else FAILED), result.metrics
     drop = next((gate.measured for gate in result.gates if gate.name == DROP_GATE), metrics.get("accuracy.drop"))
     missed = "; ".join(f"{gate.name} {gate.measured:g} of {gate.limit:g}" for gate in result.gates if not gate.passed)
     folder = result.output_dir if result.path is not None else None

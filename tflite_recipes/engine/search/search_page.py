@@ -30,7 +30,7 @@ def render(
     """The page. `each`: the best of each scheme. `found`: the chosen candidate's resolved recipe, "" where nothing was
     chosen. `folder`: the search's output, which says what it started from. `file`: its own recipe in there."""
     parts = [
-        f"<h1>{escape(recipe.name)}</h1><p class='muted'>search, recipe digest {recipe.digest}</p>{_verdict(chosen)}",
+        f"<h1>{escape(recipe.name)}</h1><p class='muted'>search, recipe digest {recipe.digest}</p>{_outcome(chosen)}",
         f"<h2>The best of each scheme</h2>{_table(each, chosen)}" if outcomes else "",
         f"<h2>Candidates</h2>{_table(outcomes, chosen)}",
         f"<h2>Pareto plot</h2>{plot}",
@@ -44,13 +44,13 @@ def render(
     return document(recipe.name, parts)
 
 
-def _verdict(chosen: Outcome | None) -> str:
+def _outcome(chosen: Outcome | None) -> str:
     if chosen is None:
         return "<div class='verdict failed'><b>failed</b>: no candidate gave a file</div>"
     what = escape(f"{chosen.number} {chosen.candidate}")
     if chosen.passed:
-        return f"<div class='verdict passed'><b>passed</b>: {what}</div>"
-    return f"<div class='verdict failed'><b>gate failed</b>: no candidate passes; nearest is {what}</div>"
+        return f"<div class='verdict passed'><b>{chosen.outcome}</b>: {what}</div>"
+    return f"<div class='verdict failed'><b>gate_failed</b>: no candidate passes; nearest is {what}</div>"
 
 
 def _table(outcomes: Sequence[Outcome], chosen: Outcome | None) -> str:

@@ -51,7 +51,8 @@ class Axis:
 @dataclass(frozen=True)
 class ComparedRun:
     """A run of a comparison. number: from 1. called: its name, without the overrides that a sweep puts behind its
-    recipe's, which the keys tell. label: what it is, in a line. scheme: of the file. config: the keys that
+    recipe's, which the keys tell. label: what it is, in a line. outcome: how the run ended. verdict: of a run that
+    repeats another, else "". scheme: of the file. config: the keys that
     the runs differ in, "" where this one does not have the key. gates: by name, as they were answered. figures: the
     metrics of the table, with units. pareto: whether no other run beats it in both axes; None where it is not on the
     plot."""
@@ -62,6 +63,7 @@ class ComparedRun:
     called: str
     label: str
     status: str
+    outcome: str
     verdict: str
     scheme: str
     config: Mapping[str, str]
@@ -69,10 +71,6 @@ class ComparedRun:
     figures: Mapping[str, str]
     gates: Mapping[str, str]
     pareto: bool | None = None
-
-    @property
-    def outcome(self) -> str:
-        return self.verdict or self.status.lower()
 
     def told(self, column: str) -> str:
         """What stands in one of the columns that `Comparison.named` names."""
@@ -151,7 +149,8 @@ def compare_runs(
             _called(run),
             _label(run, keys, telling),
             run.status,
-            run.tag("verdict"),
+            run.outcome,
+            run.verdict,
             scheme_of(run),
             {key: run.params.get(key, "") for key in keys},
             dict(run.metrics),

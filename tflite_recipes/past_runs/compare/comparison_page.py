@@ -58,20 +58,22 @@ def _plot(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison) -> str:
-    head = ("", "", *comparison.named, *comparison.keys, *comparison.metrics, "gates", "verdict", "run ID")
+    head = ("", "", *comparison.named, *comparison.keys, *comparison.metrics, "gates", "outcome", "run ID")
     titles = "".join(f"<th>{_in_two(title)}</th>" for title in head)
     return f"<table><tr>{titles}</tr>{''.join(_row(run, comparison) for run in comparison.runs)}</table>"
 
 
 def _row(run: ComparedRun, comparison: Comparison) -> str:
-    kind = {"passed": "passed", "gate failed": "failed", "failed": "failed"}.get(run.outcome, "")
+    kind = {"passed": "passed", "gate_failed": "failed", "failed": "failed", "not_evaluated": "failed"}.get(
+        run.outcome, ""
+    )
     mark = "<b title='Pareto-optimal'>◎</b>" if run.pareto else ""
     cells = [f"<td class='n'>{run.number}</td><td>{mark}</td>"]
     cells += [_named(run, name) for name in comparison.named]
     cells += [f"<td>{escape(run.config[key])}</td>" for key in comparison.keys]
     cells += [f"<td class='n'>{escape(run.figures.get(name, ''))}</td>" for name in comparison.metrics]
     cells.append(f"<td style='white-space: nowrap'>{escape(run.gates_in_short)}</td>")
-    cells.append(f"<td class='{kind}'>{escape(run.outcome)}</td>")
+    cells.append(f"<td class='{kind}'>{escape(run.outcome)}{f'<br/>{escape(run.verdict)}' if run.verdict else ''}</td>")
     cells.append(f"<td class='muted' style='white-space: nowrap'><code>{_halves(run.run_id)}</code></td>")
     return f"<tr>{''.join(cells)}</tr>"
 

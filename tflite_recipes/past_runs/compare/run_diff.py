@@ -77,12 +77,9 @@ class Side:
     name: str
     recipe: str
     status: str
+    outcome: str
     verdict: str
     started: float
-
-    @property
-    def outcome(self) -> str:
-        return self.verdict or self.status.lower()
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def _agreed(a: Facts, b: Facts) -> dict[str, str]:
 
 def _side(facts: Facts) -> Side:
     run = facts.run
-    return Side(run.run_id, run.name, run.tag("recipe"), run.status, run.tag("verdict"), run.started)
+    return Side(run.run_id, run.name, run.tag("recipe"), run.status, run.outcome, run.verdict, run.started)
 
 
 def _config(facts: Facts, by_params: bool, everything: bool) -> dict[str, Any]:

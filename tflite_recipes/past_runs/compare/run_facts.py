@@ -52,7 +52,7 @@ def read(runs: PastRuns, run: PastRun) -> Facts:
         for lacks, text in (
             (recipe is None, "no recipe.yaml: its config is that of the params"),
             (machine is None, f"no {environment.ENVIRONMENT}"),
-            (not ops, f"no model ({run.tag('verdict') or run.status.lower()})"),
+            (not ops, f"no model ({run.outcome})"),
         )
         if lacks
     ]

@@ -16,7 +16,7 @@ from tflite_recipes.past_runs.compare.run_diff import Change, MetricChange, RunD
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """uri, title, parent_run_id, keys, x and y (metric, higher_is_better; null for none), runs, front (run IDs), notes,
-    left_out. Each run: number, run_id, name, status, verdict, scheme, config, metrics (all), gates, pareto."""
+    left_out. Each run: number, run_id, name, status, outcome, verdict, scheme, config, metrics (all), gates, pareto."""
     runs = [
         {
             **{name: value for name, value in asdict(run).items() if name not in ("called", "figures")},
@@ -43,21 +43,24 @@ def comparison_csv(comparison: Comparison) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ("number", "pareto", "name", "scheme", *comparison.keys, *comparison.metrics)
-    writer.writerow((*head, "gates", "verdict", "status", "run_id"))
+    writer.writerow((*head, "gates", "outcome", "verdict", "status", "run_id"))
     for run in comparison.runs:
         numbers = (f"{run.metrics[name]:.9g}" if name in run.metrics else "" for name in comparison.metrics)
         gates = "; ".join(f"{name} {answer}" for name, answer in run.gates.items())
         optimal = {True: "yes", False: "no", None: ""}[run.pareto]
         front = (run.number, optimal, run.name, run.scheme, *(run.config[key] for key in comparison.keys))
-        writer.writerow((*front, *numbers, gates, run.verdict, run.status, run.run_id))
+        writer.writerow((*front, *numbers, gates, run.outcome, run.verdict, run.status, run.run_id))
     return text.getvalue()
 
 
 def diff_json(diff: RunDiff) -> dict[str, Any]:
-    """a and b (run_id, name, recipe, status, verdict, started), differs; config, digests, environment, gates, warnings:
-    lists of name, kind (added: only in b; removed: only in a; changed), a, b; ops and tensor_dtypes: by name a and b;
-    tensors: changed (name, layer, op, a, b), same, only_a, only_b; metrics: all, with a, b, absolute (b − a), relative
-    (÷ |a|), changed and better (null where neither is); same: how many of each part are the same; notes."""
+    """Return the diff as plain data.
+
+    a and b: run_id, name, recipe, status, outcome, verdict, started. differs. config, digests, environment, gates,
+    warnings: lists of name, kind (added: only in b; removed: only in a; changed), a, b. ops and tensor_dtypes: by name
+    a and b. tensors: changed (name, layer, op, a, b), same, only_a, only_b. metrics: all, with a, b, absolute (b − a),
+    relative (÷ |a|), changed and better (null where neither is). same: how many of each part are the same. notes.
+    """
     return {
         "a": _side(diff.a),
         "b": _side(diff.b),

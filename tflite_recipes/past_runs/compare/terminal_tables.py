@@ -86,7 +86,10 @@ def _columns(comparison: Comparison) -> list[Column]:
     found += [column(name, lambda run, name=name: run.figures.get(name, ""), True) for name in comparison.metrics]
     if any(run.gates for run in runs):
         found.append(column("gates", lambda run: run.gates_in_short))
-    return [*found, column("verdict", lambda run: run.outcome), column("run ID", lambda run: run.run_id)]
+    found.append(column("outcome", lambda run: run.outcome))
+    if any(run.verdict for run in runs):
+        found.append(column("verdict", lambda run: run.verdict))
+    return [*found, column("run ID", lambda run: run.run_id)]
 
 
 # The diff
@@ -121,7 +124,8 @@ def show_diff(diff: RunDiff, everything: bool = False) -> None:
 
 def _side(side: Side) -> str:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(side.started))
-    return f"{side.name}: {side.outcome}, {started}"
+    verdict = f" ({side.verdict})" if side.verdict else ""
+    return f"{side.name}: {side.outcome}{verdict}, {started}"
 
 
 _NAMED = {

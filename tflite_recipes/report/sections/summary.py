@@ -1,4 +1,4 @@
-"""What comes first: what was run, the verdict, the gates, the figures, and what is to be known of them."""
+"""What comes first: what was run, the outcome, the gates, the figures, and what is to be known of them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from html import escape
 
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.outcome import RunOutcome, of_tags, verdict_of_tags
 from tflite_recipes.core.state import Gate
 from tflite_recipes.report.bar_chart import columns
 from tflite_recipes.report.html_page import section
 from tflite_recipes.report.key_metrics import headline
 
-VERDICT, REPRODUCES, DIFFERENCES = (f"tflite_recipes.{name}" for name in ("verdict", "reproduces", "differences"))
-# Of a run, and of one that repeats another; every other verdict is bad news.
-_GOOD = ("passed", "identical bytes", "same weights and graph", "numerically equal")
+REPRODUCES, DIFFERENCES = (f"tflite_recipes.{name}" for name in ("reproduces", "differences"))
+_GOOD = (RunOutcome.passed, RunOutcome.done)
+# Of a run that repeats another. Any other verdict is bad news.
+_SAME = ("", "identical bytes", "same weights and graph", "numerically equal")
 
 
 def head(recipe: Recipe, tags: Mapping[str, str], problems: Sequence[Problem]) -> str:
-    """Name, digest, the options, and the verdict; of a run that repeats another, which one and what differs."""
+    """Return name, digest, options and outcome; of a run that repeats another also which one, and the verdict."""
     options = ", ".join(f"{group}={option}" for group, option in recipe.choices.items())
     parts = [f"<h1>{escape(recipe.name)}</h1><p class='muted'>recipe digest {recipe.digest}<br>{escape(options)}</p>"]
-    verdict = tags.get(VERDICT, "")
-    kind = "passed" if verdict.partition(":")[0] in _GOOD else "failed"
-    said = [f"<b>{escape(verdict)}</b>"] if verdict else []
+    outcome, verdict = of_tags(tags), verdict_of_tags(tags)
+    kind = "passed" if outcome in _GOOD and verdict in _SAME else "failed"
+    said = [f"<b>{escape(outcome)}</b>"] if outcome else []
     if repeated := tags.get(REPRODUCES):
-        said.append(f"<p>Repeats the run <code>{escape(repeated)}</code></p>")
+        came_to = f": <b>{escape(verdict)}</b>" if verdict else ""
+        said.append(f"<p>Repeats the run <code>{escape(repeated)}</code>{came_to}</p>")
     if (differences := tags.get(DIFFERENCES, "none")) != "none":
         said.append(f"<p>What differs: {_lines(differences)}</p>")
     said += [f"<p>{_lines(chr(10).join(problem.lines()))}</p>" for problem in problems]
