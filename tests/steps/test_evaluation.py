@@ -507,7 +507,8 @@ def test_parity_alone_is_not_scored_unless_asked(here, tmp_path):
     assert "accuracy.tflite" not in ran(*source).metrics
     assert ran(*source, "evaluation.metric=top1_agreement").metrics["accuracy.tflite"] == 1.0
     refused = ran(*source, "evaluation.output=nothing", "evaluation.max_drop=0")
-    assert refused.status == ExitStatus.REQUEST
+    assert (refused.status, refused.outcome) == (ExitStatus.FAILED, "not_evaluated")
+    assert refused.path.is_file()
     assert refused.problems[0].fix == "evaluation.output=scores"
 
 

@@ -8,7 +8,6 @@ import pytest
 from support.reporters import RecordingReporter
 
 from tflite_recipes import api
-from tflite_recipes.core.errors import StepError
 from tflite_recipes.core.state import State
 from tflite_recipes.steps.litert_target import Architecture, CpuTarget, Runner, faster, foreign
 
@@ -174,6 +173,9 @@ def test_with_no_runner_nothing_is_measured(measured, monkeypatch):
     assert [(gate.passed, gate.fix) for gate in gates.values()] == [(False, "optimization=float16")]
 
 
-def test_what_no_runtime_here_runs_is_refused(measured):
-    with pytest.raises(StepError, match="Flex or custom ops"):
-        judged(CpuTarget(), replace(measured, runnable=False))
+def test_failing_measurement_is_reported_and_keeps_the_file(measured):
+    heard, state = RecordingReporter(), replace(measured, runnable=False)
+    assert CpuTarget(flash_kb=3.0, metadata=False, deploy=False)(state, heard) == state
+    ((problem, judges),) = heard.failures
+    assert (problem.where, problem.fix, judges) == ("target", "target=generic", True)
+    assert [gate.name for gate in heard.gates] == ["target.flash_kb"]

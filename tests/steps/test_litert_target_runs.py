@@ -166,11 +166,13 @@ def test_the_same_recipe_gives_the_same_bytes(described, here):
 
 
 @pytest.mark.slow
-def test_labels_that_suit_no_output_end_the_run_as_a_request_that_is_wrong(here):
+def test_labels_that_suit_no_output_fail_the_metadata_and_keep_the_file(here):
     write(here / "l.txt", "a\nb\n")
     overrides = ["target.labels=l.txt", "source.epochs=1", "tracking=none"]
     result = api.run("digits_float", overrides, progress=False)
-    assert result.status == ExitStatus.REQUEST
+    assert (result.status, result.outcome) == (ExitStatus.FAILED, "passed")
+    assert read_metadata(result.path).model is None
+    assert len(result.problems) == 1
     assert (result.problems[0].where, result.problems[0].what) == (
         "target.labels",
         "2 labels, and places in the last axis of the outputs: 10 of 'digit'",

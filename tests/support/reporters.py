@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core.errors import Problem
 from tflite_recipes.core.state import Gate
 
 
@@ -24,6 +25,7 @@ class RecordingReporter:
         self.tags: dict[str, str] = {}
         self.params: dict[str, str] = {}
         self.gates: list[Gate] = []
+        self.failures: list[tuple[Problem, bool]] = []
         self.kept: list[str] = []
         self.files: dict[str, bytes] = {}
         self.progressed: list[tuple[str, int, int]] = []
@@ -55,6 +57,9 @@ class RecordingReporter:
 
     def judge(self, gate: Gate) -> None:
         self.gates.append(gate)
+
+    def failed(self, problem: Problem, judges: bool = True) -> None:
+        self.failures.append((problem, judges))
 
     def keep(self, path: str, folder: str = "") -> None:
         name = f"{folder}/{Path(path).name}".lstrip("/")

@@ -7,6 +7,7 @@ from support.checkout import write
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
+from tflite_recipes.report.console import show_result
 
 pytestmark = pytest.mark.slow
 
@@ -201,6 +202,31 @@ def test_a_failed_gate_keeps_the_model_and_says_so(here):
     assert (gate.name, gate.passed) == ("target.flash_kb", False)
     run = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}").get_run(result.run_id)
     assert run.data.tags["tflite_recipes.outcome"] == "gate_failed"
+
+
+def test_failed_evaluation_delivers_and_logs_the_file_and_registers_nothing(here, capsys):
+    import mlflow
+    import numpy as np
+
+    write(here / "make.py", FACTORY)
+    write(here / "own.py", "import math\n\n\ndef score(outputs, labels):\n    return math.log10(0.0)\n")
+    np.savez(here / "t.npz", x=np.ones((8, 4), "float32"), labels=np.zeros(8, "int64"))
+    own = ["evaluation.path=t.npz", "evaluation.metric=function", "evaluation.function=own.py:score"]
+    result = small("evaluation=npz", *own, "tracking.register_as=never")
+    assert (result.outcome, result.status) == ("not_evaluated", ExitStatus.FAILED)
+    client = mlflow.MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
+    run = client.get_run(result.run_id)
+    assert (run.info.status, run.data.tags["tflite_recipes.outcome"]) == ("FAILED", "not_evaluated")
+    assert "model/model.tflite" in {item.path for item in client.list_artifacts(result.run_id, "model")}
+    assert run.data.tags["tflite_recipes.tflite_sha256"] == result.tags["tflite_recipes.tflite_sha256"]
+    assert run.data.tags["tflite_recipes.registered"] == "no: the file was not evaluated"
+    assert client.search_registered_models("name='never'") == []
+    assert "**not_evaluated**" in run.data.tags["mlflow.note.content"]
+    assert "<b>not_evaluated</b>" in (result.output_dir / "report.html").read_text()
+    show_result(result)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"model:  {result.path}" in lines
+    assert "convert: not_evaluated" in lines
 
 
 def test_tags_experiment_and_run_name(here):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tflite_recipes.conversion.quality.tensor_errors import INPUT, MOST_DB, PASSING, TensorError, decibels
+from tflite_recipes.conversion.quality.decibels import MOST_DB, decibels
+from tflite_recipes.conversion.quality.tensor_errors import INPUT, PASSING, TensorError
 
 _JOINING = ("CONCATENATION", "PACK")
 

@@ -123,3 +123,7 @@ class StepError(RecipeError):
     """A step failed on a request that looked right."""
 
     status = ExitStatus.FAILED
+
+
+class WrongFile(StepError):
+    """The file was run and is wrong, so that it is not delivered. Any other failure of an analysis keeps the file."""

@@ -85,6 +85,14 @@ class Judged(Event):
 
 
 @dataclass(frozen=True)
+class AnalysisFailed(Event):
+    """A part of the run that leaves the file as it is failed. `judges`: the outcome depends on it."""
+
+    problem: Problem
+    judges: bool
+
+
+@dataclass(frozen=True)
 class ArtifactKept(Event):
     """A file in the output folder, and the artifact folder that it belongs to ("" is the top)."""
 
@@ -172,6 +180,8 @@ def from_json(data: Mapping[str, Any]) -> Event:
         values["gate"] = Gate(**values["gate"])
     if kind is RunFinished:
         values["outcome"] = RunOutcome(_FORMER_OUTCOMES.get(values["outcome"], values["outcome"]))
+    if kind is AnalysisFailed:
+        values["problem"] = Problem.from_json(values["problem"])
     if "problems" in values:
         values["problems"] = tuple(Problem.from_json(problem) for problem in values["problems"])
     if "overrides" in values:
@@ -188,6 +198,7 @@ class Reporter(Protocol):
     def tag(self, tags: Mapping[str, str]) -> None: ...
     def note(self, params: Mapping[str, str]) -> None: ...
     def judge(self, gate: Gate) -> None: ...
+    def failed(self, problem: Problem, judges: bool = True) -> None: ...
     def keep(self, path: str, folder: str = "") -> None: ...
     def used(
         self,
@@ -231,6 +242,9 @@ class EventReporter:
 
     def judge(self, gate: Gate) -> None:
         self._send(Judged(gate))
+
+    def failed(self, problem: Problem, judges: bool = True) -> None:
+        self._send(AnalysisFailed(problem, judges))
 
     def keep(self, path: str, folder: str = "") -> None:
         self._send(ArtifactKept(path, folder))

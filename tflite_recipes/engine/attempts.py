@@ -12,7 +12,8 @@ from tflite_recipes.config.recipe import Recipe, StepSpec
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core import events
-from tflite_recipes.core.errors import StepError
+from tflite_recipes.core.analysis import Analysis
+from tflite_recipes.core.errors import RecipeError, StepError, WrongFile
 from tflite_recipes.core.schema import TARGET
 from tflite_recipes.core.state import CALIBRATED, Intent, State, TensorSpec
 from tflite_recipes.engine.shared_results import Memo, Tell, key_of
@@ -47,10 +48,25 @@ class Attempt:
             if memo is not None and number < shared:
                 state = memo.recall(self._key(jobs[: number + 1]), state, tell, work)
             else:
-                state = work(state, tell)
+                state = self._worked(work, steps, state, tell)
             reached = State.from_json(state)
             self.offered, self.inputs, self.findings = reached.offered, reached.inputs, reached.findings
         return State.from_json(state)
+
+    def _worked(
+        self, work: Callable[[dict[str, Any], Tell], dict[str, Any]], steps: Sequence[StepSpec], state: Any, tell: Tell
+    ) -> dict[str, Any]:
+        """Return the state after a job. An analysis that fails leaves the state as it was."""
+        try:
+            return work(state, tell)
+        except WrongFile:
+            raise
+        except RecipeError as error:
+            if not all(isinstance(spec.instance, Analysis) for spec in steps):
+                raise
+            for problem in error.problems:
+                tell(events.AnalysisFailed(replace(problem, where=problem.where or steps[0].name), True))
+            return dict(state)
 
     def _job(self, steps: Sequence[StepSpec], state: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from pathlib import Path
 from tflite_recipes.config import recipe_inputs
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events
+from tflite_recipes.core.analysis import failure, kept
 from tflite_recipes.core.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
@@ -64,7 +65,7 @@ def run(
     except BaseException:
         _conclude(recipe, spool, _End(RunOutcome.killed, ExitStatus.KILLED), started)
         raise
-    _conclude(recipe, spool, end, started)
+    end = _conclude(recipe, spool, end, started)
     return RunResult(
         recipe=recipe.name,
         digest=recipe.digest,
@@ -102,37 +103,47 @@ def _attempt(
         return _End(
             RunOutcome.failed, ExitStatus.FAILED, (Problem(error.strerror or str(error), str(error.filename or "")),)
         )
+    return _End(*delivered(spool))
+
+
+def delivered(spool: Spool) -> tuple[RunOutcome, ExitStatus, tuple[Problem, ...]]:
+    """Return how a run with a file ends: by its gates, unless an analysis failed that decides with them."""
+    problems = tuple(dict.fromkeys(failure.problem for failure in spool.failures))
     outcome = of_gates(gate.passed for gate in spool.gates)
-    return _End(outcome, ExitStatus.GATE if outcome is RunOutcome.gate_failed else ExitStatus.DONE)
+    if any(failure.judges for failure in spool.failures):
+        outcome = RunOutcome.not_evaluated
+    status = ExitStatus.GATE if outcome is RunOutcome.gate_failed else ExitStatus.DONE
+    return outcome, ExitStatus.FAILED if problems else status, problems
 
 
-def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> None:
+def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> _End:
     spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
     spool.tell(events.Tagged({OUTCOME: end.outcome}))
     log = spool.output_dir / LOG
     tail = _tail(log) if end.status is ExitStatus.FAILED else ""
     if end.outcome is not RunOutcome.killed:
-        _keep_report(recipe, spool, end, tail)
+        end = _with_report(recipe, spool, end, tail)
     if log.exists():
         spool.tell(events.ArtifactKept(str(log)))
     spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail, end.died))
     spool.close()
+    return end
 
 
-def _keep_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> None:
-    """The page of the run. One that failed because nothing can be written has none."""
+def _with_report(recipe: Recipe, spool: Spool, end: _End, tail: str) -> _End:
+    """Keep the plots and the page of the run. A run without them has failed, but keeps its file and its outcome."""
     told = (spool.metrics, spool.gates, spool.warnings, spool.tags, spool.output_dir, spool.notes)
     path = spool.output_dir / run_page.REPORT
     try:
         for plot in plots.write(spool.output_dir):
             spool.tell(events.ArtifactKept(str(plot)))
         path.write_text(run_page.render(recipe, *told, problems=end.problems, log_tail=tail), encoding="utf-8")
-    except OSError as error:
-        if end.outcome is not RunOutcome.failed:
-            raise
-        spool.tell(events.Warned(f"{run_page.REPORT} was not written: {error.strerror or error}"))
-    else:
         spool.tell(events.ArtifactKept(str(path)))
+    except Exception as error:  # a full disk, or whatever the run's files lead to
+        problem = failure("the report", run_page.REPORT, error)
+        spool.tell(events.AnalysisFailed(problem, False))
+        return replace(end, status=ExitStatus.FAILED, problems=(*end.problems, problem))
+    return end
 
 
 def _started(recipe: Recipe, output_dir: Path) -> events.RunStarted:
@@ -206,20 +217,24 @@ def _run_steps(
 def _deliver(state: State, spool: Spool) -> None:
     """The file appears under its final name only when every step has run; what it weighs is known only now."""
     assert state.tflite is not None
-    spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
+    reporter = events.EventReporter(spool.tell)
+    with kept(reporter, "the size", "size"):
+        spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
     digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
     final = state.tflite.with_name(MODEL)
     if state.tflite != final:
         os.replace(state.tflite, final)
-    try:
-        for table in tables.write(replace(state, tflite=final), final.parent):
-            spool.tell(events.ArtifactKept(str(table)))
-    except RequestError as error:  # a file that our reader does not understand is delivered all the same
-        spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
+    with kept(reporter, "the table of sizes", run_page.REPORT, judges=False):
+        try:
+            for table in tables.write(replace(state, tflite=final), final.parent):
+                spool.tell(events.ArtifactKept(str(table)))
+        except RequestError as error:  # a file that our reader does not understand is delivered all the same
+            spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
-    if (example := write_example(state)) is not None:
-        spool.tell(events.Noted({FEEDING: example[1]}))
-        spool.tell(events.ArtifactKept(str(example[0]), "model"))
+    with kept(reporter, "the input example", "model", judges=False):
+        if (example := write_example(state)) is not None:
+            spool.tell(events.Noted({FEEDING: example[1]}))
+            spool.tell(events.ArtifactKept(str(example[0]), "model"))
     spool.tell(events.ArtifactKept(str(final), "model"))
 
 

@@ -31,6 +31,7 @@ class Spool:
         self.notes: dict[str, str] = {}
         self.gates: list[Gate] = []
         self.warnings: list[str] = []
+        self.failures: list[events.AnalysisFailed] = []
         self.step = ""
 
     def tell(self, event: events.Event) -> None:
@@ -45,6 +46,8 @@ class Spool:
                 self.notes.update(params)
             case events.Judged(gate=gate):
                 self.gates.append(gate)
+            case events.AnalysisFailed():
+                self.failures.append(event)
             case events.Warned(text=text):
                 self.warnings.append(text)
             case events.StepStarted(step=step):

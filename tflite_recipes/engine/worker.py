@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from tflite_recipes.core import events
-from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError
+from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError, WrongFile
 from tflite_recipes.core.schema import WorkerLimits
 
 _POLL_S = 0.1
@@ -154,9 +154,12 @@ class Worker:
             self._jobs = -1
 
 
+_ERRORS: dict[str, type[RecipeError]] = {"request": RequestError, "wrong_file": WrongFile, "": StepError}
+
+
 def _error(message: Mapping[str, Any]) -> RecipeError:
     problems = [Problem.from_json(problem) for problem in message["problems"]]
-    return RequestError(problems) if message["request"] else StepError(problems)
+    return _ERRORS[message["kind"]](problems)
 
 
 class WorkerPool:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from tflite_recipes.core import events, public_names, schema, user_code
-from tflite_recipes.core.errors import Problem, RecipeError, RequestError, gist
+from tflite_recipes.core.errors import Problem, RecipeError, RequestError, WrongFile, gist
 from tflite_recipes.core.state import State
 
 
@@ -40,7 +40,7 @@ def main(job_fd: int, message_fd: int) -> None:
         _redirect(job["log"])
         _stand_in(job["cwd"])
         if failure is not None:
-            send({"request": False, "problems": [failure.to_json()]})
+            send({"kind": "", "problems": [failure.to_json()]})
             continue
         try:
             state = _run(job, lambda event: send(events.to_json(event)))
@@ -50,10 +50,10 @@ def main(job_fd: int, message_fd: int) -> None:
         except RecipeError as error:
             traceback.print_exc()  # the log has the whole story, the terminal its gist
             problems = [problem.to_json() for problem in error.problems]
-            send({"request": isinstance(error, RequestError), "problems": problems})
+            send({"kind": _kind(error), "problems": problems})
         except BaseException as error:  # a user's own code may raise anything, SystemExit included
             traceback.print_exc()
-            send({"request": False, "problems": [_unexpected(error).to_json()]})
+            send({"kind": "", "problems": [_unexpected(error).to_json()]})
 
 
 def _listen(job_fd: int, jobs: queue.Queue[str]) -> None:
@@ -136,6 +136,12 @@ def _instance(name: str, section: Mapping[str, Any]) -> Any:
     if problems:
         raise RequestError(problems)
     return step
+
+
+def _kind(error: RecipeError) -> str:
+    if isinstance(error, RequestError):
+        return "request"
+    return "wrong_file" if isinstance(error, WrongFile) else ""
 
 
 def _unexpected(error: BaseException) -> Problem:

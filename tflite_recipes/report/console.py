@@ -66,6 +66,9 @@ class Console:
                 self.say(f"  gate {gate.name}: {gate}", "green" if gate.passed else "red")
                 if gate.fix:
                     self.say(f"  fix: {gate.fix}", "bold")
+            case events.AnalysisFailed(problem=problem):
+                self._end_progress()
+                self.say(f"  failed: {problem.lines()[0]}", "red")
             case events.Tried():
                 self._last = None  # the line of the candidate itself says more
                 self._end_progress()
@@ -163,7 +166,7 @@ def show_result(result: RunResult) -> None:
         out.print(f"model:  {result.path}", markup=False, soft_wrap=True)
     elif (result.output_dir / CANDIDATES).is_dir():
         out.print(f"logs:   {result.output_dir / CANDIDATES}", markup=False, soft_wrap=True)
-    elif result.status is ExitStatus.FAILED:
+    if result.status is ExitStatus.FAILED and not (result.output_dir / CANDIDATES).is_dir():
         out.print(f"log:    {result.output_dir / LOG}", markup=False, soft_wrap=True)
     out.print(f"run ID: {result.run_id or 'none (not tracked)'}", markup=False)
     for problem in result.problems:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric, Scores
 from tflite_recipes.core import user_code
+from tflite_recipes.core.analysis import Analysis
 from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
@@ -35,7 +36,7 @@ _ERRORS_OF_CHANCE = 2.0
 
 
 @dataclass(frozen=True)
-class ParityEvaluation:
+class ParityEvaluation(Analysis):
     """Parity only, on `samples` calibration samples, or on seeded random inputs in 0…1 where there are none.
 
     With `max_drop`, `min_score` or a `metric` other than auto, also a score that needs no labels.
@@ -99,7 +100,7 @@ class ParityEvaluation:
 
 
 @dataclass(frozen=True)
-class NpzEvaluation:
+class NpzEvaluation(Analysis):
     """A score and parity on arrays named by input, with their labels, in a `.npz` file.
 
     `labels: null`: metrics that need none; a `function` gets every array of the file that is no input, by name.
@@ -201,7 +202,7 @@ class NpzEvaluation:
 
 
 @dataclass(frozen=True)
-class DigitsEvaluation:
+class DigitsEvaluation(Analysis):
     """A score and parity on the 360 held-out images of the embedded digits."""
 
     max_drop: Annotated[float | None, within(ge=0)]

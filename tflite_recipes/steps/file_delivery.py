@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
 from tflite_recipes.files.tflite.io_contract import io_contract
@@ -15,8 +16,14 @@ from tflite_recipes.targets.deploy import label_list
 
 
 def with_metadata(state: State, reporter: Reporter, name: str, description: str, labels: Path | None) -> State:
-    """The state with a file that says what it is. Errors: RequestError for labels that suit no output; StepError for a
-    file that can hold no metadata."""
+    """Return the state with a file that holds metadata. If that fails, it is reported, and the file stays as it was."""
+    with kept(reporter, "the metadata", "target.metadata", judges=False):
+        state = _with_metadata(state, reporter, name, description, labels)
+    return state
+
+
+def _with_metadata(state: State, reporter: Reporter, name: str, description: str, labels: Path | None) -> State:
+    """Errors: RequestError for labels that suit no output; StepError for a file that can hold no metadata."""
     from tflite_recipes.files.tflite import metadata, read_tflite
     from tflite_recipes.targets.deploy.file_description import describe
 
@@ -39,8 +46,12 @@ def with_metadata(state: State, reporter: Reporter, name: str, description: str,
 def deploy(
     state: State, reporter: Reporter, name: str, description: str, labels: Path | None, gpu: bool = False
 ) -> None:
-    """Write the files of `deploy/` for an application with LiteRT, and with its GPU delegate. Errors as for
-    `with_metadata`."""
+    """Write the files of `deploy/` for an application with LiteRT, and with its GPU delegate. A failure is reported."""
+    with kept(reporter, "the files for deployment", "target.deploy", judges=False):
+        _deploy(state, reporter, name, description, labels, gpu)
+
+
+def _deploy(state: State, reporter: Reporter, name: str, description: str, labels: Path | None, gpu: bool) -> None:
     from tflite_recipes.files.tflite import metadata, read_tflite
     from tflite_recipes.targets.deploy import litert_package
 

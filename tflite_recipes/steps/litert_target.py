@@ -8,6 +8,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import NeedsTrust, within
@@ -65,11 +66,14 @@ class GenericTarget(Hardware):
         said = (self.model_name, self.description, None if self.labels is None else Path(self.labels))
         if self.metadata:
             state = file_delivery.with_metadata(state, reporter, *said)
-        for gate in self._measured(state, reporter):
-            reporter.judge(gate)
+        self._judge(state, reporter)
         if self.deploy:
             file_delivery.deploy(state, reporter, *said, gpu=self.uses_gpu)
         return state
+
+    def _judge(self, state: State, reporter: Reporter) -> None:
+        for gate in self._measured(state, reporter):
+            reporter.judge(gate)
 
     @property
     def uses_gpu(self) -> bool:
@@ -146,6 +150,10 @@ class CpuTarget(GenericTarget, RemoteRunner):
             what = f"{words} has a limit, and with target.runner=none it is not measured"
             ors = ("target.runner=local", assignment(key, None))
             yield Problem(what, key, "target.runner=ssh target.host=USER@DEVICE", ors)
+
+    def _judge(self, state: State, reporter: Reporter) -> None:
+        with kept(reporter, "the measurement", "target"):
+            super()._judge(state, reporter)
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend.measuring import latency

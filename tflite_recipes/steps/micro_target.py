@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.conversion import estimates
 from tflite_recipes.conversion.schemes import Scheme
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.number_format import estimated
@@ -88,7 +89,8 @@ class MicroTarget(Hardware):
         for gate in told.gates():
             reporter.judge(gate)
         if self.deploy:
-            self._deliver(told, reporter)
+            with kept(reporter, "the files for deployment", "target.deploy", judges=False):
+                self._deliver(told, reporter)
         return state
 
     def _asked(

@@ -14,6 +14,7 @@ from tflite_recipes.conversion.ranges import RangeChoice, Ranges
 from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Remedy
 from tflite_recipes.conversion.rules import Resolved
 from tflite_recipes.conversion.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Intent, State
@@ -51,13 +52,15 @@ class Optimization(OptimizationSettings):
         done = replace(_with_remedies(state, made.remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
-        self._report(done, reporter, file)
+        with kept(reporter, "the count of ops", "optimization"):
+            self._report(done, reporter, file)
         contract = io_contract.io_contract(file, done)
         _keep(done, "ops.json", tflite_file.to_json(file), reporter)
         _keep(done, "io_contract.json", contract, reporter)
         io_contract.check_declared(contract, state.intent.contract)
         done = replace(done, runnable=_verify(done, file, samples, reporter))
-        self._report_errors(done, samples, reporter)
+        with kept(reporter, "the error analysis", "optimization"):
+            self._report_errors(done, samples, reporter)
         return done
 
     def _needs_samples(self) -> bool:
@@ -281,6 +284,11 @@ def _tell_rules(rules: Sequence[Mapping[str, str]], resolved: Resolved, reporter
 
 def tell_stability(measured: Ranges, reporter: Reporter) -> None:
     """The metric `calibration.stability`, and a warning where the samples are too few to set the ranges."""
+    with kept(reporter, "the stability of the ranges", "calibration"):
+        _tell_stability(measured, reporter)
+
+
+def _tell_stability(measured: Ranges, reporter: Reporter) -> None:
     found = measured.stability()
     if not found:
         return

@@ -10,6 +10,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tflite_recipes.core.analysis import Analysis
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.outcome import VERDICT
@@ -39,7 +40,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class AgainstOriginal:
+class AgainstOriginal(Analysis):
     """Compares the run's file with `original`, and tells the verdict in tags and in `reproduction.json`.
 
     known: a JSON file with what is known of the original's run: `run_id`, the digests `source_sha256` and

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric
+from tflite_recipes.core.analysis import Analysis
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import near, within
@@ -30,7 +31,7 @@ _GROUP = "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class Scored(Analysis):
     """What is scored, and how.
 
     classes: the names of labels in the order of the model's classes; null: labels that are numbers are these numbers,

@@ -86,7 +86,7 @@ def _opening(story: Story, event: events.RunFinished) -> str:
     """One line: the recipe, the outcome, and the two figures that most look for."""
     rows = [row for row in headline(story.metrics, story.notes, story.tags) if row.source]
     said = [f"{_plain(row.what)} {row.source} → {row.tflite} ({row.note})" for row in rows]
-    line = f"**{_plain(story.recipe)}**: **{_plain(story.outcome(event))}**{''.join(f'; {text}' for text in said)}"
+    line = f"**{_plain(story.recipe)}**: **{story.outcome(event)}**{''.join(f'; {text}' for text in said)}"
     if repeated := story.tags.get("tflite_recipes.reproduces"):
         verdict = verdict_of_tags(story.tags)
         line += f"; repeats run {_code(repeated)}{f': **{_plain(verdict)}**' if verdict else ''}"

@@ -86,13 +86,6 @@ def test_what_is_joined_at_one_scale_goes_with_the_joint():
 # Figures
 
 
-def test_decibels():
-    assert qe.decibels(100.0, 1.0) == pytest.approx(20.0)
-    assert qe.decibels(1.0, 0.0) == 200.0
-    assert qe.decibels(0.0, 1.0) == -200.0
-    assert qe.decibels(1e300, 1e-300) == 200.0
-
-
 def test_metrics_are_those_of_all_rows():
     rows = [activation("a", "ADD", 10.0, 10.0), activation("b", "ADD", 20.0, 20.0), weight("w", "b", 48.0)]
     assert qe.metrics(rows) == {"quantization.worst_sqnr_db": 10.0, "quantization.median_sqnr_db": 20.0}

@@ -13,7 +13,8 @@ from tflite_recipes.backend.running import runtime
 from tflite_recipes.backend.running.tensor_pairs import Pair, Pairs, pair_up
 from tflite_recipes.backend.running.weight_errors import weight_errors
 from tflite_recipes.conversion.quality import tensor_errors
-from tflite_recipes.conversion.quality.tensor_errors import MOST_DB, TensorError, decibels
+from tflite_recipes.conversion.quality.decibels import MOST_DB, decibels
+from tflite_recipes.conversion.quality.tensor_errors import TensorError
 from tflite_recipes.core.errors import Problem, RecipeError, StepError, gist
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflite_recipes.backend.running import runtime, saved_model_runs
 from tflite_recipes.conversion.quality import parity
-from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Gate, State
 
@@ -41,7 +41,7 @@ def compare(
     """Run both on the same samples and measure parity. Text counts as 0 where both agree, and as 1 in the file's
     outputs where they do not. classes: outputs that are classes, whether they look like it or not.
 
-    Errors: StepError where a float file differs from its source; where many values of an output are lost, unless the
+    Errors: WrongFile where a float file differs from its source; where many values of an output are lost, unless the
     run is `gated`, and has a gate that says so.
     """
     assert state.tflite is not None
@@ -62,7 +62,7 @@ def compare(
     logits = [name for name, op in state.cut.items() if op != "Sigmoid"]
     measured = parity.measure(source, tflite, {*classes, *logits})
     if measured.nan_in_source == 1.0:
-        raise StepError(Problem("every output of the source is NaN: there is nothing to compare", "source"))
+        raise WrongFile(Problem("every output of the source is NaN: there is nothing to compare", "source"))
     if measured.nan_in_source:
         reporter.warn(f"{measured.nan_in_source:.1%} of the source's outputs are NaN, and are not compared")
     if parity.tells_nothing(as_given, measured.max_abs_error):
@@ -73,7 +73,7 @@ def compare(
     plain = _without_delegates(state, arrays, as_given, reporter) if measured.finite else {}
     _keep(state, measured, plain, reporter)
     if not measured.finite:
-        raise StepError(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
+        raise WrongFile(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, gated, reporter)
     if measured.cosine < _POOR:
         what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
@@ -83,7 +83,7 @@ def compare(
     if state.scheme == "none" and measured.relative_error > 1e-2 and not state.random:
         by = f"{measured.relative_error:.1%} of the output range"
         what = f"a float file must compute what its source computes, and differs by {by}"
-        raise StepError(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
+        raise WrongFile(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
     return Outputs(source, tflite, as_run, batch)
 
 
@@ -122,7 +122,7 @@ _LOST = 0.25
 
 
 def _check_collapse(measured: parity.Parity, gated: bool, reporter: Reporter) -> None:
-    """Values of an output that quantization made one constant. Errors: StepError where these are many and no gate
+    """Values of an output that quantization made one constant. Errors: WrongFile where these are many and no gate
     answers for them."""
     worst = 0.0
     for name, (lost, total) in measured.collapsed.items():
@@ -131,7 +131,7 @@ def _check_collapse(measured: parity.Parity, gated: bool, reporter: Reporter) ->
         if lost >= _LOST * total and not gated:
             why = f"{what}: values of very different size share one scale"
             ors = ("give them outputs of their own, which have scales of their own",)
-            raise StepError(Problem(why, f"output {name}", "optimization=dynamic_range", ors))
+            raise WrongFile(Problem(why, f"output {name}", "optimization=dynamic_range", ors))
         reporter.warn(f"output {name}: {what}")
     if worst >= _LOST:
         reporter.judge(Gate("evaluation.collapsed", worst, _LOST, False))

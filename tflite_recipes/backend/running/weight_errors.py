@@ -9,7 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.backend.running.tensor_pairs import Pairs
-from tflite_recipes.conversion.quality.tensor_errors import TensorError, decibels
+from tflite_recipes.conversion.quality.decibels import decibels
+from tflite_recipes.conversion.quality.tensor_errors import TensorError
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.files import tflite
 from tflite_recipes.files.tflite import Operator, Tensor, TFLiteFile

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from tflite_recipes.conversion.quality import metrics
+from tflite_recipes.conversion.quality.decibels import MOST_DB, decibels
 
-# Identical outputs have no noise; MLflow's stores take no infinity.
-_MOST_DB = 200.0
 # Fewer samples may well agree by chance.
 _FEWEST = 4
 # Of values that belong together the largest range is not ten times the next one below it.
@@ -99,7 +98,7 @@ def measure(source: Mapping[str, Any], tflite: Mapping[str, Any], logits: Collec
     like them.
     """
     largest, total, count = 0.0, 0.0, 0
-    cosine, sqnr, agreement = 1.0, _MOST_DB, None
+    cosine, sqnr, agreement = 1.0, MOST_DB, None
     relative, worst, finite, nans = -1.0, "", True, 0
     collapsed: dict[str, tuple[int, int]] = {}
     by_output: dict[str, dict[str, float]] = {}
@@ -230,9 +229,4 @@ def _cosine(s: Any, t: Any) -> float:
 
 
 def _sqnr(s: Any, error: Any) -> float:
-    noise, signal = float((error**2).sum()), float((s**2).sum())
-    if noise == 0.0:
-        return _MOST_DB
-    if signal == 0.0:
-        return -_MOST_DB
-    return float(np.clip(10.0 * np.log10(signal / noise), -_MOST_DB, _MOST_DB))
+    return decibels(float((s**2).sum()), float((error**2).sum()))

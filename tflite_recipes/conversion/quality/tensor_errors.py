@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.conversion.quality.decibels import MOST_DB
 from tflite_recipes.core.errors import Problem, RequestError
 
 TABLE = "quantization_error.csv"
-# Identical tensors have no noise; MLflow's stores take no infinity.
-MOST_DB = 200.0
 # What makes a graph's input.
 INPUT = "INPUT"
 # Ops that pass values on: what they give was rounded before.
@@ -86,15 +84,6 @@ class TensorError:
     input_sqnr_db: float = MOST_DB
     inputs: tuple[str, ...] = ()
     output: str = ""
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two sums of squares, within ±200."""
-    if noise <= 0.0:
-        return MOST_DB
-    if signal <= 0.0:
-        return -MOST_DB
-    return min(max(10.0 * math.log10(signal / noise), -MOST_DB), MOST_DB)
 
 
 def worst_first(rows: Iterable[TensorError]) -> list[TensorError]:

@@ -44,6 +44,8 @@ def deliver(chosen: Outcome, told: Sequence[events.Event], spool: Spool) -> None
                 spool.tell(events.Tagged({"tflite_recipes.chosen_digest": digest}))
             case events.Tagged() | events.Noted() | events.Judged() | events.Warned() | events.DatasetUsed():
                 spool.tell(event)
+            case events.AnalysisFailed():
+                spool.tell(event)
     tags = {"tflite_recipes.chosen": f"{chosen.number:02d} {chosen.candidate}"}
     if chosen.run_id:
         tags["tflite_recipes.chosen_run_id"] = chosen.run_id

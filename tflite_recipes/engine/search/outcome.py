@@ -12,6 +12,8 @@ from tflite_recipes.engine.search.candidates import Candidate
 
 DROP_GATE = "evaluation.max_drop"
 PASSED, DONE, MISSED, REFUSED, FAILED, UNTRIED = "passed", "done", "missed", "refused", "failed", "not tried"
+# There is a file, and its evaluation failed.
+UNJUDGED = "not_evaluated"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Head:
 @dataclass(frozen=True)
 class Outcome:
     """number: from 1, in the order of trying. outcome: passed; done (no gate was set); missed (a gate said
-    no); refused (cannot be had); failed (a step failed); not tried, with number 0.
+    no); refused (cannot be had); failed (a step failed); not_evaluated (there is a file, and its
+    evaluation failed); not tried, with number 0.
 
     ran: False where the recipe alone showed that it cannot be had. size: bytes; latency: ms, None where nothing
     measures it. score, drop: the metric of the file, and what the gate on its drop measured. ops: names of tensors
@@ -76,6 +79,7 @@ def best(outcomes: Sequence[Outcome], objective: str) -> Outcome | None:
     if passed:
         return min(passed, key=lambda one: (one.value(objective), _drop(one), one.number))
     files = [outcome for outcome in outcomes if outcome.has_file]
+    files = files or [outcome for outcome in outcomes if outcome.outcome == UNJUDGED]
     return min(files, key=lambda one: (_drop(one), one.value(objective), one.number), default=None)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
-from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
+from tflite_recipes.core.outcome import OUTCOME, RunOutcome
 from tflite_recipes.core.result import CANDIDATES, MODEL, RunResult
 from tflite_recipes.engine import runner
 from tflite_recipes.engine.search import delivery, hints, strategy
@@ -22,6 +23,7 @@ from tflite_recipes.engine.search.outcome import (
     MISSED,
     PASSED,
     REFUSED,
+    UNJUDGED,
     Outcome,
     best,
     best_of_each,
@@ -31,7 +33,14 @@ from tflite_recipes.engine.spool import Spool
 from tflite_recipes.engine.worker import WorkerPool
 from tflite_recipes.steps.auto_optimization import AutoOptimization
 
-_OUTCOMES = {RunOutcome.passed: PASSED, RunOutcome.done: DONE, RunOutcome.gate_failed: MISSED}
+_OUTCOMES = {
+    RunOutcome.passed: PASSED,
+    RunOutcome.done: DONE,
+    RunOutcome.gate_failed: MISSED,
+    RunOutcome.not_evaluated: UNJUDGED,
+}
+# If so many candidates have a file and none could be evaluated, the evaluation is at fault.
+_ENOUGH_UNJUDGED = 2
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,9 @@ class _Search:
             outcome = self._try(number, candidate, memo)
             self._outcomes.append(outcome)
             self._spool.tell(_tried(outcome))
+            unjudged = sum(one.outcome == UNJUDGED for one in self._outcomes)
+            if unjudged >= _ENOUGH_UNJUDGED and not any(one.has_file for one in self._outcomes):
+                break
 
     def _try(self, number: int, candidate: Candidate, memo: Memo) -> Outcome:
         try:
@@ -180,9 +192,9 @@ class _Search:
         self._spool.tell(events.Measured({**counts, "time.total_s": time.monotonic() - self._started}))
         if not chosen.passed:
             self._spool.tell(events.Warned(_nearest(self._space, self._outcomes)))
-        delivery.keep_tables(self._folder, self._recipe, self._outcomes, chosen, self._space, self._spool)
-        outcome = of_gates(gate.passed for gate in chosen.gates)
-        return self._end(outcome, ExitStatus.DONE if outcome.is_good else ExitStatus.GATE)
+        with kept(events.EventReporter(self._spool.tell), "the report", delivery.REPORT, judges=False):
+            delivery.keep_tables(self._folder, self._recipe, self._outcomes, chosen, self._space, self._spool)
+        return self._end(*runner.delivered(self._spool))
 
     def _end(self, outcome: RunOutcome, status: ExitStatus, problems: tuple[Problem, ...] = ()) -> RunResult:
         spool, seconds = self._spool, time.monotonic() - self._started

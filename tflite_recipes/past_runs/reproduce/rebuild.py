@@ -330,6 +330,7 @@ def _concluded(run: PastRun, result: RunResult, prepared: _Prepared, tolerance: 
     success = verdict in (Verdict.identical, Verdict.same_graph) or (verdict is Verdict.equal and tolerance is not None)
     untracked = any(problem.where == "tracking.uri" for problem in result.problems)
     status = ExitStatus.UNTRACKED if untracked else ExitStatus.DONE
+    status = ExitStatus.FAILED if result.status is ExitStatus.FAILED else status
     lines = () if verdict is Verdict.identical else tuple(summary(record))
     digests = (original, record["sha256"]["new"])
     answer = status if success else ExitStatus.GATE
