@@ -25,6 +25,7 @@ class RecordingReporter:
         self.tags: dict[str, str] = {}
         self.params: dict[str, str] = {}
         self.gates: list[Gate] = []
+        self.code: list[tuple[str, str]] = []
         self.failures: list[tuple[Problem, bool]] = []
         self.kept: list[str] = []
         self.files: dict[str, bytes] = {}
@@ -60,6 +61,9 @@ class RecordingReporter:
 
     def failed(self, problem: Problem, judges: bool = True) -> None:
         self.failures.append((problem, judges))
+
+    def ran(self, module: str, sha256: str) -> None:
+        self.code.append((module, sha256))
 
     def keep(self, path: str, folder: str = "") -> None:
         name = f"{folder}/{Path(path).name}".lstrip("/")

@@ -113,6 +113,15 @@ class InputRead(Event):
 
 
 @dataclass(frozen=True)
+class CodeRun(Event):
+    """A module of the user's own code, by the name that it is imported by (`layers.py` for a file that the recipe
+    names), with the SHA-256 of its file."""
+
+    module: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class DatasetUsed(Event):
     """`context` is what it served for (calibration, evaluation, training); `source` a path or a name. `arrays`: see
     `npz.described`."""
@@ -199,6 +208,7 @@ class Reporter(Protocol):
     def note(self, params: Mapping[str, str]) -> None: ...
     def judge(self, gate: Gate) -> None: ...
     def failed(self, problem: Problem, judges: bool = True) -> None: ...
+    def ran(self, module: str, sha256: str) -> None: ...
     def keep(self, path: str, folder: str = "") -> None: ...
     def used(
         self,
@@ -245,6 +255,9 @@ class EventReporter:
 
     def failed(self, problem: Problem, judges: bool = True) -> None:
         self._send(AnalysisFailed(problem, judges))
+
+    def ran(self, module: str, sha256: str) -> None:
+        self._send(CodeRun(module, sha256))
 
     def keep(self, path: str, folder: str = "") -> None:
         self._send(ArtifactKept(path, folder))

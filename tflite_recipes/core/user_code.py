@@ -46,6 +46,7 @@ def record(key: str, targets: Sequence[str], state: State, reporter: Reporter) -
         if file is not None and not installed:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             version = f"sha256:{digest[:12]}"
+            reporter.ran(Path(place).name if place.endswith(".py") else place, digest)
             _keep(file, digest, state.workdir, reporter)
         said.append(f"{Path(place).name if place.endswith('.py') else place}:{name} {version}".strip())
     reporter.tag({f"tflite_recipes.{key}": ", ".join(said)})
@@ -62,8 +63,11 @@ def record_imports(state: State, reporter: Reporter) -> None:
         if name.startswith(_NOT_IMPORTED):
             continue
         said[name] = "not kept"
+        if not file.is_file():  # a module in an archive, or one that is gone since
+            continue
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        reporter.ran(name, digest)
         if file.suffix == ".py" and any(file.is_relative_to(root) for root in roots):
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
             said[name] = f"sha256:{digest[:12]}"
             inside = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
             _keep(file, digest, state.workdir, reporter, "/".join(["code", *inside]))

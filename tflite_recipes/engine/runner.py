@@ -21,6 +21,8 @@ from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
 from tflite_recipes.core.result import LOG, MODEL, RunResult
 from tflite_recipes.core.state import Intent, State
 from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling
+from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
+from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
 from tflite_recipes.engine.worker import WorkerDied, WorkerPool
@@ -119,6 +121,9 @@ def delivered(spool: Spool) -> tuple[RunOutcome, ExitStatus, tuple[Problem, ...]
 def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> _End:
     spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
     spool.tell(events.Tagged({OUTCOME: end.outcome}))
+    if end.outcome.has_file:
+        fingerprint = run_fingerprint(spool.recipe_digest, spool.inputs, spool.code)
+        spool.tell(events.Tagged({FINGERPRINT: fingerprint}))
     log = spool.output_dir / LOG
     tail = _tail(log) if end.status is ExitStatus.FAILED else ""
     if end.outcome is not RunOutcome.killed:

@@ -33,6 +33,9 @@ class Spool:
         self.warnings: list[str] = []
         self.failures: list[events.AnalysisFailed] = []
         self.step = ""
+        self.recipe_digest = ""
+        self.inputs: dict[str, str] = {}
+        self.code: set[tuple[str, str]] = set()
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.ArtifactKept):
@@ -46,6 +49,12 @@ class Spool:
                 self.notes.update(params)
             case events.Judged(gate=gate):
                 self.gates.append(gate)
+            case events.RunStarted(digest=digest):
+                self.recipe_digest = digest
+            case events.InputRead(key=key, sha256=sha256):
+                self.inputs[key] = sha256
+            case events.CodeRun(module=module, sha256=sha256):
+                self.code.add((module, sha256))
             case events.AnalysisFailed():
                 self.failures.append(event)
             case events.Warned(text=text):

@@ -44,7 +44,7 @@ def deliver(chosen: Outcome, told: Sequence[events.Event], spool: Spool) -> None
                 spool.tell(events.Tagged({"tflite_recipes.chosen_digest": digest}))
             case events.Tagged() | events.Noted() | events.Judged() | events.Warned() | events.DatasetUsed():
                 spool.tell(event)
-            case events.AnalysisFailed():
+            case events.AnalysisFailed() | events.CodeRun():
                 spool.tell(event)
     tags = {"tflite_recipes.chosen": f"{chosen.number:02d} {chosen.candidate}"}
     if chosen.run_id:

@@ -14,6 +14,8 @@ from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, Request
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome
 from tflite_recipes.core.result import CANDIDATES, MODEL, RunResult
 from tflite_recipes.engine import runner
+from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
+from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.search import delivery, hints, strategy
 from tflite_recipes.engine.search.candidates import Candidate, folder_name, option, recipe_of
 from tflite_recipes.engine.search.outcome import (
@@ -199,6 +201,9 @@ class _Search:
     def _end(self, outcome: RunOutcome, status: ExitStatus, problems: tuple[Problem, ...] = ()) -> RunResult:
         spool, seconds = self._spool, time.monotonic() - self._started
         spool.tell(events.Tagged({OUTCOME: outcome}))
+        if outcome.has_file:
+            fingerprint = run_fingerprint(spool.recipe_digest, spool.inputs, spool.code)
+            spool.tell(events.Tagged({FINGERPRINT: fingerprint}))
         spool.tell(events.RunFinished(outcome, seconds, problems))
         spool.close()
         return RunResult(
