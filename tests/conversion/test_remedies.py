@@ -120,6 +120,9 @@ def test_a_remedy_survives_a_converter_that_dies(here, tmp_path):
     assert result.status == ExitStatus.DONE
     assert pool.taken == [(), ("unroll",), ("unroll", "fixed_batch")]
     assert any("trying the remedy fixed_batch" in warning for warning in result.warnings)
+    times = {name: value for name, value in result.metrics.items() if name.startswith("time.")}
+    assert times["time.failed_attempts_s"] > 0.0
+    assert sum(times.values()) == pytest.approx(2 * times["time.total_s"], rel=0.005)
 
 
 def test_an_error_that_names_its_remedies_gets_no_others(here, tmp_path):

@@ -58,6 +58,10 @@ def run(recipe, folder, **failures):
     assert finished.problems == result.problems
     kept = {event.path for event in happened if isinstance(event, events.ArtifactKept) and event.folder == "model"}
     assert (result.path is not None and str(result.path) in kept) == result.outcome.has_file
+    times = {name: value for name, value in result.metrics.items() if name.startswith("time.")}
+    total = times.pop("time.total_s")
+    assert {"time.startup_s", "time.failed_attempts_s"} <= times.keys()
+    assert sum(times.values()) == pytest.approx(total, rel=0.01)
     return result
 
 

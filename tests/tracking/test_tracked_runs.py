@@ -70,6 +70,9 @@ def test_metrics_tags_and_params(digits):
     assert {"time.source_s", "time.optimization_s", "time.total_s", "sparsity.overall", "size.gzip_bytes"} <= set(
         metrics
     )
+    times = {name: value for name, value in metrics.items() if name.startswith("time.")}
+    assert (times["time.startup_s"] > 0.0, times["time.failed_attempts_s"]) == (True, 0.0)
+    assert sum(times.values()) == pytest.approx(2 * times["time.total_s"], rel=0.005)
     for name in ("recipe", "recipe_digest", "source_sha256", "calibration_sha256", "tflite_sha256", "version"):
         assert tags[f"tflite_recipes.{name}"]
     assert tags["tflite_recipes.outcome"] == "passed"

@@ -25,6 +25,7 @@ from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
 from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
+from tflite_recipes.engine.step_clock import StepClock
 from tflite_recipes.engine.worker import WorkerDied, WorkerPool
 from tflite_recipes.files.samples.input_example import FEEDING, write_example
 from tflite_recipes.files.tflite import size_metrics as sizes
@@ -62,12 +63,13 @@ def run(
     output_dir.mkdir(parents=True, exist_ok=True)
     pool.ready()  # TensorFlow loads while the listeners set themselves up
     spool = Spool(output_dir, listeners)
+    clock = StepClock(spool.tell, started)
     try:
-        end = _attempt(recipe, intent or recipe.intent, spool, pool, started, memo, tags or {})
+        end = _attempt(recipe, intent or recipe.intent, spool, pool, clock, memo, tags or {})
     except BaseException:
-        _conclude(recipe, spool, _End(RunOutcome.killed, ExitStatus.KILLED), started)
+        _conclude(recipe, spool, _End(RunOutcome.killed, ExitStatus.KILLED), clock)
         raise
-    end = _conclude(recipe, spool, end, started)
+    end = _conclude(recipe, spool, end, clock)
     return RunResult(
         recipe=recipe.name,
         digest=recipe.digest,
@@ -88,7 +90,7 @@ def _attempt(
     intent: Intent,
     spool: Spool,
     pool: WorkerPool,
-    started: float,
+    clock: StepClock,
     memo: Memo | None,
     tags: Mapping[str, str],
 ) -> _End:
@@ -98,7 +100,7 @@ def _attempt(
             spool.tell(events.Tagged(tags))
         tell_origins(recipe, spool, shared=memo is not None)
         with scratch_folder(spool.output_dir, pool) as scratch:
-            _deliver(_run_steps(recipe, intent, scratch, spool, pool, started, memo), spool)
+            _deliver(_run_steps(recipe, intent, scratch, spool, pool, clock, memo), spool)
     except RecipeError as error:
         return _End(RunOutcome.failed, error.status, _placed(error, spool.step), isinstance(error, WorkerDied))
     except OSError as error:  # a full disk, a folder that may not be written
@@ -118,8 +120,8 @@ def delivered(spool: Spool) -> tuple[RunOutcome, ExitStatus, tuple[Problem, ...]
     return outcome, ExitStatus.FAILED if problems else status, problems
 
 
-def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> _End:
-    spool.tell(events.Measured({"time.total_s": time.monotonic() - started}))
+def _conclude(recipe: Recipe, spool: Spool, end: _End, clock: StepClock) -> _End:
+    spool.tell(events.Measured(clock.stop()))
     spool.tell(events.Tagged({OUTCOME: end.outcome}))
     if end.outcome.has_file:
         fingerprint = run_fingerprint(spool.recipe_digest, spool.inputs, spool.code)
@@ -130,7 +132,7 @@ def _conclude(recipe: Recipe, spool: Spool, end: _End, started: float) -> _End:
         end = _with_report(recipe, spool, end, tail)
     if log.exists():
         spool.tell(events.ArtifactKept(str(log)))
-    spool.tell(events.RunFinished(end.outcome, time.monotonic() - started, end.problems, tail, end.died))
+    spool.tell(events.RunFinished(end.outcome, time.monotonic() - clock.started, end.problems, tail, end.died))
     spool.close()
     return end
 
@@ -195,7 +197,7 @@ def _run_steps(
     scratch: Path,
     spool: Spool,
     pool: WorkerPool,
-    started: float,
+    clock: StepClock,
     memo: Memo | None,
 ) -> State:
     """Run the steps; where the conversion fails and a remedy may be taken, from the first step again with it.
@@ -209,13 +211,14 @@ def _run_steps(
     while True:
         attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
         try:
-            return attempt.run(spool.tell, pool, started, memo)
+            return attempt.run(clock.tell, pool, clock.started, memo)
         except StepError as error:
             first = first or error
             remedy = next_remedy(error, spool.step, attempt, intent)
             if remedy is None:
                 raise explained(telling(first, error), attempt) from error
             spool.tell(events.Warned(retry(error, remedy, attempt)))
+            clock.attempt_failed()
             intent = replace(intent, taken=(*intent.taken, remedy))
 
 

@@ -32,6 +32,7 @@ from tflite_recipes.engine.search.outcome import (
 )
 from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
+from tflite_recipes.engine.step_clock import SEARCH, STARTUP, TOTAL
 from tflite_recipes.engine.worker import WorkerPool
 from tflite_recipes.steps.auto_optimization import AutoOptimization
 
@@ -125,11 +126,12 @@ class _Search:
         self._folder, self._spool, self._pool, self._follow = folder, spool, pool, follow
         self._outcomes: list[Outcome] = []
         self._trials: dict[int, _Trial] = {}
-        self._started = time.monotonic()
+        self._started = self._opened = time.monotonic()
 
     def run(self) -> RunResult:
         try:
             self._open()
+            self._opened = time.monotonic()
             with runner.scratch_folder(self._folder, self._pool) as scratch:
                 self._try_all(Memo(scratch))
             return self._conclude()
@@ -191,7 +193,9 @@ class _Search:
         delivery.deliver(chosen, self._trials[chosen.number].told, self._spool)
         ran = sum(outcome.ran for outcome in self._outcomes)
         counts = {"search.runs": ran, "search.passed": sum(outcome.passed for outcome in self._outcomes)}
-        self._spool.tell(events.Measured({**counts, "time.total_s": time.monotonic() - self._started}))
+        now = time.monotonic()
+        times = {STARTUP: self._opened - self._started, SEARCH: now - self._opened, TOTAL: now - self._started}
+        self._spool.tell(events.Measured({**counts, **times}))
         if not chosen.passed:
             self._spool.tell(events.Warned(_nearest(self._space, self._outcomes)))
         with kept(events.EventReporter(self._spool.tell), "the report", delivery.REPORT, judges=False):
