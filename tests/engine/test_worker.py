@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -71,6 +72,28 @@ def hashes():
     return small()
 
 
+def leaves_files():
+    import subprocess, tempfile
+    import tensorflow as tf
+
+    def traced(x):
+        for _ in tf.range(3):
+            x = x + 1
+        return x
+
+    tf.autograph.to_graph(traced)
+    tempfile.mkstemp()
+    subprocess.run(["mktemp"], check=True, stdout=subprocess.DEVNULL)
+    print("temporary folder", tempfile.gettempdir())
+    return small()
+
+
+def leaves_files_and_dies():
+    import os
+    leaves_files()
+    os.abort()
+
+
 def small():
     import keras
     print("printed by a factory")
@@ -111,6 +134,27 @@ def test_the_next_run_works_after_a_death(here, function):
     assert expected[0] in problem.what
     assert (problem.where, problem.fix) == expected[1:]
     assert run("small").status == ExitStatus.DONE
+
+
+def test_temporary_files_go_with_the_run_also_when_the_worker_dies(here, tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    api.begin_anew()  # a worker that starts with this folder
+    for function, status in (
+        ("leaves_files_and_dies", ExitStatus.FAILED),
+        ("leaves_files", ExitStatus.DONE),
+        ("leaves_files", ExitStatus.DONE),
+    ):
+        result = run(function)
+        assert result.status == status, result.problems
+        assert list(place.iterdir()) == []
+        log = (result.output_dir / "converter.log").read_text()
+        assert f"temporary folder {result.output_dir.resolve()}" in log
+        assert not (result.output_dir / ".work").exists()
+    api.begin_anew()
+    assert list(place.iterdir()) == []
 
 
 def test_nan_is_not_parity(here):

@@ -2,10 +2,13 @@
 
 import os
 import socket
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tflite_recipes.tracking.client import greet, heed, hurried
+from tflite_recipes.tracking.client import alone, greet, heed, hurried
 
 TIMEOUT, RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -68,3 +71,20 @@ def test_an_answer_brings_patience_back(patience, tmp_path):
     heed(TimeoutError("Read timed out"))
     greet(f"sqlite:///{tmp_path}/mlflow.db", 10)
     assert said() == ("20", "1")
+
+
+def test_alone_lets_one_in_at_a_time_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    inside, most = [], []
+
+    def enter(number):
+        with alone("sqlite:///runs.db"):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.005)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(enter, range(40)))
+    assert most == [1] * 40
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,9 @@ from tflite_recipes.core.state import CALIBRATED, Intent, State, TensorSpec
 from tflite_recipes.engine.shared_results import Memo, Tell, key_of
 from tflite_recipes.engine.worker import WorkerDied, WorkerPool
 
+# The folder for temporary files of the worker. It goes with the scratch folder, however the worker ends.
+_TEMPORARY = "tmp"
+
 
 class Attempt:
     """One go through the steps, in a folder of its own. `offered` and `inputs` are known once the model is frozen."""
@@ -69,7 +72,10 @@ class Attempt:
             return dict(state)
 
     def _job(self, steps: Sequence[StepSpec], state: dict[str, Any]) -> dict[str, Any]:
+        temporary = self._state.workdir / _TEMPORARY
+        temporary.mkdir(exist_ok=True)
         return {
+            "temporary": str(temporary),
             "log": str(self._log.resolve()),
             "cwd": os.getcwd(),
             "state": state,

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -39,6 +40,7 @@ def main(job_fd: int, message_fd: int) -> None:
         job = json.loads(jobs.get())
         _redirect(job["log"])
         _stand_in(job["cwd"])
+        _keep_temporary_files_in(job["temporary"])
         if failure is not None:
             send({"kind": "", "problems": [failure.to_json()]})
             continue
@@ -90,6 +92,12 @@ def _redirect(log: str) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
+
+
+def _keep_temporary_files_in(folder: str) -> None:
+    """Put temporary files where the parent removes them: AutoGraph and others leave theirs, above all when killed."""
+    os.environ["TMPDIR"] = folder  # C++ and processes that this one starts read it too
+    tempfile.tempdir = folder
 
 
 def _stand_in(folder: str) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
 
@@ -147,9 +147,24 @@ def alone(uri: str) -> Iterator[None]:
     place = hashlib.sha256(what.encode()).hexdigest()[:16]
     # Each user has locks of their own: those of another could not be opened.
     name = os.path.join(tempfile.gettempdir(), f"tflite_recipes_{os.getuid()}_{place}.lock")
-    with open(name, "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    while True:
+        with open(name, "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_still(name, lock):  # the one before took the file away with its lock
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
+            return
+
+
+def _is_still(name: str, lock: IO[str]) -> bool:
+    try:
+        return os.fstat(lock.fileno()).st_ino == os.stat(name).st_ino
+    except FileNotFoundError:
+        return False
 
 
 class _Steady:
