@@ -37,6 +37,31 @@ def wide_dense(folder: Path) -> None:
     keras.Model(i, keras.layers.Dense(8, name="narrow")(h)).save(folder / "model.keras")
 
 
+def several_megabytes(folder: Path) -> None:
+    """1.4 million weights: more than litert_quantizer keeps within a flatbuffer, in every scheme."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((16, 16, 3), name="picture")
+    h = keras.layers.Conv2D(64, 3, 2, activation="relu")(i)
+    h = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu")(h)
+    h = keras.layers.Conv2D(256, 3, 2, activation="relu")(h)
+    h = keras.layers.Dense(512, activation="relu")(keras.layers.Flatten()(h))
+    keras.Model(i, keras.layers.Dense(10, name="scores")(h)).save(folder / "model.keras")
+
+
+def output_read_in_another_scale(folder: Path) -> None:
+    """A sigmoid that is an output, and is concatenated with values in a range that is 40 times as wide."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((8, 8, 1), name="x")
+    note = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="note")(i)
+    h = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="wide")(i * 10.0)
+    onset = keras.layers.Conv2D(2, 3, padding="same", name="onset")(keras.layers.Concatenate()([h, note]))
+    keras.Model(i, [note, onset]).save(folder / "model.keras")
+
+
 def unnamed_dense(folder: Path) -> None:
     """Layers with the names that Keras gives: dense and dense_1."""
     import keras

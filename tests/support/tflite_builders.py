@@ -9,6 +9,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
 
 from support.checkout import SHARED
 
@@ -146,3 +147,47 @@ def dense(keys=("serve",), names=("x", "y"), weights="FLOAT32", **quantization):
         signature.inputs, signature.outputs = [tensor_map("features", 0)], [tensor_map("scores", 2)]
         model.signatureDefs.append(signature)
     return pack(model)
+
+
+def appended(model: Any, data: dict[int, bytes], alignment: int = 16) -> bytes:
+    """The file of a model whose buffers of these numbers stand behind its flatbuffer, as litert_quantizer writes it."""
+    tail, starts, end = b"", {}, 0
+    for _ in range(2):  # the positions are known only once the flatbuffer has its size
+        tail, starts = b"", {}
+        for number, value in data.items():
+            starts[number] = -(-(end + len(tail)) // alignment) * alignment
+            tail += bytes(starts[number] - end - len(tail)) + value
+        for number, value in data.items():
+            model.buffers[number] = buffer(offset=max(starts[number], 2), size=len(value))
+        end = len(pack(model))
+    return pack(model) + tail
+
+
+def npu_file(bytecode: bytes, options: bytes, alignment: int = 1024) -> bytes:
+    """An op with bytecode for an NPU behind the flatbuffer, as LiteRT's compilers write it, and a custom op with its
+    options there; see `files/tflite/appended_data.py`."""
+    graph = schema.SubGraphT()
+    graph.tensors = [tensor("x", [1, 3]), tensor("y", [1, 2]), tensor("z", [1, 2])]
+    graph.operators, graph.inputs, graph.outputs = [operator(0, [0], [1]), operator(1, [1], [2])], [0], [2]
+    model = schema.ModelT()
+    model.version, model.subgraphs = 3, [graph]
+    model.operatorCodes = [operator_code("CUSTOM", "DISPATCH_OP"), operator_code("CUSTOM", "Mine")]
+    model.buffers, model.metadata = [buffer()], []
+    end, start, later = 0, 2, 2
+    for _ in range(2):
+        start = max(-(-end // alignment) * alignment, 2)
+        later = start + len(bytecode)
+        graph.operators[0].customOptions = dispatch_options(start, len(bytecode))
+        graph.operators[1].largeCustomOptionsOffset = later
+        graph.operators[1].largeCustomOptionsSize = len(options)
+        end = len(pack(model))
+    return pack(model) + bytes(start - end) + bytecode + options
+
+
+def dispatch_options(start: int, size: int) -> np.ndarray[Any, Any]:
+    builder = flexbuffers.Builder(force_min_bit_width=flexbuffers.BitWidth.W64)
+    with builder.Map():
+        builder.UInt("bytecode_size", size)
+        builder.UInt("bytecode_offset", start)
+        builder.String("name", "subgraph_0")
+    return np.frombuffer(bytes(builder.Finish()), np.uint8)

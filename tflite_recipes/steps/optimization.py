@@ -48,7 +48,7 @@ class Optimization(OptimizationSettings):
             reporter.warn(said)
         samples = npz.open_arrays(state.calibration) if state.calibration else None
         made = self._convert(state, self._request(state, samples if self._needs_samples() else None), reporter)
-        path = _write(state, made.data)
+        path = _write(state, self._with_constants(made.data, reporter))
         done = replace(_with_remedies(state, made.remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
@@ -62,6 +62,17 @@ class Optimization(OptimizationSettings):
         with kept(reporter, "the error analysis", "optimization"):
             self._report_errors(done, samples, reporter)
         return done
+
+    def _with_constants(self, data: bytes, reporter: Reporter) -> bytes:
+        """The file with its constants inside, if asked; else a warning where they are behind its flatbuffer."""
+        from tflite_recipes.backend.converting import model_objects
+
+        if self.inline_constants:
+            return model_objects.with_constants_inside(data)
+        if model_objects.has_constants_behind(data):
+            what = "the file keeps constants behind its flatbuffer, which TensorFlow Lite Micro does not read"
+            reporter.warn(f"optimization.inline_constants=false: {what}")
+        return data
 
     def _needs_samples(self) -> bool:
         return needs_samples(self.scheme, [rule.scheme for rule in quantization_rules.read(self.rules)])
@@ -127,13 +138,13 @@ class Optimization(OptimizationSettings):
         return converted
 
     def _quantize(self, state: State, request: Request, reporter: Reporter) -> Converted:
-        from tflite_recipes.backend.converting import converter, integer_conversion, quantizer
+        from tflite_recipes.backend.converting import converter, integer_conversion, model_objects, quantizer
         from tflite_recipes.backend.converting.converter import Converted
 
         path = state.workdir / FLOAT
         fix = "optimization=dynamic_range" if self._needs_samples() else "optimization=none"
         if state.float_file is not None:
-            path.write_bytes(state.float_file.read_bytes())
+            path.write_bytes(model_objects.with_op_codes_of_today(state.float_file.read_bytes()))
         else:
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"

@@ -86,6 +86,24 @@ def test_input_and_output_types(here, models, scheme, given, asked):
     assert result.metrics["parity.cosine"] > 0.999
 
 
+@pytest.mark.parametrize(
+    ("scheme", "kind"), [("full_integer", "float32"), ("integer_only", "int8"), ("int16x8", "int16")]
+)
+def test_an_output_that_is_read_in_another_scale_keeps_its_own(here, models, scheme, kind):
+    samples = np.random.default_rng(0).standard_normal((40, 8, 8, 1)).astype("float32")
+    types = (f"optimization.input_type={kind}", f"optimization.output_type={kind}")
+    result = convert(scheme, models("output_read_in_another_scale", x=samples), *types)
+    assert result.status == ExitStatus.DONE, result.problems
+    file = tflite.read_tflite(result.path)
+    (graph,), (signature,) = file.subgraphs, file.signatures
+    note, onset = (graph.tensors[index] for _, index in sorted(signature.outputs))
+    assert set(graph.outputs) == {note.index, onset.index}
+    assert {note.dtype, onset.dtype} == {kind}
+    if kind == "int8":
+        assert note.scales == (1 / 256,)
+    assert result.metrics["parity.cosine"] > 0.999
+
+
 def test_blocks_that_fit_no_weights_are_said_to_have_no_effect(here, models):
     samples = np.random.default_rng(0).random((40, 64), "float32")
     asked = ((), ("optimization.block_size=256",))

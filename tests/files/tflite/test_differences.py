@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from support import runnable_files
+from support.tflite_builders import npu_file
 
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.files.tflite.differences import compare
@@ -53,6 +54,20 @@ def test_metadata_description_and_names_are_not_the_graph(file):
 
     found = compare(file, changed(file, rename))
     assert (found.differences, found.renamed) == ((), 1)
+
+
+def test_data_behind_the_flatbuffer_counts_and_its_position_does_not(tmp_path):
+    files = {
+        "npu": npu_file(b"code", b"mine", 16),
+        "moved": npu_file(b"code", b"mine", 4096),
+        "bytecode": npu_file(b"mode", b"mine", 16),
+        "options": npu_file(b"code", b"ours", 16),
+    }
+    paths = [tmp_path / f"{name}.tflite" for name in files]
+    for path in paths:
+        path.write_bytes(files[path.stem])
+    found = [[difference.where for difference in compare(paths[0], path).differences] for path in paths]
+    assert found == [[], [], ["op 0 DISPATCH_OP"], ["op 1 Mine"]]
 
 
 def test_buffers_count_by_what_is_in_them(file):

@@ -12,13 +12,14 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
+from flatbuffers import flexbuffers
 from hypothesis import given
 from hypothesis import strategies as st
 from support.metadata_samples import LABELS, NET
-from support.tflite_builders import MODELS, dense, needs_models, tiny_model
+from support.tflite_builders import MODELS, WEIGHTS, appended, dense, needs_models, npu_file, tiny_model
 
 from tflite_recipes.core.errors import StepError
-from tflite_recipes.files.tflite import metadata_table, read_tflite
+from tflite_recipes.files.tflite import constant_array, metadata_table, read_tflite
 from tflite_recipes.files.tflite.metadata import RECIPE_DIGEST, STANDARD, op_versions, read_metadata, write_metadata
 from tflite_recipes.files.tflite.metadata_table import ColorSpace, Content, ModelMetadata, TensorMetadata
 
@@ -182,15 +183,53 @@ def test_the_versions_of_ops_are_those_of_the_file(tmp_path):
     assert op_versions(tmp_path / "m.tflite") == {("FULLY_CONNECTED", 4)}
 
 
-def test_constants_behind_the_flatbuffer_are_left_alone(tmp_path):
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(dense()))
-    model.buffers[1].offset, model.buffers[1].size = 4096, 24
-    (tmp_path / "m.tflite").write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    with pytest.raises(StepError) as refused:
-        write_metadata(tmp_path / "m.tflite", tmp_path / "new.tflite", NET, DIGEST)
-    (problem,) = refused.value.problems
-    assert (problem.where, problem.fix) == ("target.metadata", "target.metadata=false")
-    assert not (tmp_path / "new.tflite").exists()
+@pytest.fixture
+def behind(tmp_path):
+    """The file of `source` with its weights behind the flatbuffer."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(dense(), 0))
+    (tmp_path / "behind.tflite").write_bytes(appended(model, {1: WEIGHTS.tobytes()}))
+    return tmp_path / "behind.tflite"
+
+
+def test_constants_behind_the_flatbuffer_move_with_it(source, behind, tmp_path):
+    first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
+    write_metadata(behind, first, NET, DIGEST, LABELS)
+    write_metadata(first, second, replace(NET, name="other"), DIGEST, LABELS)
+    for path in (behind, first, second):
+        (weights,) = [t for t in read_tflite(path).subgraphs[0].tensors if t.is_constant]
+        assert weights.buffer_offset % 16 == 0
+        np.testing.assert_array_equal(constant_array(read_tflite(path), weights), WEIGHTS)
+        np.testing.assert_array_equal(outputs(path)[0], outputs(source)[0])
+    assert (read_metadata(first).model, read_metadata(first).files) == (NET, LABELS)
+    assert (read_metadata(second).model.name, read_metadata(second).files) == ("other", LABELS)
+
+
+def test_metadata_behind_the_flatbuffer_is_read_and_replaced(source, tmp_path):
+    described, behind, new = (tmp_path / name for name in ("described.tflite", "behind.tflite", "new.tflite"))
+    write_metadata(source, described, NET, DIGEST)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(described.read_bytes(), 0))
+    (number,) = [entry.buffer for entry in model.metadata if entry.name == STANDARD.encode()]
+    behind.write_bytes(appended(model, {number: bytes(model.buffers[number].data), 1: WEIGHTS.tobytes()}))
+    assert (read_metadata(behind).model, read_metadata(behind).recipe_digest) == (NET, DIGEST)
+    write_metadata(behind, new, replace(NET, name="other"), DIGEST)
+    assert read_metadata(new).model.name == "other"
+    np.testing.assert_array_equal(outputs(new)[0], outputs(source)[0])
+
+
+@pytest.mark.parametrize("alignment", [16, 1024, 4096])
+def test_data_of_custom_ops_behind_the_flatbuffer_moves_with_it_and_stays_aligned(tmp_path, alignment):
+    bytecode, options = b"bytecode" * 99, b"options"
+    (tmp_path / "npu.tflite").write_bytes(npu_file(bytecode, options, alignment))
+    write_metadata(tmp_path / "npu.tflite", tmp_path / "new.tflite", NET, DIGEST, LABELS)
+    data = (tmp_path / "new.tflite").read_bytes()
+    dispatch, mine = (schema.Model.GetRootAs(data, 0).Subgraphs(0).Operators(index) for index in (0, 1))
+    stated = flexbuffers.GetRoot(bytes(dispatch.CustomOptionsAsNumpy())).AsMap
+    start, size = stated["bytecode_offset"].AsInt, stated["bytecode_size"].AsInt
+    assert start % alignment == 0
+    assert data[start : start + size] == bytecode
+    start = mine.LargeCustomOptionsOffset()
+    assert data[start : start + mine.LargeCustomOptionsSize()] == options
+    assert stated["name"].AsString == "subgraph_0"
 
 
 def test_a_file_that_would_pass_2_gib_is_left_alone(source, tmp_path):

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
+
+from tflite_recipes.backend.converting import model_objects
 
 # Ops that read their weights row by row, and which input these are.
 WEIGHTS = {"CONV_2D": 1, "FULLY_CONNECTED": 1}
@@ -29,14 +30,14 @@ def with_blocks(data: bytes, tensors: Iterable[str], size: int, bits: int) -> by
     wanted = set(tensors)
     if not wanted:
         return data
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = model_objects.read(data)
     for graph in model.subgraphs:
         added: list[Any] = []
         for index, tensor in enumerate(list(graph.tensors)):
             if tensor.name.decode() in wanted:
                 added += _blocked(model, graph, index, size, bits)
         graph.operators = [*added, *graph.operators]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return model_objects.write(model)
 
 
 def quantized(weights: Any, size: int, bits: int) -> tuple[Any, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
+
+from tflite_recipes.backend.converting import model_objects
 
 _OP = schema.BuiltinOperator
 # These look at a tensor's shape only, whatever its type.
@@ -19,10 +20,10 @@ def without_dequantized_shapes(data: bytes) -> bytes:
     litert_quantizer puts one before the SHAPE of each model with a dynamic batch and a Flatten, which makes a file
     that could be integer throughout a partly float one.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = model_objects.read(data)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     shortened = [_shorten(model, number, codes) for number in range(len(model.subgraphs))]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) if any(shortened) else data
+    return model_objects.write(model) if any(shortened) else data
 
 
 def _shorten(model: Any, number: int, codes: list[int]) -> bool:
@@ -64,7 +65,7 @@ def renumber(model: Any, number: int, origin: dict[int, int]) -> None:
 
 def with_signature(data: bytes, key: str) -> bytes:
     """The file with a signature for its main graph, by its tensors' names."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = model_objects.read(data)
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = key.encode(), 0
     graph = model.subgraphs[0]
@@ -72,7 +73,7 @@ def with_signature(data: bytes, key: str) -> bytes:
         [_port(graph, int(index)) for index in side] for side in (graph.inputs, graph.outputs)
     )
     model.signatureDefs = [signature]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return model_objects.write(model)
 
 
 def _port(graph: Any, index: int) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from litert_quantizer.quantizer import Quantizer
 from litert_quantizer.recipe_manager import RecipeManager
 
-from tflite_recipes.backend.converting import block_weights, float_calibration
+from tflite_recipes.backend.converting import block_weights, float_calibration, graph_outputs
 from tflite_recipes.backend.converting.conversion_request import Request
 from tflite_recipes.backend.converting.file_edits import without_dequantized_shapes
 from tflite_recipes.backend.converting.quantization_plan import plan
@@ -68,7 +68,8 @@ def quantize(
         ways = (given,) if given else ways
         raise StepError(Problem(f"litert_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
     reporter.progress("quantizing", 1, 1)
-    data = without_dequantized_shapes(bytes(result.quantized_model))
+    data = graph_outputs.corrected(bytes(result.quantized_model), request.output_type)
+    data = without_dequantized_shapes(data)
     if request.scheme.startswith("weight_only") and request.block_size:
         bits = 4 if request.scheme == "weight_only_int4" else 8
         data = block_weights.with_blocks(data, blocks.values(), request.block_size, bits)

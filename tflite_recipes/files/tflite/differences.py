@@ -17,7 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.core.errors import RequestError
-from tflite_recipes.files.tflite import flex_options
+from tflite_recipes.files.tflite import appended_data, flex_options
 from tflite_recipes.files.tflite.model import Subgraph, Tensor, TFLiteFile
 from tflite_recipes.files.tflite.reader import constant_array, read_tflite
 
@@ -66,12 +66,15 @@ class _Opened:
         self.model: Any = schema.Model.GetRootAs(path.read_bytes(), 0)
 
     def operator(self, graph: int, index: int) -> dict[str, Any]:
-        table = schema.OperatorT.InitFromObj(self.model.Subgraphs(graph).Operators(index))
+        op = self.model.Subgraphs(graph).Operators(index)
+        table = schema.OperatorT.InitFromObj(op)
         code = self.model.OperatorCodes(table.opcodeIndex)
         fields = {"version": code.Version(), **{name: _plain(getattr(table, name)) for name in _OP_FIELDS}}
         if (code.CustomCode() or b"").startswith(b"Flex") and fields["customOptions"]:
             options = bytes(fields["customOptions"])
             fields["customOptions"] = flex_options.meaning(options) or options
+        elif appended := appended_data.data_of_operator(code.CustomCode(), op):
+            fields["customOptions"] = appended
         return fields
 
     def tensor(self, graph: int, index: int) -> dict[str, Any]:

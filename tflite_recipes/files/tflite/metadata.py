@@ -7,7 +7,8 @@ nothing but the digest in hexadecimal digits, which the standard has no field fo
 A file is given metadata without rewriting it: a flatbuffer refers only forward, so a new root, new lists of buffers and
 of metadata, and the new buffers are put before it, and refer to the rest of it as it stands. The old root and its two
 lists stay behind as a few bytes that nothing refers to. What is before it is a multiple of 16 bytes, the largest
-alignment in the file format, so constants stay aligned; and a file of any size costs no more than copying it.
+alignment in the file format, so constants stay aligned; and a file of any size costs no more than copying it. Data
+that a file keeps behind its flatbuffer moves by as much: its positions are stated anew, and its alignment is kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
 
 from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.files.tflite import appended_data
 from tflite_recipes.files.tflite.metadata_table import ModelMetadata, from_buffer, to_buffer
 from tflite_recipes.files.tflite.reader import IDENTIFIER
 
@@ -94,16 +96,22 @@ def write_metadata(
 ) -> None:
     """Write `path`: the file `source` with this metadata, in place of what it has of it, and these associated files.
 
-    The same in gives the same bytes. Errors: StepError for a file that is too large for it, or that keeps constants
-    behind its flatbuffer, as those above 2 GB do.
+    The same in gives the same bytes. Errors: StepError for a file whose flatbuffer leaves no room for it below 2 GiB.
     """
     entries = {STANDARD: to_buffer(metadata), RECIPE_DIGEST: digest.encode()}
     with _mapped(source) as data:
         start = archive_start(data)
         end = len(data) if start is None else start
-        head = _head(data, {name: value for name, value in entries.items() if value})
-    if len(head) + end > _LARGEST:
-        raise _unsuited(f"a file of {end} bytes leaves no room for metadata below 2 GiB")
+        stated = appended_data.statements(data)
+        wanted = {name: value for name, value in entries.items() if value}
+        head = _head(data, wanted, appended_data.alignment(stated))
+    flatbuffer = min((statement.start for statement in stated), default=end)
+    if len(head) + flatbuffer > _LARGEST:
+        raise _unsuited(f"a flatbuffer of {flatbuffer} bytes leaves no room for metadata below 2 GiB")
+    try:
+        moved = [(statement.place, statement.moved(len(head))) for statement in stated]
+    except ValueError as error:
+        raise _unsuited(str(error)) from error
     with source.open("rb") as old, path.open("wb") as new:
         new.write(head)
         left = end
@@ -111,18 +119,19 @@ def write_metadata(
             new.write(read)
             left -= len(read)
         new.write(_archive(files or {}, len(head) + end))
+        for place, value in moved:
+            new.seek(len(head) + place)
+            new.write(value)
 
 
-def _head(data: Any, entries: Mapping[str, bytes]) -> bytes:
-    """What goes before the file so that it has these entries.
+def _head(data: Any, entries: Mapping[str, bytes], alignment: int) -> bytes:
+    """What goes before the file so that it has these entries, a multiple of `alignment` bytes.
 
     In it a place is told by its distance from the end of what goes before, which is where the file begins; so a place
     in the file is one of negative distance.
     """
     root = Table(data, int.from_bytes(data[:4], "little"))
     model = schema.Model.GetRootAs(data, 0)
-    if any(model.Buffers(number).Offset() > 1 for number in range(model.BuffersLength())):
-        raise _unsuited("the file keeps constants behind its flatbuffer, where metadata would move them")
     kept = [place for place, name in _places(root, _METADATA) if name not in entries]
     buffers = [place for place, _ in _places(root, _BUFFERS)]
     builder = flatbuffers.Builder(1024)
@@ -140,7 +149,7 @@ def _head(data: Any, entries: Mapping[str, bytes]) -> bytes:
         elif at:  # everything else in this table is a reference, also what later versions of the schema add
             builder.PrependUOffsetTRelativeSlot(number, -root.Indirect(root.Pos + at), 0)
     table = builder.EndObject()
-    builder.Prep(_ALIGNMENT, 2 * flatbuffers.number_types.UOffsetTFlags.bytewidth)
+    builder.Prep(alignment, 2 * flatbuffers.number_types.UOffsetTFlags.bytewidth)
     builder.Finish(table, file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
@@ -195,6 +204,8 @@ def _mapped(path: Path) -> Iterator[Any]:
 
 
 def _bytes_of(buffer: Any) -> bytes:
+    if buffer.Offset() > 1:
+        return bytes(buffer._tab.Bytes[buffer.Offset() : buffer.Offset() + buffer.Size()])
     if not buffer.DataLength():
         return b""
     start = buffer._tab.Vector(buffer._tab.Offset(4))

@@ -62,7 +62,7 @@ class _Reader:
 
     def buffer(self, buffer: Any) -> tuple[int, int]:
         """Size and position of a buffer's bytes."""
-        # Files beyond 2 GB keep constants behind the flatbuffer; writers put 1 where they do not do so
+        # Large files keep constants behind the flatbuffer; writers put 1 where they do not do so
         if buffer.Offset() > 1:
             size, offset = buffer.Size(), buffer.Offset()
         elif size := buffer.DataLength():

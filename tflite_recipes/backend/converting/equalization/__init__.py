@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ai_edge_litert.tools import flatbuffer_utils
-
+from tflite_recipes.backend.converting import model_objects
 from tflite_recipes.backend.converting.equalization import factors
 from tflite_recipes.backend.converting.equalization.channel_scaling import Editor
 from tflite_recipes.backend.converting.equalization.float_graph import Graph, buffer_uses, to_blocks
@@ -67,7 +66,7 @@ def equalize(data: bytes, ranges: Mapping[str, tuple[float, float]] | None = Non
     equalization unless its result stays below three quarters of 6. Layers are CONV_2D, DEPTHWISE_CONV_2D,
     FULLY_CONNECTED and TRANSPOSE_CONV with float32 weights of their own. The same bytes and ranges give the same bytes.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model = model_objects.read(data)
     uses = buffer_uses(model)
     pairs: list[Pair] = []
     skipped: list[Skipped] = []
@@ -79,7 +78,7 @@ def equalize(data: bytes, ranges: Mapping[str, tuple[float, float]] | None = Non
         pairs += _equalize(graph, links)
         unclipped += [graph.name(graph.result(at)) for link in links for at in link.clips]
     if pairs:
-        data = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+        data = model_objects.write(model)
     return Equalized(data, tuple(pairs), tuple(skipped), tuple(unclipped))
 
 
