@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tflite_recipes.conversion import scheme_check
+from tflite_recipes.conversion.schemes import Scheme
 from tflite_recipes.core.errors import StepError
-from tflite_recipes.core.state import State, TensorSpec
+from tflite_recipes.core.state import CALIBRATED, State, TensorSpec
 from tflite_recipes.files.tflite import Operator, Signature, Subgraph, Tensor, TFLiteFile, read_tflite
 from tflite_recipes.files.tflite.io_contract import io_contract
 
@@ -161,3 +162,63 @@ def test_published_int8_files_are_integer_only(shared, name):
     types = [tensors[found.subgraphs[0].inputs[0]].dtype, tensors[found.subgraphs[0].outputs[0]].dtype]
     assert problems(found, "integer_only", *types, State(Path())) == []
     assert "16x8 was asked, but no activation came out int16" in problems(found, "int16x8", *types, State(Path()))
+
+
+def changed(found, scheme, by_converter=True):
+    """The fix of a refusal, else the warning."""
+    try:
+        return scheme_check.check_changed(found, scheme, by_converter, "optimization=none")
+    except StepError as error:
+        (problem,) = error.problems
+        assert (problem.where, "dense/" in problem.what) == ("optimization", True)
+        return problem.fix
+
+
+def with_op(name, shape=(64, 64)):
+    """A float file whose only op has this name, and weights of this shape."""
+    (graph,) = file().subgraphs
+    x, weights, *others = graph.tensors
+    tensors = (x, replace(weights, shape=shape, scales=(), zero_points=()), *others)
+    ops = (Operator(0, name, "", (0, 1), (2,)),)
+    tensors = tuple(replace(tensor, scales=(), zero_points=()) for tensor in tensors)
+    return replace(file(), subgraphs=(replace(graph, tensors=tensors, operators=ops),))
+
+
+@pytest.mark.parametrize(
+    ("found", "scheme"),
+    [
+        (with_op("FULLY_CONNECTED"), "none"),
+        (file(**QUANTIZED), "dynamic_range"),
+        (file(weights="float16"), "float16"),
+        (file(weights="int4"), "weight_only_int4"),
+        (file(**QUANTIZED, inner="int8"), "full_integer"),
+    ],
+)
+def test_check_changed_a_quantized_file_passes(found, scheme):
+    assert changed(found, scheme) == ""
+
+
+@pytest.mark.parametrize("scheme", [scheme.name for scheme in Scheme if scheme is not Scheme.none])
+@pytest.mark.parametrize("by_converter", [True, False])
+def test_check_changed_a_file_that_stayed_float_is_refused(scheme, by_converter):
+    assert changed(with_op("FULLY_CONNECTED"), scheme, by_converter) == "optimization=none"
+
+
+@pytest.mark.parametrize(
+    ("found", "by_converter"),
+    [(with_op("SIN"), True), (with_op("FULLY_CONNECTED", (31, 33)), True), (with_op("SVDF"), False)],
+    ids=["no weights", "fewer weights than the converter takes", "an op that the quantizer does not take"],
+)
+def test_check_changed_without_an_eligible_tensor_is_a_warning(found, by_converter):
+    warning = changed(found, "dynamic_range", by_converter)
+    assert warning.startswith("dynamic_range")
+
+
+def test_check_integer_schemes_of_a_model_without_float_tensors_pass():
+    (graph,) = file().subgraphs
+    tensors = tuple(replace(tensor, dtype="int32", scales=(), zero_points=()) for tensor in graph.tensors)
+    found = replace(file(), subgraphs=(replace(graph, tensors=tensors),))
+    state = replace(STATE, inputs=(TensorSpec("x", (None, 4), "int32"),))
+    for scheme in CALIBRATED:
+        assert problems(found, scheme, state=state) == []
+        assert changed(found, scheme).startswith(scheme)

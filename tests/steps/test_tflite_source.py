@@ -1,5 +1,7 @@
 """A float `.tflite` as the source: what it says of itself, what is refused, and what is made of it."""
 
+import shlex
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -118,6 +120,10 @@ def floats(tmp_path_factory):
     model = schema.ModelT.InitFromPackedBuf(bytearray(result.path.read_bytes()), 0)
     model.signatureDefs = []
     (folder / "bare.tflite").write_bytes(pack(model))
+    model = schema.ModelT.InitFromPackedBuf(bytearray(result.path.read_bytes()), 0)
+    for code in model.operatorCodes:
+        code.builtinCode = 0
+    (folder / "old.tflite").write_bytes(pack(model))
     return folder
 
 
@@ -165,3 +171,37 @@ def test_a_file_without_a_signature_gets_one(here, floats):
     assert result.metrics["parity.cosine"] > 0.999
     (signature,) = tflite.read_tflite(result.path).signatures
     assert [signature.key, *(name for name, _ in signature.inputs)] == ["serving_default", given.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["dynamic_range", "integer_only"])
+def test_a_file_from_before_tensorflow_2_4_is_quantized(here, floats, scheme):
+    data = ("calibration=npz", f"calibration.path={floats}/samples.npz") if scheme == "integer_only" else ()
+    quantizing = (f"optimization={scheme}", "optimization.quantizer=litert_quantizer", "target.metadata=false", *data)
+    old, new = (convert(floats / name, *quantizing) for name in ("old.tflite", "model.tflite"))
+    assert old.status == ExitStatus.DONE, old.problems
+    assert old.path.read_bytes() == new.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_recipe_without_the_key_takes_the_ops_of_an_old_file_for_others_and_says_so(here, floats):
+    quantizing = ("optimization=dynamic_range", "optimization.quantizer=litert_quantizer", "target.metadata=false")
+    result = convert(floats / "old.tflite", *quantizing, "optimization.require_change=false")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert [text for text in result.warnings if text.startswith("optimization.require_change=false")]
+    (graph,) = tflite.read_tflite(result.path).subgraphs
+    (kernel,) = [graph.tensors[op.inputs[1]] for op in graph.operators if op.name == "DEPTHWISE_CONV_2D"]
+    assert kernel.dtype == "float32"
+
+
+@pytest.mark.slow
+def test_a_scheme_that_changes_no_tensor_fails_with_a_fix_that_helps(here, floats):
+    kept = "optimization.rules=[{op: CONV_2D, scheme: float}, {op: DEPTHWISE_CONV_2D, scheme: float}, "
+    kept += "{op: FULLY_CONNECTED, scheme: float}]"
+    quantizing = ("optimization=dynamic_range", "optimization.quantizer=litert_quantizer", kept)
+    result = convert(floats / "model.tflite", *quantizing)
+    assert result.status == ExitStatus.FAILED
+    (problem,) = result.problems
+    assert (problem.where, problem.fix) == ("optimization", "optimization=none 'optimization.rules=[]'")
+    mended = convert(floats / "model.tflite", *quantizing, *shlex.split(problem.fix))
+    assert mended.status == ExitStatus.DONE, mended.problems

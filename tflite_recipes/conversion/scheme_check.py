@@ -2,12 +2,74 @@
 
 from __future__ import annotations
 
+import math
+
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.shapes import layer_of
-from tflite_recipes.core.state import State, TensorSpec
-from tflite_recipes.files.tflite import QUANTIZE_OPS, Tensor, TFLiteFile
+from tflite_recipes.core.state import CALIBRATED, State, TensorSpec
+from tflite_recipes.files.tflite import LSTMS, QUANTIZE_OPS, WEIGHT_OPS, Tensor, TFLiteFile
 
 _FLOATS = ("float16", "float32", "float64")
+# Blocks of such weights may have their scales in a tensor of their own.
+_SMALL = ("int4", "int2", "uint4")
+
+
+# Ops whose weights each quantizer makes smaller; the converter leaves weights of fewer elements float.
+_CONVERTER_WEIGHT_OPS = WEIGHT_OPS - {"CONV_3D", "CONV_3D_TRANSPOSE"}
+_LITERT_WEIGHT_OPS = _CONVERTER_WEIGHT_OPS - LSTMS - {"GATHER", "SVDF"}
+_LEAST_ELEMENTS = 1024
+
+
+def is_unchanged(file: TFLiteFile) -> bool:
+    """Return whether no tensor of a file is quantized, so that it computes what the float file does."""
+    tensors = [tensor for graph in file.subgraphs for tensor in graph.tensors]
+    return not any((t.scales and t.dtype not in _FLOATS) or t.dtype in _SMALL or _is_half(t) for t in tensors)
+
+
+def eligible(file: TFLiteFile, scheme: str, by_converter: bool) -> tuple[str, ...]:
+    """Return the tensors of a float file that a scheme is for, by name: activations, or weights that an op reads.
+
+    Args:
+        file: The float file, or what came out if nothing changed.
+        scheme: The scheme's name.
+        by_converter: Whether TensorFlow's converter quantizes; else litert_quantizer does.
+    """
+    if scheme in CALIBRATED:
+        return tuple(
+            graph.tensors[index].name
+            for graph in file.subgraphs
+            for op in graph.operators
+            if by_converter or op.name not in LSTMS
+            for index in op.outputs
+            if not op.custom_code and graph.tensors[index].dtype == "float32"
+        )
+    least = _LEAST_ELEMENTS if by_converter and scheme == "dynamic_range" else 1
+    ops = _CONVERTER_WEIGHT_OPS if by_converter else _LITERT_WEIGHT_OPS
+    return tuple(
+        dict.fromkeys(
+            graph.tensors[index].name
+            for graph in file.subgraphs
+            for op in graph.operators
+            if op.name in ops
+            for index in op.inputs
+            if index >= 0 and _is_weight(graph.tensors[index], least)
+        )
+    )
+
+
+def check_changed(file: TFLiteFile, scheme: str, by_converter: bool, fix: str) -> str:
+    """Refuse a file of which a scheme changed nothing. Return the warning if no tensor was eligible, "" if all is well.
+
+    Raises:
+        StepError: Tensors were eligible. `fix` asks for the float file.
+    """
+    if scheme == "none" or not is_unchanged(file):
+        return ""
+    if not (names := eligible(file, scheme, by_converter)):
+        return f"{scheme} was asked, and the model has no tensor for it: nothing is quantized"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    what = f"{scheme} was asked, and no tensor was quantized: {', '.join(names[:5])}{more} stayed float32"
+    raise StepError(Problem(what, "optimization", fix))
 
 
 def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, state: State) -> None:
@@ -22,9 +84,11 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
             what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
             remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
             problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
-    if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
+    idle = is_unchanged(file) and not eligible(file, scheme, by_converter=True)
+    if scheme in ("full_integer", "integer_only") and not idle and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
-    if scheme in ("int16x8", "int16x8_fallback") and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
+    activations = [t for t in tensors if not t.is_constant]
+    if scheme in ("int16x8", "int16x8_fallback") and not idle and not any(t.dtype == "int16" for t in activations):
         problems.append(Problem("16x8 was asked, but no activation came out int16", "optimization"))
     if scheme == "none" and any(t.dtype in ("int8", "float16") and t.is_constant and t.scales for t in tensors):
         problems.append(Problem("float32 was asked, but weights came out quantized", "optimization"))
@@ -35,6 +99,15 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
     problems += _uninitialised(file)
     if problems:
         raise StepError(problems)
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.is_constant and tensor.dtype == "float16"
+
+
+def _is_weight(tensor: Tensor, least: int) -> bool:
+    size = math.prod(length or 0 for length in tensor.shape)
+    return tensor.is_constant and tensor.dtype == "float32" and len(tensor.shape) >= 2 and size >= least
 
 
 def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:

@@ -51,6 +51,7 @@ class Optimization(OptimizationSettings):
         path = _write(state, self._with_constants(made.data, reporter))
         done = replace(_with_remedies(state, made.remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
+        self._check_changed(file, reporter)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
         with kept(reporter, "the count of ops", "optimization"):
             self._report(done, reporter, file)
@@ -73,6 +74,20 @@ class Optimization(OptimizationSettings):
             what = "the file keeps constants behind its flatbuffer, which TensorFlow Lite Micro does not read"
             reporter.warn(f"optimization.inline_constants=false: {what}")
         return data
+
+    def _check_changed(self, file: TFLiteFile, reporter: Reporter) -> None:
+        """Warn if the scheme had no tensor to change. Errors: StepError if it had some, and changed none."""
+        from tflite_recipes.conversion import scheme_check
+
+        by_converter = self.quantizer is Quantizer.tflite_converter
+        try:
+            idle = scheme_check.check_changed(file, self.scheme.name, by_converter, optimization_checks.float_fix(self))
+        except StepError as error:
+            if self.require_change:
+                raise
+            idle = f"optimization.require_change=false: {error.problems[0].what}"
+        if idle and not self._left_float(file):  # which is reported with its reason
+            reporter.warn(idle)
 
     def _needs_samples(self) -> bool:
         return needs_samples(self.scheme, [rule.scheme for rule in quantization_rules.read(self.rules)])
@@ -144,7 +159,13 @@ class Optimization(OptimizationSettings):
         path = state.workdir / FLOAT
         fix = "optimization=dynamic_range" if self._needs_samples() else "optimization=none"
         if state.float_file is not None:
-            path.write_bytes(model_objects.with_op_codes_of_today(state.float_file.read_bytes()))
+            data = state.float_file.read_bytes()
+            if self.require_change:
+                data = model_objects.with_op_codes_of_today(data)
+            elif model_objects.has_old_op_codes(data):
+                what = "the file has op codes from before TensorFlow 2.4, which litert_quantizer takes for others"
+                reporter.warn(f"optimization.require_change=false: {what}")
+            path.write_bytes(data)
         else:
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"

@@ -39,6 +39,25 @@ def problems(asked: OptimizationSettings, steps: Mapping[str, Any]) -> Iterable[
         yield from _sample_problems(asked, steps)
 
 
+# What the keys of a scheme are for a float file.
+_FLOAT_KEYS = {
+    "input_type": IOType.float32,
+    "output_type": IOType.float32,
+    "per_channel": True,
+    "per_channel_dense": True,
+    "block_size": None,
+    "equalize": False,
+    "rules": [],
+}
+
+
+def float_fix(asked: OptimizationSettings) -> str:
+    """Return the override for a float file: the scheme, and each key that would contradict it."""
+    differing = {key: value for key, value in _FLOAT_KEYS.items() if getattr(asked, key) != value}
+    values = {key: value.name if isinstance(value, IOType) else value for key, value in differing.items()}
+    return " ".join(["optimization=none", *(assignment(f"optimization.{key}", value) for key, value in values.items())])
+
+
 def _type_problems(scheme: Scheme, key: str, asked: IOType) -> Iterable[Problem]:
     allowed = IO_TYPES[scheme]
     if asked in allowed:

@@ -15,7 +15,8 @@ class OptimizationSettings:
     `per_channel: false` gives each weight tensor one scale, `per_channel_dense: false` those of Dense layers alone;
     `block_size` gives a scale to each so many weights of a row. `equalize` evens out the ranges of channels between
     layers first. `rules` give single ops another scheme: the last that matches counts. `inline_constants` keeps the
-    constants of a file below 2 GB in its flatbuffer; litert_quantizer appends them from 256 KiB on.
+    constants of a file below 2 GB in its flatbuffer; litert_quantizer appends them from 256 KiB on. `require_change`
+    refuses a file of which the scheme changed no tensor, and reads op codes from before TensorFlow 2.4.
     """
 
     scheme: Scheme
@@ -27,4 +28,5 @@ class OptimizationSettings:
     block_size: int | None = None
     equalize: bool = False
     inline_constants: bool = False
+    require_change: bool = False
     rules: list[Any] = field(default_factory=list)

@@ -21,12 +21,10 @@ _LARGEST = (1 << 31) - (1 << 26)
 
 
 def read(data: bytes) -> Any:
-    """Return the file as a `ModelT`: constants and options of custom ops inside, op codes in the field of today."""
+    """Return the file as a `ModelT`, with constants and options of custom ops inside."""
     buffer = bytearray(data)
     _clear_placeholders(buffer)
     model = flatbuffer_utils.read_model_from_bytearray(buffer)
-    for code in model.operatorCodes:
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     for entry in model.buffers:
         if isinstance(entry.data, (bytes, bytearray)):  # which flatbuffers would write byte by byte, in Python
             entry.data = np.frombuffer(entry.data, np.uint8)
@@ -38,16 +36,24 @@ def write(model: Any) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def with_op_codes_of_today(data: bytes) -> bytes:
-    """Return the file with each op's code in `builtin_code`; files from before TensorFlow 2.4 lack the field.
-
-    litert_quantizer 0.11 reads that field alone, so it takes each op of such a file for an ADD, whose code is 0.
-    """
+def has_old_op_codes(data: bytes) -> bool:
+    """Return whether the file lacks `builtin_code` of an op, as files from before TensorFlow 2.4 do."""
     model = schema.Model.GetRootAs(data, 0)
     codes = map(model.OperatorCodes, range(model.OperatorCodesLength()))
-    if all(code.BuiltinCode() >= code.DeprecatedBuiltinCode() for code in codes):
+    return any(code.BuiltinCode() < code.DeprecatedBuiltinCode() for code in codes)
+
+
+def with_op_codes_of_today(data: bytes) -> bytes:
+    """Return the file with each op's code in `builtin_code`.
+
+    litert_quantizer 0.11 reads that field alone, so it takes each op of an old file for an ADD, whose code is 0.
+    """
+    if not has_old_op_codes(data):
         return data
-    return write(read(data))
+    model = read(data)
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return write(model)
 
 
 def has_constants_behind(data: bytes) -> bool:
