@@ -62,6 +62,18 @@ def output_read_in_another_scale(folder: Path) -> None:
     keras.Model(i, [note, onset]).save(folder / "model.keras")
 
 
+def one_word(folder: Path) -> None:
+    """Text of different lengths, not all of it ASCII, that a table turns into vectors."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    i = keras.Input((1,), dtype="string", name="words")
+    vocabulary = [f"w\u00f6rd{k}" * (1 + k % 3) for k in range(30)]
+    table = keras.layers.Embedding(31, 8, embeddings_initializer=keras.initializers.RandomNormal(0, 1.0, 3))
+    h = keras.layers.Flatten()(table(keras.layers.StringLookup(vocabulary=vocabulary)(i)))
+    keras.Model(i, keras.layers.Dense(50, use_bias=False, name="scores")(h)).save(folder / "model.keras")
+
+
 def unnamed_dense(folder: Path) -> None:
     """Layers with the names that Keras gives: dense and dense_1."""
     import keras

@@ -131,6 +131,7 @@ class Optimization(OptimizationSettings):
             rules=tuple(quantization_rules.read(self.rules)),
             ranges=RangeChoice(**state.intent.ranges),
             calibration_sha256=state.calibration_sha256,
+            utf8_samples=self.utf8_samples,
         )
 
     def _convert(self, state: State, request: Request, reporter: Reporter) -> Converted:

@@ -17,6 +17,7 @@ class OptimizationSettings:
     layers first. `rules` give single ops another scheme: the last that matches counts. `inline_constants` keeps the
     constants of a file below 2 GB in its flatbuffer; litert_quantizer appends them from 256 KiB on. `require_change`
     refuses a file of which the scheme changed no tensor, and reads op codes from before TensorFlow 2.4.
+    `utf8_samples` gives text to TensorFlow's calibrator as bytes.
     """
 
     scheme: Scheme
@@ -29,4 +30,5 @@ class OptimizationSettings:
     equalize: bool = False
     inline_constants: bool = False
     require_change: bool = False
+    utf8_samples: bool = False
     rules: list[Any] = field(default_factory=list)

@@ -22,7 +22,8 @@ class Request:
     share a scale, None for the whole row. equalize: even out the ranges of channels first. fallback:
     remedies that may be taken. rules: what becomes of
     single ops. ranges: how the range of an activation follows from the samples (`ranges.Method`).
-    calibration_sha256: of the samples. layers: names of the model's layers; sizes: shapes of the samples by input.
+    calibration_sha256: of the samples. utf8_samples: whether TensorFlow's calibrator
+    gets text as bytes. layers: names of the model's layers; sizes: shapes of the samples by input.
     """
 
     scheme: str
@@ -44,6 +45,7 @@ class Request:
     rules: tuple[QuantizationRule, ...] = ()
     ranges: RangeChoice = field(default_factory=RangeChoice)
     calibration_sha256: str = ""
+    utf8_samples: bool = True
     layers: tuple[str, ...] = ()
     sizes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,4 +66,5 @@ def plain(request: Request) -> Request:
         samples=None,
         ranges=RangeChoice(),
         calibration_sha256="",
+        utf8_samples=True,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tflite_recipes.backend.converting import text_samples
 from tflite_recipes.backend.converting.conversion_request import Request, plain
 from tflite_recipes.backend.converting.float_calibration import batches
 from tflite_recipes.backend.converting.integer_conversion import Between, stand_in
@@ -41,6 +42,8 @@ class Converted:
 def convert(saved_model: Path, signature: str, request: Request, reporter: Reporter, float_path: Path) -> Converted:
     """Convert in one scheme. Errors: StepError with the converter's own reason, RequestError for rules that match
     nothing."""
+    if request.scheme in CALIBRATED and request.samples is not None:
+        _check_text(request.samples, request, reporter)
     reporter.progress("converting", 0, 1)
     between = Between(request, float_path, signature, reporter)
     try:
@@ -54,6 +57,14 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
     return Converted(flex_options.ordered(data), between.resolved, between.remedies)
+
+
+def _check_text(samples: Mapping[str, Any], request: Request, reporter: Reporter) -> None:
+    """Refuse text that the calibrator cannot take, or warn that it is misread. Errors: StepError."""
+    if request.utf8_samples:
+        text_samples.refuse_several(samples, request.batch)
+    elif listed := ", ".join(text_samples.names(samples)):
+        reporter.warn(f"optimization.utf8_samples=false: TensorFlow's calibrator misreads the text of {listed}")
 
 
 # The last few float files by what they were made from; a search converts one model into many schemes.
@@ -116,6 +127,6 @@ def _samples(signature: str, request: Request, reporter: Reporter) -> Iterator[t
     A model whose batch is fixed above 1 gets that many rows at a time, the last of them those that end the data.
     """
     assert request.samples is not None
-    for part, done, total in batches(request.samples, request.batch):
+    for part, done, total in batches(request.samples, request.batch, request.utf8_samples):
         yield signature, part
         reporter.progress("calibration samples", done, total)

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tflite_recipes.conversion import ranges
 from tflite_recipes.conversion.ranges import RangeChoice, Ranges
 from tflite_recipes.files import tflite
+from tflite_recipes.files.samples import text
 
 Tell = Callable[[int, int], None]
 # Masks are filled with the most negative number that a type has; they are no part of a range.
@@ -25,14 +26,16 @@ def key(model: Path, calibration_sha256: str) -> str:
     return f"{hashlib.sha256(model.read_bytes()).hexdigest()} {calibration_sha256}"
 
 
-def batches(samples: Mapping[str, Any], batch: int) -> Iterator[tuple[dict[str, Any], int, int]]:
+def batches(samples: Mapping[str, Any], batch: int, utf8: bool = True) -> Iterator[tuple[dict[str, Any], int, int]]:
     """Samples by input name, `batch` rows at a time, the last of them those that end the data, and how many are done
-    of how many."""
+    of how many. utf8: text as bytes."""
     total = len(next(iter(samples.values())))
     for start in range(0, total, batch):
         first = min(start, total - batch)
         rows = slice(first, first + batch)
-        yield {name: np.asarray(array[rows]) for name, array in samples.items()}, rows.stop, total
+        taken = {name: np.asarray(array[rows]) for name, array in samples.items()}
+        part = {name: text.encoded(array) for name, array in taken.items()} if utf8 else taken
+        yield part, rows.stop, total
 
 
 def measure(model: Path, signature: str, samples: Mapping[str, Any], batch: int, tell: Tell) -> Ranges:

@@ -142,7 +142,7 @@ def _quantize(
         )
         return data
     data = mlir_quantize(
-        _once_calibrated(ready, samples, between.request.calibration_sha256),
+        _once_calibrated(ready, samples, between.request),
         per_tensor,
         input_data_type=input_type,
         output_data_type=output_type,
@@ -161,11 +161,12 @@ def _left_float(between: Between) -> set[str]:
     return {name for place, scheme in pairs if scheme is RuleScheme.float for name in place.outputs}
 
 
-def _once_calibrated(ready: bytes, samples: Any, calibration_sha256: str) -> bytes:
+def _once_calibrated(ready: bytes, samples: Any, request: Request) -> bytes:
     def calibrated() -> bytes:
         made: bytes = calibrator.Calibrator(ready, [], []).calibrate(samples)
         return made
 
-    if not calibration_sha256:
+    if not request.calibration_sha256:
         return calibrated()
-    return once(_calibrated, f"{hashlib.sha256(ready).hexdigest()} {calibration_sha256}", calibrated)
+    key = f"{hashlib.sha256(ready).hexdigest()} {request.calibration_sha256} {request.utf8_samples}"
+    return once(_calibrated, key, calibrated)

@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.files.samples import text
 
 # Rows at once where the batch is open: as many as the largest tensor leaves room for. Larger batches fall out of the
 # caches, smaller ones pay for each invoke.
@@ -54,6 +55,8 @@ def quantize(values: Any, details: Mapping[str, Any]) -> Any:
     """Real values as the tensor stores them: q = round(r / scale) + zero_point, clipped to the type's range."""
     dtype = np.dtype(details["dtype"])
     scale, zero_point = details["quantization"]
+    if dtype.kind in text.TEXT_KINDS:
+        return text.encoded(np.asarray(values))
     if dtype.kind not in "iu" or not scale:
         return np.asarray(values).astype(dtype, copy=False)
     limits = np.iinfo(dtype)
