@@ -25,7 +25,7 @@ class Rule(Enum):
     no_dropout = "dropout that is on in inference, left out"
     logits = "a softmax or sigmoid at an output, left out"
     token_ids = "text vectorization cut off: the file takes token ids, the vocabulary is kept beside it"
-    fused_lstm = "LSTM layers rebuilt at batch 1 so that the converter fuses each into one op"
+    fused_lstm = "LSTM layers rebuilt at batch 1 so that the converter fuses each into one op, which keeps its state"
 
 
 class Remedy(Enum):

@@ -153,6 +153,8 @@ class State:
     findings: what was found of its ops before converting and not helped, in words.
     float_file: the float `.tflite` that they start from instead, where the source is one.
     stateful: whether the model writes to its variables, so that an invoke depends on those before it.
+    fused: the LSTM layers that the rule `fused_lstm` fuses, where the file must compute what they compute.
+    resets: whether the file keeps state that its source does not, so that it is reset before each invoke.
     random: whether it draws random numbers, so that no two invokes agree.
     inputs, outputs: of that signature, in the source's own order.
     calibration: folder with one `.npy` file per input, first axis = samples (see `npz.save_arrays`).
@@ -178,6 +180,8 @@ class State:
     findings: tuple[str, ...] = ()
     signature: str = ""
     stateful: bool = False
+    fused: tuple[str, ...] = ()
+    resets: bool = False
     random: bool = False
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
@@ -212,7 +216,7 @@ class State:
         values["named"] = NamedModel.from_json(values["named"])
         for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
             values[name] = Path(values[name]) if values[name] else None
-        for name in ("remedies", "taken", "offered", "layers", "findings"):
+        for name in ("remedies", "taken", "offered", "layers", "findings", "fused"):
             values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

@@ -20,11 +20,20 @@ class Variables(Enum):
     keep = "kept as variables in the SavedModel"
 
 
+@unique
+class Lstm(Enum):
+    """What becomes of the LSTM layers of tf_keras, which the converter can fuse into one op."""
+
+    exact = "computed as in the source; the rule fused_lstm fuses them where the op computes the same but for its state"
+    fused = "fused into an op that keeps its state between invokes and clips it, as in recipes without this key"
+
+
 @dataclass(frozen=True)
 class Freeze:
     """Traces the model once and saves it with its own input and output names."""
 
     variables: Variables
+    lstm: Lstm = Lstm.fused
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import frozen_model, named_model
@@ -32,12 +41,15 @@ class Freeze:
         reporter.tag({"tflite_recipes.source_sha256": state.source_sha256})
         if state.float_file is not None:
             return state  # a file holds no variables, and is what later steps start from
-        frozen = frozen_model.freeze(state, self.variables.name, reporter)
+        exact = self.lstm is Lstm.exact
+        frozen = frozen_model.freeze(state, frozen_model.How(self.variables.name, exact), reporter)
         if frozen.kept_because:
             reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})
         made = frozen.substituted
         remedies = _tell(made.rules, made.taken, frozen.inputs, reporter)
+        if made.skipped:
+            reporter.warn(f"a loop stays a loop: {'; '.join(made.skipped)}")
         findings = _foretold(made.findings, frozen.inputs)
         for line in findings:
             reporter.warn(f"before converting: {line}")
@@ -56,6 +68,7 @@ class Freeze:
             reference=frozen.reference,
             signature=frozen.signature,
             stateful=frozen.stateful,
+            fused=state.model.fused if exact else (),
             inputs=frozen.inputs,
             outputs=frozen.outputs,
             remedies=(*state.remedies, *remedies),

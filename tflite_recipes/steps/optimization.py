@@ -20,7 +20,7 @@ from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Intent, State
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.tflite import io_contract
-from tflite_recipes.steps import optimization_checks
+from tflite_recipes.steps import lstm_state, optimization_checks
 from tflite_recipes.steps.optimization_settings import OptimizationSettings
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Optimization(OptimizationSettings):
         file = tflite_file.read_tflite(path)
         self._check_changed(file, reporter)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
+        done = lstm_state.with_state(done, file, reporter)
         with kept(reporter, "the count of ops", "optimization"):
             self._report(done, reporter, file)
         contract = io_contract.io_contract(file, done)
@@ -124,6 +125,7 @@ class Optimization(OptimizationSettings):
             exclude_conversion_metadata=state.intent.exclude_conversion_metadata,
             layers=state.layers,
             sizes=state.intent.sizes,
+            unclipped_lstm=bool(state.fused),
             per_channel_dense=self.per_channel_dense,
             block_size=self.block_size,
             equalize=self.equalize,
@@ -276,9 +278,12 @@ def _with_remedies(state: State, on_file: tuple[str, ...], reporter: Reporter) -
 
 
 def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, reporter: Reporter) -> bool:
-    """Run the file once with XNNPACK and once without. Errors: StepError where it cannot run; False where no runtime
-    here could tell, because the application brings what it needs."""
-    from tflite_recipes.backend.running import file_verification
+    """Run the file once with XNNPACK and once without, and twice without a reset in between.
+
+    Errors: StepError where it cannot run; False where no runtime here could tell, because the application brings what
+    it needs.
+    """
+    from tflite_recipes.backend.running import file_verification, repeated_invokes
     from tflite_recipes.files import tflite as tflite_file
 
     metrics = tflite_file.op_metrics(file)
@@ -290,6 +295,7 @@ def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, r
         reporter.tag({"tflite_recipes.verified": "false"})
         return False
     file_verification.verify(state, samples, reporter)
+    repeated_invokes.check(state, samples, reporter)
     reporter.tag({"tflite_recipes.verified": "true"})
     return True
 

@@ -53,7 +53,14 @@ class Substitution:
                 state = layer_swaps.token_ids(state, reporter)
             elif rule in ON_LAYERS:
                 state = named_model.kept(state, rule.name, reporter)
-                state = replace(state, model=layer_swaps.RULES[rule.name](state.model, reporter))
+                model = replace(state.model, unfused=self._unfused())
+                state = replace(state, model=layer_swaps.RULES[rule.name](model, reporter))
         on_graph = tuple(rule.name for rule in self.rules if rule not in ON_LAYERS)
-        changed = replace(state, model=replace(state.model, rules=on_graph), inputs=state.model.inputs)
+        model = replace(state.model, rules=on_graph, unfused=self._unfused())
+        changed = replace(state, model=model, inputs=model.inputs)
         return source_model.changed(changed) if state.model is not before else changed
+
+    def _unfused(self) -> str:
+        """Return the override that takes the rule `fused_lstm` out of the recipe."""
+        left = [rule.name for rule in self.rules if rule is not Rule.fused_lstm]
+        return assignment("substitution.rules", left)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.core import events
 from tflite_recipes.files.samples.input_example import EXAMPLE, FEEDING
+from tflite_recipes.files.tflite.io_contract import carries_state
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -83,7 +84,7 @@ def build(folder: Path, file: Path, parts: ModelParts, run_id: str) -> dict[str,
     model = Model(artifact_path=FOLDER, run_id=run_id, metadata=metadata, signature=signature_of(contract))
     if parts.example is not None:
         model.saved_input_example_info = _write_example(folder, parts.example)
-    config = {"signature": contract["signature"], "stateful": bool(contract["stateful"]), "num_threads": 1}
+    config = {"signature": contract["signature"], "stateful": carries_state(contract), "num_threads": 1}
     mlflow.pyfunc.add_to_model(
         model,
         loader_module=loader,

@@ -3,7 +3,7 @@
 import pytest
 
 from tflite_recipes.core.errors import StepError
-from tflite_recipes.files.tflite.io_contract import IOContract, check_declared
+from tflite_recipes.files.tflite.io_contract import IOContract, carries_state, check_declared
 
 CONTRACT = {
     "inputs": [
@@ -57,3 +57,16 @@ def test_a_claim_of_an_unknown_kind_is_refused_before_anything_runs():
     wrong = IOContract({"x": 5, "y": {"dtyp": "int8"}}, {})
     assert [problem.where for problem in wrong.problems()] == ["io_contract.inputs.x", "io_contract.inputs.y.dtyp"]
     assert wrong.declared() == {"inputs": {"x": 5, "y": {"dtyp": "int8"}}}
+
+
+@pytest.mark.parametrize(
+    ("contract", "carries"),
+    [
+        ({"stateful": False}, False),
+        ({"stateful": True}, True),
+        ({"stateful": True, "reset": "before each new sequence"}, True),
+        ({"stateful": True, "reset": "before each invoke"}, False),
+    ],
+)
+def test_carries_state_is_whether_an_application_keeps_state_between_invokes(contract, carries):
+    assert carries_state(contract) is carries

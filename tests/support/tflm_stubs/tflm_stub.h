@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 #define TFLITE_SCHEMA_VERSION (3)
@@ -121,6 +122,10 @@ class MicroInterpreter {
       used_ += (made.bytes + 15) / 16 * 16;
     }
     return used_ <= size_ ? kTfLiteOk : kTfLiteError;
+  }
+  TfLiteStatus Reset() {
+    std::printf("reset\n");
+    return kTfLiteOk;
   }
   TfLiteStatus Invoke() {
     for (std::int32_t i = 0; i < words_[2] && i < words_[3]; ++i) {

@@ -293,6 +293,19 @@ def test_main_says_whether_outputs_are_a_step_or_more_away(tflm: str, tmp_path: 
 
 @builds
 @pytest.mark.parametrize("tflm", ["stubs"])
+def test_main_resets_state_that_is_not_the_sources(tflm: str, tmp_path: Path) -> None:
+    stateful = {**ONE, "stateful": True, "reset": "before each invoke"}
+    run = made(tmp_path, micro.files(stub_model(ONE, 0), stateful, [], 64, "lstm"))
+    assert status(run) == 0
+    assert "reset\n" in run.stdout
+    assert "Reset() before each" in (tmp_path / "README.txt").read_text()
+    assert (
+        "Reset()" not in micro.files(b"", {**stateful, "reset": "before each new sequence"}, [], 64, "lstm")["main.cc"]
+    )
+
+
+@builds
+@pytest.mark.parametrize("tflm", ["stubs"])
 def test_main_says_what_does_not_run(tflm: str, tmp_path: Path) -> None:
     small = made(tmp_path / "small", micro.files(stub_model(ONE, 0), ONE, [], 16, "kws"))
     assert status(small) == 2

@@ -387,6 +387,39 @@ def test_the_cpp_code_refuses_another_model(tmp_path):
     assert (tmp_path / "operators.txt").read_text() == "added\n"
 
 
+@pytest.mark.slow
+@needs_compiler
+def test_cpp_code_of_a_file_whose_state_is_not_its_sources_resets_it_before_the_invoke(file, tmp_path):
+    stateful = contract(stateful=True, reset="before each invoke")
+    codes = litert_package.files(file, stateful, about())
+    program = built(tmp_path, codes["predict.cc"])
+    ports_ = [Port("x", "x", (None, 3), "float32")], [Port("y", "y", (None, 2), "float32")]
+    stand_in(tmp_path, *ports_, [np.zeros(2, "float32")])
+    subprocess.run([program, "model.txt"], cwd=tmp_path, check=True, timeout=60)
+    assert (tmp_path / "resets.txt").read_text() == "reset\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "resets", "keeps"),
+    [
+        ({"stateful": False}, False, False),
+        ({"stateful": True, "reset": "before each invoke"}, True, False),
+        ({"stateful": True, "reset": "before each new sequence"}, False, True),
+        ({"stateful": True}, False, True),
+    ],
+)
+def test_code_resets_state_that_is_not_the_sources_and_keeps_state_that_is(file, state, resets, keeps):
+    codes = litert_package.files(file, contract(**state), about())
+    for name, call in (
+        ("predict.cc", "TfLiteInterpreterResetVariableTensors(interpreter)"),
+        ("Predict.kt", "interpreter.resetVariableTensors()"),
+        ("Predict.swift", "TfLiteInterpreterResetVariableTensors(interpreter)"),
+    ):
+        assert (call in codes[name]) is resets
+    assert f"STATEFUL = {keeps}" in codes["predict.py"]
+    assert json.loads(codes["runtime.json"]).get("reset") == state.get("reset")
+
+
 # Python, run
 
 

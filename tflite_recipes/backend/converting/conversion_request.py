@@ -24,6 +24,7 @@ class Request:
     single ops. ranges: how the range of an activation follows from the samples (`ranges.Method`).
     calibration_sha256: of the samples. utf8_samples: whether TensorFlow's calibrator
     gets text as bytes. layers: names of the model's layers; sizes: shapes of the samples by input.
+    unclipped_lstm: whether fused LSTMs have no limit on their cell state, as in Keras.
     """
 
     scheme: str
@@ -48,6 +49,7 @@ class Request:
     utf8_samples: bool = True
     layers: tuple[str, ...] = ()
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    unclipped_lstm: bool = False
 
 
 def plain(request: Request) -> Request:

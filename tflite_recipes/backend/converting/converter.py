@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tflite_recipes.backend.converting import text_samples
 from tflite_recipes.backend.converting.conversion_request import Request, plain
+from tflite_recipes.backend.converting.file_edits import without_cell_clip
 from tflite_recipes.backend.converting.float_calibration import batches
 from tflite_recipes.backend.converting.integer_conversion import Between, stand_in
 from tflite_recipes.backend.converting.recent_results import once
@@ -56,7 +57,9 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         else:
             raise _refusal(error, request) from error
     reporter.progress("converting", 1, 1)
-    return Converted(flex_options.ordered(data), between.resolved, between.remedies)
+    data = flex_options.ordered(data)
+    data = without_cell_clip(data) if request.unclipped_lstm else data
+    return Converted(data, between.resolved, between.remedies)
 
 
 def _check_text(samples: Mapping[str, Any], request: Request, reporter: Reporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,28 @@ def renumber(model: Any, number: int, origin: dict[int, int]) -> None:
         if signature.subgraphIndex == number:
             for port in (*signature.inputs, *signature.outputs):
                 port.tensorIndex = new[port.tensorIndex]
+
+
+_FLOAT = struct.Struct("<f")
+# The place of `cell_clip` in the format's table of an UNIDIRECTIONAL_SEQUENCE_LSTM's options.
+_CELL_CLIP = 6
+
+
+def without_cell_clip(data: bytes) -> bytes:
+    """The file with `cell_clip` 0, no limit, in each UNIDIRECTIONAL_SEQUENCE_LSTM.
+
+    The converter writes 10, while Keras has no limit. The numbers are set in place: all else keeps its bytes.
+    """
+    changed = bytearray(data)
+    model = schema.Model.GetRootAs(changed)
+    codes = [model.OperatorCodes(number).BuiltinCode() for number in range(model.OperatorCodesLength())]
+    for graph in (model.Subgraphs(number) for number in range(model.SubgraphsLength())):
+        for op in (graph.Operators(number) for number in range(graph.OperatorsLength())):
+            table = op.BuiltinOptions()
+            is_lstm = codes[op.OpcodeIndex()] == _OP.UNIDIRECTIONAL_SEQUENCE_LSTM
+            if is_lstm and table is not None and (place := table.Offset(_CELL_CLIP)):
+                _FLOAT.pack_into(changed, place + table.Pos, 0.0)
+    return bytes(changed)
 
 
 def with_signature(data: bytes, key: str) -> bytes:

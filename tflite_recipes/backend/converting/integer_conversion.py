@@ -22,6 +22,7 @@ from tensorflow.lite.python.optimize import calibrator
 
 from tflite_recipes.backend.converting import float_calibration
 from tflite_recipes.backend.converting.conversion_request import Request
+from tflite_recipes.backend.converting.file_edits import without_cell_clip
 from tflite_recipes.backend.converting.mask_preparation import prepare_masks
 from tflite_recipes.backend.converting.recent_results import once
 from tflite_recipes.conversion import rules as quantization_rules
@@ -49,7 +50,8 @@ class Between:
 
     def take(self, data: bytes) -> bytes:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
-        self.path.write_bytes(data)
+        # Before calibration, so that ranges are those of a cell state without a limit.
+        self.path.write_bytes(without_cell_clip(data) if self.request.unclipped_lstm else data)
         self.remedies = prepare(self.path, self.signature, self.request, self.reporter)
         self.ops, self.resolved = resolved(self.path, self.signature, self.request)
         return self.path.read_bytes()

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflite_recipes.backend.models import graph_fingerprint, op_inspection, source_model, traced_model
+from tflite_recipes.backend.models import graph_fingerprint, lstm_fusion, op_inspection, source_model, traced_model
 from tflite_recipes.backend.models.graph_substitution import Substituted, substitute, with_batch_of_one
 from tflite_recipes.backend.models.source_model import Model
 from tflite_recipes.backend.models.traced_model import Traced
@@ -32,6 +32,15 @@ _STATEFUL = (
     "ResourceStridedSliceAssign",
 )
 _RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
+
+
+@dataclass(frozen=True)
+class How:
+    """What becomes of variables (auto, freeze or keep), and whether an LSTM has to compute what its source computes.
+    If it has not, the converter fuses each LSTM that tf_keras marks."""
+
+    variables: str = "auto"
+    exact_lstm: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,22 +76,30 @@ class Frozen:
     cut: Mapping[str, str]
 
 
-def freeze(state: State, variables: str, reporter: Reporter) -> Frozen:
-    """Trace, freeze, substitute and save the state's model. `variables` is auto, freeze or keep. Errors: StepError,
-    RequestError."""
+def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
+    """Trace, freeze, substitute and save the state's model. Errors: StepError, RequestError."""
     model, folder, intent = state.model, state.workdir, state.intent
     if not intent.dynamic_batch:
         fixed = with_batch_of_one(model.inputs)
         model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     traced = traced_model.trace(model.call, model.inputs, model.outputs, intent.sizes)
-    because = keep_because(traced, model) if variables == "auto" else ("as asked" if variables == "keep" else "")
+    marked = lstm_fusion.is_marked(traced)
+    fused = bool(model.fused) if how.exact_lstm else marked and model.generation == 2
+    because = {"auto": keep_because(traced, fused and marked), "keep": "as asked", "freeze": ""}[how.variables]
+    if how.exact_lstm and model.fused:
+        _check_fused(traced, model, because)
+    unmark = how.exact_lstm and marked and not fused
+    if unmark and because:
+        model = replace(model, folder=None)  # whose LSTMs the converter would fuse
 
     @functools.cache
     def base(inputs: tuple[TensorSpec, ...]) -> Traced:
         found = (
             traced if inputs == model.inputs else traced_model.trace(model.call, inputs, model.outputs, intent.sizes)
         )
-        return found if because else traced_model.frozen(found)
+        if not because:
+            return traced_model.frozen(found)
+        return lstm_fusion.unmarked(found) if unmark else found
 
     original = base(model.inputs)
     _check_outputs(original)
@@ -142,18 +159,23 @@ def _variables(traced: Traced, state: State) -> int:
     return source_model.parameters(traced.concrete.variables) if state.model.generation == 0 else state.parameters
 
 
-def keep_because(traced: Traced, model: Model) -> str:
-    """Return why a model's variables cannot become constants, "" if they can."""
+def _check_fused(traced: Traced, model: Model, because: str) -> None:
+    """Check that the converter will fuse each LSTM as it is. Errors: RequestError."""
+    lstm_fusion.check_model(model, traced)
+    if not because:
+        what = "the converter fuses no LSTM whose variables are constants"
+        raise RequestError(Problem(what, "freeze.variables", "freeze.variables=auto"))
+
+
+def keep_because(traced: Traced, fused: bool = False) -> str:
+    """Return why a model's variables cannot become constants, "" if they can. fused: its LSTMs are to be fused."""
     kinds = {op.type for op in op_inspection.operations(traced.graph)}
     if any(kind.startswith(_RESOURCES) for kind in kinds):
         return "the model owns lookup tables"
     if any(kind.startswith(_STATEFUL) for kind in kinds):
         return "the model writes to its variables"
-    functions = traced.graph.as_graph_def().library.function
     # tf_keras marks its LSTM so that the converter can fuse it into one op, which it cannot once it is frozen.
-    if model.generation == 2 and any(f.attr["api_implements"].s.startswith(b"lstm") for f in functions):
-        return "the converter fuses its LSTM"
-    return ""
+    return "the converter fuses its LSTM" if fused else ""
 
 
 def save(traced: Traced, model: Model, folder: Path) -> Path:

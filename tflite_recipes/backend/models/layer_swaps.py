@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tflite_recipes.backend.models import named_model
+from tflite_recipes.backend.models import lstm_fusion, named_model
 from tflite_recipes.backend.models.graph_substitution import as_array, hold_against
 from tflite_recipes.backend.models.source_model import Model, of_keras
 from tflite_recipes.conversion.remedies import TOLERANCE
@@ -60,7 +60,7 @@ def _cloned(model: Model, swap: Callable[[Any], Any]) -> Model:
 
     copy = library.models.clone_model(owner, clone_function=clone)
     shapes = {spec.name: list(spec.shape) for spec in model.inputs}
-    return replace(of_keras(copy, shapes, model.generation), rules=model.rules)
+    return replace(of_keras(copy, shapes, model.generation), rules=model.rules, fused=model.fused)
 
 
 def replaced(model: Model, layers: Mapping[str, str], reporter: Reporter) -> Model:
@@ -179,7 +179,8 @@ def token_ids(state: State, reporter: Reporter) -> State:
         reporter.warn(f"{said}, {_standardized(layer)}")
     text = named_model.saved_text(_front(library, owner, found, model), workdir / "text")
     named = replace(state.named, text=text, inputs=state.named.inputs or model.inputs)
-    return replace(state, model=replace(of_keras(new, {}, model.generation), rules=model.rules), named=named)
+    made = replace(of_keras(new, {}, model.generation), rules=model.rules, fused=model.fused)
+    return replace(state, model=made, named=named)
 
 
 def _front(library: Any, owner: Any, found: list[Any], model: Model) -> Model:
@@ -238,17 +239,20 @@ def _replay(layer: Any, node: Any, made: dict[int, Any]) -> None:
 
 
 def fused_lstm(model: Model, reporter: Reporter) -> Model:
-    """Keras 3 LSTMs copied into the model's clone in tf_keras at batch 1, whose LSTMs the converter fuses."""
+    """Keras 3 LSTMs copied into the model's clone in tf_keras at batch 1, whose LSTMs the converter fuses.
+
+    Whether the fused op computes what they compute is for freezing to check. Errors: RequestError, StepError.
+    """
     import tf_keras
 
     owner = _cloneable(model, "fused_lstm")
-    lstms = [layer for layer in owner._flatten_layers(include_self=False) if type(layer).__name__ == "LSTM"]
+    lstms = lstm_fusion.layers_of(owner)
     if not lstms:
         what = "fused_lstm matched nothing: no LSTM layer stands in the model"
         raise RequestError(Problem(what, "substitution.rules", "substitution=none"))
     shapes = {spec.name: [1, *spec.shape[1:]] for spec in model.inputs}
     if model.generation == 2:
-        return replace(of_keras(owner, shapes, 2), rules=model.rules)
+        return replace(of_keras(owner, shapes, 2), rules=model.rules, fused=tuple(layer.name for layer in lstms))
     try:
         copy = _in_tf_keras(owner, tf_keras)
     except Exception as error:
@@ -256,9 +260,14 @@ def fused_lstm(model: Model, reporter: Reporter) -> Model:
         raise StepError(
             Problem(what, "substitution.rules", "substitution=rules 'substitution.rules=[unroll]'")
         ) from error
-    made = replace(of_keras(copy, shapes, 2), rules=model.rules)
+    fused = tuple(layer.name for layer in lstm_fusion.layers_of(copy))
+    made = replace(of_keras(copy, shapes, 2), rules=model.rules, fused=fused)
     reporter.progress(f"rebuilt in tf_keras at batch 1 for {', '.join(layer.name for layer in lstms)}", 1, 1)
-    _check_parity(replace(model, inputs=made.inputs), made, "after fused_lstm", reporter)
+    try:
+        _check_parity(replace(model, inputs=made.inputs), made, "after fused_lstm", reporter)
+    except StepError:
+        lstm_fusion.check_layers(lstms, model.unfused)  # whose message names the layer
+        raise
     return made
 
 

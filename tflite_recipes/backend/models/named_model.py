@@ -80,7 +80,7 @@ def _of_memory(state: State, step: str, reporter: Reporter) -> State:
 
 def _saved(model: Model, folder: Path) -> tuple[Path, str]:
     traced = traced_model.trace(model.call, model.inputs, model.outputs)
-    if not frozen_model.keep_because(traced, model):
+    if not frozen_model.keep_because(traced):
         traced = traced_model.frozen(traced)
     # A SavedModel that lies on the disk needs no copy.
     path = model.folder or frozen_model.save(traced, model, folder)

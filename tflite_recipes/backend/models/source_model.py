@@ -34,7 +34,8 @@ class Model:
     owner: what keeps the variables alive, and what a SavedModel with variables is made of: a Keras model, a
     tf.Module, or a loaded SavedModel. generation: 3 or 2 for a Keras model of that generation, 0 for anything else.
     folder: where an untouched SavedModel lies that needs no second one. rules: substitutions that were asked for in
-    the graph (`remedies.Rule`).
+    the graph (`remedies.Rule`). fused: the LSTM layers that the rule `fused_lstm` is to fuse. unfused: the override
+    that takes this rule out of the recipe.
     """
 
     call: Callable[..., Mapping[str, Any]]
@@ -45,6 +46,8 @@ class Model:
     generation: int = 0
     folder: Path | None = None
     rules: tuple[str, ...] = ()
+    fused: tuple[str, ...] = ()
+    unfused: str = ""
 
     @property
     def layers(self) -> frozenset[str]:

@@ -135,7 +135,9 @@ def plan(path: Path, signature: str, samples: int, stateful: bool = False) -> Pl
     else:
         largest = max((tensor.bytes for tensor in tensors if tensor.grows), default=1)
         batch = max(1, min(_MOST_ROWS, _BATCH_BYTES // max(largest, 1)))
-    batch = batch if fixed else min(batch, max(samples, 1))
+    # State shows at a second invoke only.
+    most = samples // 2 if stateful else samples
+    batch = batch if fixed else min(batch, max(most, 1))
     touched = sum(tensor.bytes * (batch if tensor.grows and not fixed else 1) for tensor in tensors)
     batches = -(-samples // batch)
     file = path.stat().st_size
@@ -239,8 +241,8 @@ def run(
 ) -> dict[str, Any]:
     """Real-valued outputs by name, first axis samples, for arrays by input name. Errors: StepError.
 
-    A fused LSTM keeps its state between invokes, though its source does not: unless the source is `stateful` itself,
-    the state is reset before each invoke. Several interpreters share the rows where that is quicker; besides the
+    Unless the source is `stateful`, state is reset before each invoke: a fused LSTM keeps some, though its source does
+    not. Several interpreters share the rows where that is quicker; besides the
     outputs memory holds a few batches.
     """
     total = len(next(iter(arrays.values())))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tflite_recipes.files.tflite.analysis import WEIGHT_OPS as WEIGHT_OPS
     from tflite_recipes.files.tflite.analysis import float_operators as float_operators
     from tflite_recipes.files.tflite.analysis import foreign_ops as foreign_ops
+    from tflite_recipes.files.tflite.analysis import fused_lstms as fused_lstms
+    from tflite_recipes.files.tflite.analysis import keeps_state as keeps_state
     from tflite_recipes.files.tflite.analysis import op_counts as op_counts
     from tflite_recipes.files.tflite.analysis import op_metrics as op_metrics
     from tflite_recipes.files.tflite.analysis import sparsity as sparsity
@@ -58,7 +60,9 @@ _HOMES = {
     "describe": "listing",
     "float_operators": "analysis",
     "foreign_ops": "analysis",
+    "fused_lstms": "analysis",
     "in_order": "ordering",
+    "keeps_state": "analysis",
     "op_counts": "analysis",
     "op_macs": "macs",
     "op_metrics": "analysis",

@@ -92,6 +92,22 @@ def op_metrics(file: TFLiteFile) -> dict[str, int]:
     }
 
 
+def fused_lstms(file: TFLiteFile) -> int:
+    """How many ops compute an LSTM over a whole sequence."""
+    return sum(op.name in LSTMS for graph in file.subgraphs for op in graph.operators)
+
+
+def keeps_state(file: TFLiteFile) -> bool:
+    """Return whether an invoke depends on those before it: an op reads a variable tensor, or assigns a resource.
+
+    The graph that sets resources once has neither inputs nor outputs, and belongs to no signature.
+    """
+    called = {signature.subgraph for signature in file.signatures} | {0}
+    graphs = [g for number, g in enumerate(file.subgraphs) if number in called or g.inputs or g.outputs]
+    read = (g.tensors[index] for g in graphs for op in g.operators for index in op.inputs if index >= 0)
+    return any(t.is_variable for t in read) or any(op.name == "ASSIGN_VARIABLE" for g in graphs for op in g.operators)
+
+
 def most_first(counts: Counter[str]) -> dict[str, int]:
     """The counts, largest first."""
     # Ties by name, so that two files with the same ops list them alike

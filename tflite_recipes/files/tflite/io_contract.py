@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
 _KEYS = ("shape", "dtype", "scale", "zero_point")
 _DTYPES = "float32 float16 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool string"
 _SCALE_TOLERANCE = 1e-6
+# When an application resets the state of a file that keeps some.
+EACH_INVOKE, NEW_SEQUENCE = "before each invoke", "before each new sequence"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ def _possible(key: str, value: Any) -> bool:
     return isinstance(value, (int, float)) and (key == "zero_point" or value > 0)
 
 
+def carries_state(contract: Mapping[str, Any]) -> bool:
+    """Return whether an application keeps the file's state from one invoke to the next. Older contracts name no
+    `reset`, and a file whose state is not its source's was not stateful in them."""
+    return bool(contract["stateful"]) and contract.get("reset", NEW_SEQUENCE) == NEW_SEQUENCE
+
+
 def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:
     """Names, shapes, dtypes, scales and zero points of inputs and outputs: as the source has them, and as the file
     has them, both in the source's own order, which is the file's; what was changed so that the model converts; and
@@ -61,7 +69,9 @@ def io_contract(file: TFLiteFile, state: State) -> dict[str, Any]:
     signature = next(s for s in file.signatures if s.key == state.signature)
     tensors = file.subgraphs[signature.subgraph].tensors
     sides = (("inputs", state.inputs, signature.inputs), ("outputs", state.outputs, signature.outputs))
-    contract: dict[str, Any] = {"signature": state.signature, "stateful": state.stateful}
+    contract: dict[str, Any] = {"signature": state.signature, "stateful": state.stateful or state.resets}
+    if contract["stateful"]:
+        contract["reset"] = EACH_INVOKE if state.resets else NEW_SEQUENCE
     for side, specs, pairs in sides:
         indices = dict(pairs)
         contract[side] = [
@@ -92,7 +102,9 @@ def _notes(contract: Mapping[str, Any], state: State) -> Iterable[str]:
         kind = entry["tflite"]["dtype"]
         if quantized and "scale" not in entry["tflite"] and kind not in ("float32", "float16"):
             yield f"input {entry['name']!r} keeps its {kind}: it holds numbers that are not quantized"
-    if state.stateful:
+    if state.resets:
+        yield "the file keeps state between invokes: call reset_all_variables() before each, as its evaluation does"
+    elif state.stateful:
         yield "the model keeps state between invokes: reset_all_variables() starts anew"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.core.errors import Problem, StepError
+from tflite_recipes.files.tflite.io_contract import carries_state
 from tflite_recipes.targets.deploy import cpp_text
 
 if TYPE_CHECKING:  # which reads the format, and composing a recipe need not
@@ -21,6 +22,11 @@ _ALIGNMENT = 16
 # The custom op that Vela makes of all that the NPU computes.
 ETHOS_U = "ethos-u"
 _NO_FILES = "target.deploy=false"
+_RESET = """  // The file keeps state between invokes, the model does not: reset it before each.
+  if (interpreter.Reset() != kTfLiteOk) {
+    return failed("the state cannot be reset");
+  }
+"""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,9 @@ def files(
         "tensor_io.h": {"PORTS": "\n\n".join(_declared(port) for port in ports)},
         "sample_data.h": _sample_declared(ports, sample),
         "sample_data.cc": {"ARRAYS": "\n\n".join(_sample_arrays(ports, sample)) if sample else "// No sample."},
-        "main.cc": _main(ports, resource_variables),
+        "main.cc": {**_main(ports, resource_variables), "RESET": _RESET if _resets(contract) else ""},
         "Makefile": {},
-        "README.txt": _readme(name, ops, registered),
+        "README.txt": _readme(name, ops, registered, _resets(contract)),
     }
     return {file: _filled(file, {**common, **values}) for file, values in texts.items()}
 
@@ -335,7 +341,12 @@ def _main(ports: Sequence[_Port], resource_variables: int) -> dict[str, str]:
     return {"FILL": "\n".join(fill), "SHOW": "\n".join(show), "INTERPRETER": made, "INCLUDES": includes}
 
 
-def _readme(name: str, ops: Sequence[str], registered: Collection[str]) -> dict[str, str]:
+def _resets(contract: Mapping[str, Any]) -> bool:
+    """Return whether the file keeps state that its source does not."""
+    return bool(contract["stateful"]) and not carries_state(contract)
+
+
+def _readme(name: str, ops: Sequence[str], registered: Collection[str], resets: bool) -> dict[str, str]:
     title = f"The model {cpp_text.quoted(name)} for TensorFlow Lite Micro"
     npu, notes = "", []
     if ETHOS_U in ops:
@@ -346,5 +357,9 @@ def _readme(name: str, ops: Sequence[str], registered: Collection[str]) -> dict[
         notes.append("The NPU reads the model and works in the arena: both have to lie in memory that it reaches.")
     if any(op in registered for op in ops):
         notes.append("Bring the kernels that op_resolver.h declares; here: make ... EXTRA_SOURCES=kernel.cc")
+    if resets:
+        notes.append(
+            "The file keeps state between invokes, the model does not: call Reset() before each, as main.cc does."
+        )
     numbered = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 6))
     return {"RULE": "=" * len(title), "NPU": npu, "NOTES": numbered}

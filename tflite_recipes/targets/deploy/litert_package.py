@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tflite_recipes.files.tflite import TFLiteFile, op_counts
+from tflite_recipes.files.tflite.io_contract import carries_state
 from tflite_recipes.targets.deploy import label_list, snippets
 from tflite_recipes.targets.deploy.code_ports import other_types, ports
 from tflite_recipes.targets.deploy.runtimes import FLEX, FLEX_RELEASE, GPU, RUNTIME, minimum_runtime, older
@@ -60,7 +61,8 @@ def files(file: TFLiteFile, contract: Mapping[str, Any], about: About) -> dict[s
         outputs=outputs,
         labels=about.labels,
         labelled=about.labelled,
-        stateful=contract["stateful"],
+        stateful=carries_state(contract),
+        resets=contract["stateful"] and not carries_state(contract),
         flex=flex,
         custom=custom,
     )
@@ -111,6 +113,7 @@ def _runtime(
         "tested_with": about.runtime or None,
         "signature": contract["signature"],
         "stateful": contract["stateful"],
+        **({"reset": contract["reset"]} if "reset" in contract else {}),
         "inputs": _tensors(contract["inputs"], ""),
         "outputs": _tensors(contract["outputs"], about.labelled if about.labels else ""),
         "ops": op_counts(file),

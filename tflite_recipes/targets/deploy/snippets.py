@@ -42,12 +42,32 @@ _SWIFT = {
 }
 
 
+# State of the file that its source does not have: the C API resets it by a function of its experimental header.
+_C_HEADERS = """
+#if __has_include("tflite/c/c_api_experimental.h")
+#include "tflite/c/c_api_experimental.h"
+#else
+#include "tensorflow/lite/c/c_api_experimental.h"
+#endif
+"""
+_C_RESET = """  // The file keeps state between invokes, the model does not: reset it before each.
+  Check(TfLiteInterpreterResetVariableTensors(interpreter), "TfLiteInterpreterResetVariableTensors");
+"""
+_KOTLIN_RESET = """    // The file keeps state between invokes, the model does not.
+    interpreter.resetVariableTensors()
+"""
+_SWIFT_RESET = """    // The file keeps state between invokes, the model does not.
+    try check(TfLiteInterpreterResetVariableTensors(interpreter), "resetting state")
+"""
+
+
 @dataclass(frozen=True)
 class Model:
     """What the snippets are made of.
 
     labelled: the output that `labels` are of, "" for none. flex, custom: its select TF ops and its custom ops, by
-    name. notes: what else a developer has to know.
+    name. stateful, resets: whether the application keeps the file's state
+    between invokes, or resets it before each. notes: what else a developer has to know.
     """
 
     name: str
@@ -57,6 +77,7 @@ class Model:
     labels: tuple[str, ...] = ()
     labelled: str = ""
     stateful: bool = False
+    resets: bool = False
     flex: tuple[str, ...] = ()
     custom: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -104,6 +125,8 @@ def cpp(model: Model) -> str:
         inputs=lines(map(_c_port, model.inputs), "    "),
         outputs=lines(map(_c_port, model.outputs), "    "),
         open="true" if model.is_open else "false",
+        headers=_C_HEADERS if model.resets else "",
+        reset=_C_RESET if model.resets else "",
         labelled=str(place),
         labels=f"\n{lines(named, '    ')}\n" if named else "",
     )
@@ -136,6 +159,7 @@ def kotlin(model: Model) -> str:
         results=lines((f"val {p.identifier}: {_kotlin_array(p)}," for p in model.outputs), "    "),
         parameters=lines([*(f"{p.identifier}: {_kotlin_array(p)}," for p in model.inputs), *shapes], "    "),
         resize="".join(resize),
+        reset=_KOTLIN_RESET if model.resets else "",
         feeds=lines(_kotlin_feed(number, port) for number, port in enumerate(model.inputs)),
         takes=lines(
             f"    val {port.identifier}Bytes = bytes(interpreter.getOutputTensor({number}).numBytes())"
@@ -207,6 +231,7 @@ def swift(model: Model) -> str:
             for number, port in enumerate(model.inputs)
             if port.is_open
         ),
+        reset=_SWIFT_RESET if model.resets else "",
         feeds=lines(_swift_feed(number, port) for number, port in enumerate(model.inputs)),
         reads=lines(_swift_read(number, port) for number, port in enumerate(model.outputs)),
         returned=", ".join(f"{port.identifier}: {port.identifier}" for port in model.outputs),

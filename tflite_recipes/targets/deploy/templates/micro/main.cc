@@ -139,7 +139,7 @@ int main() {
   }
   std::printf("arena: %u of %u bytes used\n", static_cast<unsigned>(interpreter.arena_used_bytes()),
               static_cast<unsigned>(model::kArenaBytes));
-  bool ready = true;
+@RESET@  bool ready = true;
 @FILL@
   if (!ready) {
     return failed("an input or output is another than expected");
