@@ -113,7 +113,7 @@ def test_fused_lstm_computes_what_keras_computes_if_it_is_reset(convert, models,
 
 
 def test_fused_lstm_runs_alike_in_the_code_that_the_target_deploys(convert, models, tmp_path):
-    result = done(convert("stateless", *FUSED, "target=cpu", "optimization=dynamic_range"))
+    result = done(convert("stateless", *FUSED, "target=cpu", "optimization=full_integer"))
     deploy = result.output_dir / "deploy"
     samples = models / "stateless" / "samples.npz"
     command = [sys.executable, deploy / "predict.py", samples, "--model", result.path, "--output", tmp_path / "y.npz"]

@@ -106,8 +106,9 @@ def activations(
         warnings.simplefilter("ignore")  # that keeping all tensors takes memory
         made = Interpreter(model_path=str(model), num_threads=2, experimental_preserve_all_tensors=True)
     runner = made.get_signature_runner(signature)
-    for part, done, total in batches(samples, batch):
-        made.reset_all_variables()
+    for position, (part, done, total) in enumerate(batches(samples, batch)):
+        if position:  # before the first invoke there is no state, and LiteRT has no room for it yet
+            made.reset_all_variables()
         runner(**part)
         yield {tensor.name: made.get_tensor(tensor.index, number) for tensor in wanted}
         tell(done, total)
