@@ -59,6 +59,10 @@ TOLERANCES = {
     Rule.erf: 2e-3,  # in integers it is one of a tanh, which is nearer than eight bits are
 }
 TOLERANCE = 1e-4
+# How far a float file may be from its source, where no rule with a wider tolerance was carried out.
+FLOAT_LIMIT = 1e-2
+# Against ops that the converter gives no error for and compiles wrongly.
+AGAINST_FAULTS: tuple[str, ...] = ()
 # Rules that change what the outputs are, or that stand for something random: there is nothing to compare with.
 NOT_COMPARED = frozenset({Rule.no_dropout, Rule.logits, Rule.token_ids})
 # Carried out on the Keras model, before it is traced; all others on the graph.
@@ -100,6 +104,11 @@ def override_of(remedy: str, inputs: tuple[TensorSpec, ...] = ()) -> str:
 def added_to_fallback(remedy: str, fallback: Iterable[str]) -> str:
     """Return what to paste to have a remedy taken besides those that may be taken already."""
     return assignment("conversion.fallback", [*fallback, remedy])
+
+
+def float_limit(rules: Iterable[str]) -> float:
+    """Return how far a float file may be from its source once these rules were carried out."""
+    return max([FLOAT_LIMIT, *(TOLERANCES[Rule[name]] for name in rules if Rule[name] in TOLERANCES)])
 
 
 def asked_together(remedies: Iterable[str], inputs: tuple[TensorSpec, ...] = ()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, unique
 from typing import Any
 
 from tflite_recipes.conversion.remedies import Remedy
@@ -15,12 +16,20 @@ OP_SETS = {"select_tf_ops": "select_tf", "allow_custom_ops": "custom"}
 _WHILE_CONVERTING = {"select_user_tf_ops": "[]", "unfold_batchmatmul": "false", "exclude_conversion_metadata": "false"}
 
 
+@unique
+class FloatCheck(Enum):
+    """What a quantized run does if its float file does not compute what its source computes."""
+
+    warn = "warn with the name of the op, and go on"
+    fail = "fail with the name of the op, as a float run does"
+
+
 @dataclass(frozen=True)
 class Conversion:
     """Which ops besides LiteRT's own may be in the file, and what may be done when a model does not convert.
 
     fallback: remedies in the order in which they are tried; [] for none. select_user_tf_ops: TensorFlow ops that the
-    application links into the Flex delegate itself.
+    application links into the Flex delegate itself. float_check: what a quantized run does if its float file is wrong.
     """
 
     # The first recipes were written down without this section, by runs that took no remedies.
@@ -30,6 +39,8 @@ class Conversion:
     select_user_tf_ops: list[str] = field(default_factory=list)
     unfold_batchmatmul: bool = False
     exclude_conversion_metadata: bool = False
+    # Quantized runs did not check their float file before this key existed.
+    float_check: FloatCheck = FloatCheck.warn
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """What the target does not take, and what would have no effect."""

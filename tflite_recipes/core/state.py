@@ -76,9 +76,9 @@ class Intent:
     exclude_conversion_metadata: for the converter; dynamic_batch: whether the target takes a batch whose size is
     open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
     to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
-    the recipe names, by input. ranges: how ranges follow from samples, the fields of
-    `ranges.RangeChoice`. pruned: whether weights are pruned. recipe_digest, model_name: what the metadata of a file
-    says of where it comes from.
+    the recipe names, by input. float_check: `warn` or `fail`, where a quantized run's float file is wrong. ranges:
+    how ranges follow from samples, the fields of `ranges.RangeChoice`. pruned: whether weights are pruned.
+    recipe_digest, model_name: what the metadata of a file says of where it comes from.
     """
 
     scheme: str = "none"
@@ -94,6 +94,7 @@ class Intent:
     sizes: Mapping[str, list[int]] = field(default_factory=dict)
     ranges: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
+    float_check: str = "warn"
     recipe_digest: str = ""
     model_name: str = ""
 
@@ -129,6 +130,9 @@ class State:
     calibration_sha256: digest of its arrays.
     preprocessing: by input, what was done to the samples' raw data, and has to be done to what the file is fed.
     scheme: the quantization scheme that the file has.
+    converted: the float file that it was quantized from, as the converter gave it. float_limit: how far a float
+    file may be from its source, as a share of an output's range. faults: remedies against faults of the converter
+    that this model meets, and that were not taken.
     tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
 
@@ -156,6 +160,9 @@ class State:
     tflite: Path | None = None
     runnable: bool = True
     float_file: Path | None = None
+    converted: Path | None = None
+    float_limit: float = 1e-2
+    faults: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -172,9 +179,9 @@ class State:
     def from_json(cls, data: Mapping[str, Any]) -> State:
         values = dict(data)
         values["intent"] = Intent.from_json(values["intent"])
-        for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
+        for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file", "converted"):
             values[name] = Path(values[name]) if values[name] else None
-        for name in ("remedies", "taken", "offered", "layers", "findings"):
+        for name in ("remedies", "taken", "offered", "layers", "findings", "faults"):
             values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

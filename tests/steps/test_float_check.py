@@ -1,0 +1,65 @@
+"""Float files that the converter gets wrong without an error: found behind every scheme, named, and mended."""
+
+import pytest
+from support import hard_models
+
+from tflite_recipes import api
+from tflite_recipes.core.errors import ExitStatus
+
+pytestmark = pytest.mark.slow
+PLAIN = "conversion.fallback=[]"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wrong")
+    hard_models.write(folder, "branch", "unstacked", "column", "classifier")
+    return folder
+
+
+@pytest.fixture
+def convert(here, models):
+    def run(name, scheme, *overrides):
+        folder = models / name
+        source = ["source=saved_model", f"source.path={folder / 'saved_model'}"]
+        if not (folder / "saved_model").is_dir():
+            source = ["source=keras", f"source.path={folder / 'model.keras'}"]
+        calibration = ["calibration=npz", f"calibration.path={folder / 'samples.npz'}"]
+        return api.run(
+            "convert", [*source, *calibration, f"optimization={scheme}", "tracking=none", *overrides], progress=False
+        )
+
+    return run
+
+
+# What the message names: an op of the file, and the op of the model that it stands for.
+WRONG = {
+    "branch": ("IF", "StatelessIf cond"),
+    "unstacked": ("RESHAPE", "ConcatV2 concat"),
+    "column": ("L2_NORMALIZATION", "l2_normalize"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("scheme", ["none", "full_integer"])
+def test_run_of_a_miscompiled_model_fails_and_names_the_op(convert, name, scheme):
+    result = convert(name, scheme, PLAIN)
+    assert result.status == ExitStatus.FAILED
+    (problem,) = result.problems
+    assert problem.where == "output y"
+    assert all(word in problem.what for word in WRONG[name]), problem.what
+    assert "freeze.variables" not in problem.fix
+
+
+def test_run_with_float_check_warn_delivers_the_file_and_warns(convert):
+    """So do recipes of past runs, which lack the key."""
+    result = convert("column", "dynamic_range", PLAIN, "conversion.float_check=warn")
+    assert result.status == ExitStatus.DONE
+    assert any("first in L2_NORMALIZATION" in warning for warning in result.warnings)
+    assert result.metrics["parity.float_relative_error"] > 0.1
+
+
+def test_quantized_run_of_a_sound_model_measures_its_float_file(convert):
+    result = convert("classifier", "integer_only", "optimization.equalize=true")
+    assert result.status == ExitStatus.DONE
+    assert result.metrics["parity.float_relative_error"] < 1e-5
