@@ -1,5 +1,7 @@
 """Float files that the converter gets wrong without an error: found behind every scheme, named, and mended."""
 
+import shlex
+
 import pytest
 from support import hard_models
 
@@ -32,11 +34,11 @@ def convert(here, models):
     return run
 
 
-# What the message names: an op of the file, and the op of the model that it stands for.
+# The remedy, and what the message names: an op of the file, and the op of the model that it stands for.
 WRONG = {
-    "branch": ("IF", "StatelessIf cond"),
-    "unstacked": ("RESHAPE", "ConcatV2 concat"),
-    "column": ("L2_NORMALIZATION", "l2_normalize"),
+    "branch": ("branches", "IF", "StatelessIf cond"),
+    "unstacked": ("unstack", "RESHAPE", "ConcatV2 concat"),
+    "column": ("l2_norm", "L2_NORMALIZATION", "l2_normalize"),
 }
 
 
@@ -47,8 +49,32 @@ def test_run_of_a_miscompiled_model_fails_and_names_the_op(convert, name, scheme
     assert result.status == ExitStatus.FAILED
     (problem,) = result.problems
     assert problem.where == "output y"
-    assert all(word in problem.what for word in WRONG[name]), problem.what
-    assert "freeze.variables" not in problem.fix
+    assert all(word in problem.what for word in WRONG[name][1:]), problem.what
+    assert problem.fix == f"substitution=rules 'substitution.rules=[{WRONG[name][0]}]'"
+    assert any(problem.fix in warning for warning in result.warnings)  # told before converting, with the reason
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_float_run_with_the_default_remedies_is_right(convert, name):
+    result = convert(name, "none")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.tags["tflite_recipes.remedies"] == WRONG[name][0]
+    assert result.metrics["parity.max_abs_error"] < 1e-5
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_integer_only_run_with_the_pasted_fix_is_right(convert, name):
+    fix = shlex.split(f"substitution=rules 'substitution.rules=[{WRONG[name][0]}]'")
+    result = convert(name, "integer_only", PLAIN, *fix)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["ops.float"] == 0
+    assert result.metrics["parity.float_relative_error"] < 1e-5
+    assert result.metrics["parity.cosine"] > 0.99
+
+
+def test_branch_in_an_integer_only_run_gets_a_fix_that_helps(convert):
+    (problem,) = convert("branch", "integer_only", PLAIN).problems
+    assert problem.fix == "substitution=rules 'substitution.rules=[branches]'"
 
 
 def test_run_with_float_check_warn_delivers_the_file_and_warns(convert):

@@ -302,7 +302,7 @@ def column(folder: Path) -> None:
     import tensorflow as tf
 
     weights = tf.random.normal([1, 3], seed=4)
-    module(folder, (8, 1), lambda x: tf.nn.l2_normalize(tf.sin(6.0 * x)) @ weights)
+    module(folder, (8, 1), lambda x: tf.nn.l2_normalize(tf.tanh(3.0 * x - 1.5)) @ weights)
 
 
 def open_sizes(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflite_recipes.conversion.remedies import asked_together
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.shapes import layer_of
 from tflite_recipes.core.state import State, TensorSpec
@@ -21,7 +22,9 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         if inner:
             what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
             remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
-            problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
+            # A branch stays float in a full integer file too, and is wrong there.
+            fix = asked_together(state.faults) if "branches" in state.faults else "optimization=full_integer"
+            problems.append(Problem(what, "optimization", fix, (), remedies))
     if scheme in ("full_integer", "integer_only") and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
     if scheme in ("int16x8", "int16x8_fallback") and not any(t.dtype == "int16" and not t.is_constant for t in tensors):
