@@ -15,7 +15,7 @@ PLAIN = "conversion.fallback=[]"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
-    hard_models.write(folder, "branch", "unstacked", "column", "classifier")
+    hard_models.write(folder, "branch", "unstacked", "column", "classifier", "words")
     return folder
 
 
@@ -26,7 +26,8 @@ def convert(here, models):
         source = ["source=saved_model", f"source.path={folder / 'saved_model'}"]
         if not (folder / "saved_model").is_dir():
             source = ["source=keras", f"source.path={folder / 'model.keras'}"]
-        calibration = ["calibration=npz", f"calibration.path={folder / 'samples.npz'}"]
+        samples = folder / "samples.npz"
+        calibration = ["calibration=npz", f"calibration.path={samples}"] if samples.exists() else []
         return api.run(
             "convert", [*source, *calibration, f"optimization={scheme}", "tracking=none", *overrides], progress=False
         )
@@ -77,9 +78,9 @@ def test_branch_in_an_integer_only_run_gets_a_fix_that_helps(convert):
     assert problem.fix == "substitution=rules 'substitution.rules=[branches]'"
 
 
-def test_run_with_float_check_warn_delivers_the_file_and_warns(convert):
+def test_run_with_on_wrong_file_warn_delivers_the_file_and_warns(convert):
     """So do recipes of past runs, which lack the key."""
-    result = convert("column", "dynamic_range", PLAIN, "conversion.float_check=warn")
+    result = convert("column", "dynamic_range", PLAIN, "conversion.on_wrong_file=warn")
     assert result.status == ExitStatus.DONE
     assert any("first in L2_NORMALIZATION" in warning for warning in result.warnings)
     assert result.metrics["parity.float_relative_error"] > 0.1
@@ -89,3 +90,20 @@ def test_quantized_run_of_a_sound_model_measures_its_float_file(convert):
     result = convert("classifier", "integer_only", "optimization.equalize=true")
     assert result.status == ExitStatus.DONE
     assert result.metrics["parity.float_relative_error"] < 1e-5
+
+
+def test_file_that_fails_at_a_batch_of_one_gets_a_fixed_batch(convert):
+    result = convert("words", "none")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.tags["tflite_recipes.remedies"] == "fixed_batch"
+    assert result.metrics["parity.max_abs_error"] < 1e-5
+
+
+def test_file_that_fails_at_a_batch_of_one_is_refused_without_remedies_or_delivered_with_a_warning(convert):
+    """A recipe of a past run lacks the key, and gives its file as before."""
+    (problem,) = convert("words", "none", PLAIN).problems
+    assert problem.fix == "'source.input_shapes={word:[1,1]}'"
+    delivered = convert("words", "none", "conversion.on_wrong_file=warn")
+    assert delivered.status == ExitStatus.DONE
+    assert "tflite_recipes.remedies" not in delivered.tags
+    assert any("fix: 'source.input_shapes={word:[1,1]}'" in warning for warning in delivered.warnings)

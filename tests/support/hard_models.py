@@ -305,6 +305,18 @@ def column(folder: Path) -> None:
     module(folder, (8, 1), lambda x: tf.nn.l2_normalize(tf.tanh(3.0 * x - 1.5)) @ weights)
 
 
+def words(folder: Path) -> None:
+    """Text ids in a Sequential model: with an open batch the file fails at a batch of 1."""
+    import keras
+
+    layers, known = keras.layers, [f"w{number}" for number in range(20)]
+    lookup = layers.StringLookup(vocabulary=known)
+    word = keras.Input((1,), dtype="string", name="word")
+    keras.Sequential([word, lookup, layers.Embedding(21, 6), layers.Flatten(), layers.Dense(3)]).save(
+        folder / "model.keras"
+    )
+
+
 def open_sizes(folder: Path) -> None:
     import keras
 

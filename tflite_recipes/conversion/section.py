@@ -17,11 +17,11 @@ _WHILE_CONVERTING = {"select_user_tf_ops": "[]", "unfold_batchmatmul": "false", 
 
 
 @unique
-class FloatCheck(Enum):
-    """What a quantized run does if its float file does not compute what its source computes."""
+class OnWrongFile(Enum):
+    """What a run does if its float file computes something else than its source, or fails at a batch of 1."""
 
-    warn = "warn with the name of the op, and go on"
-    fail = "fail with the name of the op, as a float run does"
+    warn = "warn with the reason, and go on"
+    fail = "try a remedy that helps, else fail with the reason"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Conversion:
     """Which ops besides LiteRT's own may be in the file, and what may be done when a model does not convert.
 
     fallback: remedies in the order in which they are tried; [] for none. select_user_tf_ops: TensorFlow ops that the
-    application links into the Flex delegate itself. float_check: what a quantized run does if its float file is wrong.
+    application links into the Flex delegate itself. on_wrong_file: what a run does if the float file behind a quantized
+    one is wrong, or if a file with an open batch fails at a batch of 1.
     """
 
     # The first recipes were written down without this section, by runs that took no remedies.
@@ -39,8 +40,8 @@ class Conversion:
     select_user_tf_ops: list[str] = field(default_factory=list)
     unfold_batchmatmul: bool = False
     exclude_conversion_metadata: bool = False
-    # Quantized runs did not check their float file before this key existed.
-    float_check: FloatCheck = FloatCheck.warn
+    # Runs did not check this before the key existed.
+    on_wrong_file: OnWrongFile = OnWrongFile.warn
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """What the target does not take, and what would have no effect."""

@@ -76,7 +76,7 @@ class Intent:
     exclude_conversion_metadata: for the converter; dynamic_batch: whether the target takes a batch whose size is
     open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
     to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
-    the recipe names, by input. float_check: `warn` or `fail`, where a quantized run's float file is wrong. ranges:
+    the recipe names, by input. on_wrong_file: `warn` or `fail`. ranges:
     how ranges follow from samples, the fields of `ranges.RangeChoice`. pruned: whether weights are pruned.
     recipe_digest, model_name: what the metadata of a file says of where it comes from.
     """
@@ -94,7 +94,7 @@ class Intent:
     sizes: Mapping[str, list[int]] = field(default_factory=dict)
     ranges: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
-    float_check: str = "warn"
+    on_wrong_file: str = "warn"
     recipe_digest: str = ""
     model_name: str = ""
 

@@ -22,7 +22,7 @@ _SAMPLES = 32
 def check(state: State, arrays: Mapping[str, Any], source: Mapping[str, Any], reporter: Reporter) -> None:
     """Run the float file behind a quantized one on the first samples, and compare it with the source's outputs.
 
-    Errors: StepError where it differs and `conversion.float_check` is `fail`; else the difference is a warning.
+    Errors: StepError where it differs and `conversion.on_wrong_file` is `fail`; else the difference is a warning.
     """
     path = state.converted
     if path is None or not path.exists() or state.random or state.float_file is not None:
@@ -41,9 +41,9 @@ def check(state: State, arrays: Mapping[str, Any], source: Mapping[str, Any], re
     if found.finite and not found.relative_error > state.float_limit:
         return
     problem = _problem(state, path, found, first, expected[found.worst_output], outputs[found.worst_output])
-    if state.intent.float_check == "fail":
+    if state.intent.on_wrong_file == "fail":
         raise StepError(problem)
-    reporter.warn("\n".join(("conversion.float_check=warn:", *problem.lines())))
+    reporter.warn("\n".join(("conversion.on_wrong_file=warn:", *problem.lines())))
 
 
 def refuse(state: State, measured: parity.Parity, arrays: Mapping[str, Any], source: Any, outputs: Any) -> None:
