@@ -161,3 +161,13 @@ def test_published_int8_files_are_integer_only(shared, name):
     types = [tensors[found.subgraphs[0].inputs[0]].dtype, tensors[found.subgraphs[0].outputs[0]].dtype]
     assert problems(found, "integer_only", *types, State(Path())) == []
     assert "16x8 was asked, but no activation came out int16" in problems(found, "int16x8", *types, State(Path()))
+
+
+@pytest.mark.parametrize(("op", "helps"), [("SIN", False), ("FULLY_CONNECTED", False), ("WHILE", True), ("FILL", True)])
+def test_op_left_float_calls_for_another_batch_only_if_an_open_size_may_keep_it(op, helps):
+    found = file(**{**INT8, "inner": "float32"})
+    graph = replace(found.subgraphs[0], operators=(Operator(0, op, "", (0, 1), (2,)),))
+    with pytest.raises(StepError) as refused:
+        scheme_check.check(replace(found, subgraphs=(graph,)), "integer_only", "int8", "int8", STATE)
+    (problem,) = refused.value.problems
+    assert ("fixed_batch" in problem.remedies) is helps

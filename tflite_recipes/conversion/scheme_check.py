@@ -9,6 +9,12 @@ from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files.tflite import QUANTIZE_OPS, Tensor, TFLiteFile
 
 _FLOATS = ("float16", "float32", "float64")
+# Ops that an open size keeps in the file, or keeps from their integer kernel: with a fixed batch they may go away.
+_OF_SIZES = frozenset(
+    """
+    WHILE IF CALL_ONCE FILL BROADCAST_TO BROADCAST_ARGS RANGE TILE CAST ZEROS_LIKE ONE_HOT SHAPE
+    """.split()  # noqa: SIM905
+)
 
 
 def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, state: State) -> None:
@@ -21,7 +27,9 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
         if inner:
             what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
-            remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
+            # An op without an integer kernel lacks it at any batch.
+            of_batch = ("fixed_batch",) if _kinds(file, inner) & _OF_SIZES else ()
+            remedies = ("unroll", *of_batch, "conv_3d", "integer_ops", "full_integer")
             # A branch stays float in a full integer file too, and is wrong there.
             fix = asked_together(state.faults) if "branches" in state.faults else "optimization=full_integer"
             problems.append(Problem(what, "optimization", fix, (), remedies))
@@ -38,6 +46,18 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
     problems += _uninitialised(file)
     if problems:
         raise StepError(problems)
+
+
+def _kinds(file: TFLiteFile, inner: list[Tensor]) -> set[str]:
+    """The ops that take or give these tensors."""
+    floats = {(t.name, t.index) for t in inner}
+    return {
+        op.name
+        for graph in file.subgraphs
+        for op in graph.operators
+        for i in (*op.inputs, *op.outputs)
+        if i >= 0 and (graph.tensors[i].name, graph.tensors[i].index) in floats
+    }
 
 
 def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflite_recipes.backend.running import runtime
-from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
+from tflite_recipes.conversion.diagnosis import is_about_types, open_sizes, sizes_given
 from tflite_recipes.conversion.quality.parity import tells_nothing
 from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core.errors import StepError
@@ -43,9 +43,8 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
                 fix, ors = sizes_given(dynamic, state.intent.sizes)
                 problems = [replace(p, what=f"{p.what} ({how})", fix=fix, alternatives=ors) for p in error.problems]
                 raise StepError(problems) from error
-            remedies = ("fixed_batch", "unroll", "fourier", "full_integer")
             raise StepError(
-                [replace(p, what=f"{p.what} ({how})", remedies=remedies) for p in error.problems]
+                [replace(p, what=f"{p.what} ({how})", remedies=_remedies(p.what)) for p in error.problems]
             ) from error
     _at_own_batch(state, batch, reporter)
     difference = max((_relative(results[0][name], results[1][name]) for name in results[0]), default=0.0)
@@ -53,6 +52,11 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
         reporter.measure({"parity.xnnpack_relative_difference": difference})
     if difference > _TOLERANCE:
         reporter.warn(f"with and without XNNPACK the outputs differ by {difference:.0%} of their range")
+
+
+def _remedies(message: str) -> tuple[str, ...]:
+    """What may help a file that LiteRT cannot run. Another batch leaves the types as they are."""
+    return (*(() if is_about_types(message) else ("fixed_batch",)), "unroll", "fourier", "full_integer")
 
 
 def _at_own_batch(state: State, batch: Mapping[str, Any], reporter: Reporter) -> None:
