@@ -6,7 +6,7 @@ import pytest
 from support import keras_models
 
 from tflite_recipes import api
-from tflite_recipes.conversion.diagnosis import Case, diagnose
+from tflite_recipes.conversion.diagnosis import Case, diagnose, is_about_types
 from tflite_recipes.core.errors import ExitStatus
 from tflite_recipes.core.state import TensorSpec
 
@@ -115,3 +115,22 @@ def test_the_fix_for_a_real_lstm_works(here):
     assert refused.status == ExitStatus.FAILED
     mended = api.run("convert", [*overrides, *shlex.split(refused.problems[0].fix)], progress=False)
     assert mended.status == ExitStatus.DONE
+
+
+OF_TYPES = [
+    "'tfl.add' op operand #0 must be tensor of 32-bit float values, but got 'tensor<?x6xi1>'",
+    "LiteRT cannot run the file: Type INT64 is unsupported by op SQUARE.",
+    "tensorflow/lite/kernels/mul.cc:75 input1->type != input2->type (FLOAT32 != INT32)",
+    "'tf.Foo' op requires the same element type for all operands",
+]
+OF_SHAPES = [
+    "'tfl.fill' op operand #0 must be statically shaped tensor of 32-bit float values, but got 'tensor<?x6xf32>'",
+    "reshape_utils.h num_input_elements != num_output_elements (6 != 36)Node number 10 (RESHAPE) failed to invoke.",
+    "something that says nothing of either",
+]
+
+
+@pytest.mark.parametrize(("message", "of_types"), [(m, True) for m in OF_TYPES] + [(m, False) for m in OF_SHAPES])
+def test_type_problem_does_not_call_for_another_batch(message, of_types):
+    assert is_about_types(message) is of_types
+    assert ("fixed_batch" in diagnose(message, Case("none", FRAMES)).remedies) is not of_types

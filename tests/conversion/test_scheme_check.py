@@ -222,3 +222,13 @@ def test_check_integer_schemes_of_a_model_without_float_tensors_pass():
     for scheme in CALIBRATED:
         assert problems(found, scheme, state=state) == []
         assert changed(found, scheme).startswith(scheme)
+
+
+@pytest.mark.parametrize(("op", "helps"), [("SIN", False), ("FULLY_CONNECTED", False), ("WHILE", True), ("FILL", True)])
+def test_op_left_float_calls_for_another_batch_only_if_an_open_size_may_keep_it(op, helps):
+    found = file(**{**INT8, "inner": "float32"})
+    graph = replace(found.subgraphs[0], operators=(Operator(0, op, "", (0, 1), (2,)),))
+    with pytest.raises(StepError) as refused:
+        scheme_check.check(replace(found, subgraphs=(graph,)), "integer_only", "int8", "int8", STATE)
+    (problem,) = refused.value.problems
+    assert ("fixed_batch" in problem.remedies) is helps

@@ -158,7 +158,7 @@ def test_name_that_the_user_types_is_replaced_too(here: Path) -> None:
 def test_own_class_on_one_of_ours_keeps_its_own_target(here: Path) -> None:
     write(here / "mine.py", "from tflite_recipes.steps import Freeze\nclass Mine(Freeze):\n    pass\n")
     recipe = composition.compose("digits_float", ["freeze._target_=mine.py:Mine"])
-    assert recipe.config["freeze"] == {"_target_": "mine.py:Mine", "variables": "auto"}
+    assert recipe.config["freeze"] == {"_target_": "mine.py:Mine", "variables": "auto", "lstm": "exact"}
     assert next(spec for spec in recipe.steps if spec.name == "freeze").instance is None
 
 

@@ -277,6 +277,46 @@ def custom_op(folder: Path) -> None:
     module(folder, (2, 3), tf.math.bessel_i0)
 
 
+def branch(folder: Path) -> None:
+    """The converter loses a ReLU behind a product of two computed matrices, here in a branch."""
+    import tensorflow as tf
+
+    one, other = tf.random.normal([8, 4], seed=1), tf.random.normal([8, 4], seed=2)
+
+    def run(x):
+        return tf.cond(tf.reduce_mean(x) > 0.5, lambda: tf.nn.relu(x @ one), lambda: tf.tanh(x @ other))
+
+    module(folder, (1, 8), run)
+
+
+def unstacked(folder: Path) -> None:
+    """The converter takes parts that are joined along another axis for a reshape."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([3, 3], seed=3)
+    module(folder, (1, 4, 5, 3), lambda x: tf.concat(tf.unstack(tf.tanh(x @ weights), axis=2), axis=1))
+
+
+def column(folder: Path) -> None:
+    """The converter takes a normalization over both axes for one over the last."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([1, 3], seed=4)
+    module(folder, (8, 1), lambda x: tf.nn.l2_normalize(tf.tanh(3.0 * x - 1.5)) @ weights)
+
+
+def words(folder: Path) -> None:
+    """Text ids in a Sequential model: with an open batch the file fails at a batch of 1."""
+    import keras
+
+    layers, known = keras.layers, [f"w{number}" for number in range(20)]
+    lookup = layers.StringLookup(vocabulary=known)
+    word = keras.Input((1,), dtype="string", name="word")
+    keras.Sequential([word, lookup, layers.Embedding(21, 6), layers.Flatten(), layers.Dense(3)]).save(
+        folder / "model.keras"
+    )
+
+
 def open_sizes(folder: Path) -> None:
     import keras
 

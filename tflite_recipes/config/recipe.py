@@ -84,6 +84,7 @@ class Recipe:
             contract=self.io_contract.declared(),
             sizes=_sample_sizes(beside.get("calibration"), beside.get("evaluation")),
             ranges=_ranges(beside.get("calibration")),
+            on_wrong_file=self.conversion.on_wrong_file.name,
             pruned=beside.get("pruning") is not None,
             recipe_digest=self.digest,
             model_name=_model_name(beside.get("source"), self.choices.get("source", "")),

@@ -29,6 +29,14 @@ _BY_16X8 = {
 }
 _WHERE = "optimization"
 _LONGEST = 400
+_OF_TYPES = re.compile(
+    r"must be [^\n]*(values|type)[^\n]*but got|(element|data|tensor|input|output) ?types?\b|->type\b"
+    r"|\btypes? [^\n]{0,40}(not|un)[ -]?supported|unsupported [^\n]{0,20}types?\b|\bdtypes?\b",
+    re.IGNORECASE,
+)
+_OF_SHAPES = re.compile(
+    r"static|\branked|\brank\b|\bshapes?\b|dimension|num_(input|output)_elements|\bsizes?\b", re.IGNORECASE
+)
 _LOOP_ALONE = "a loop over time needs a fixed batch and length"
 
 
@@ -141,7 +149,16 @@ def _other(message: str, case: Case) -> Problem:
         return Problem(what, _WHERE, override_of(remedies[0]), (override_of(remedies[1]),), remedies)
     float_io = "optimization.input_type=float32 optimization.output_type=float32"
     fix = f"optimization=full_integer {float_io}" if case.scheme in ("integer_only", "int16x8") else ""
-    return Problem(what, _WHERE, fix, (), ("fixed_batch", *(("full_integer",) if fix else ())))
+    of_batch = () if is_about_types(message) else ("fixed_batch",)
+    return Problem(what, _WHERE, fix, (), (*of_batch, *(("full_integer",) if fix else ())))
+
+
+def is_about_types(message: str) -> bool:
+    """Whether a message of the converter or the runtime is about types, so that another batch changes nothing.
+
+    The converter's shape constraints have the form of its type constraints: `must be statically shaped tensor of …`.
+    """
+    return _OF_TYPES.search(message) is not None and _OF_SHAPES.search(message) is None
 
 
 def open_sizes(inputs: Iterable[TensorSpec]) -> list[TensorSpec]:

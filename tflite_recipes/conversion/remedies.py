@@ -22,6 +22,10 @@ class Rule(Enum):
     conv_3d = "3-D convolution, which has no integer kernel, as a sum of 2-D ones"
     fourier = "Fourier transforms of any length (STFT, MFCC, DCT) as products with constant matrices"
     integer_ops = "negation, squares, ELU, bounds and splits read in part, by ops that integers can be had of"
+    unstack = "unstacked parts that are joined along another axis, by a transpose"
+    branches = "branches without effects as both results and a choice between them"
+    dynamic_matmul = "bounded products of two computed matrices as a batch of one"
+    l2_norm = "L2 normalization over other axes than the last, by ops that the converter leaves apart"
     no_dropout = "dropout that is on in inference, left out"
     logits = "a softmax or sigmoid at an output, left out"
     token_ids = "text vectorization cut off: the file takes token ids, the vocabulary is kept beside it"
@@ -40,6 +44,10 @@ class Remedy(Enum):
     conv_3d = Rule.conv_3d.value
     fourier = Rule.fourier.value
     integer_ops = Rule.integer_ops.value
+    unstack = Rule.unstack.value
+    branches = Rule.branches.value
+    dynamic_matmul = Rule.dynamic_matmul.value
+    l2_norm = Rule.l2_norm.value
     no_dropout = Rule.no_dropout.value
     select_tf_ops = "TensorFlow's own kernels for the ops that LiteRT lacks (Flex)"
     allow_custom_ops = "custom ops, which the application registers"
@@ -59,6 +67,10 @@ TOLERANCES = {
     Rule.erf: 2e-3,  # in integers it is one of a tanh, which is nearer than eight bits are
 }
 TOLERANCE = 1e-4
+# How far a float file may be from its source, where no rule with a wider tolerance was carried out.
+FLOAT_LIMIT = 1e-2
+# Against ops that the converter gives no error for and compiles wrongly.
+AGAINST_FAULTS = ("unstack", "branches", "dynamic_matmul", "l2_norm")
 # Rules that change what the outputs are, or that stand for something random: there is nothing to compare with.
 NOT_COMPARED = frozenset({Rule.no_dropout, Rule.logits, Rule.token_ids})
 # Carried out on the Keras model, before it is traced; all others on the graph.
@@ -100,6 +112,11 @@ def override_of(remedy: str, inputs: tuple[TensorSpec, ...] = ()) -> str:
 def added_to_fallback(remedy: str, fallback: Iterable[str]) -> str:
     """Return what to paste to have a remedy taken besides those that may be taken already."""
     return assignment("conversion.fallback", [*fallback, remedy])
+
+
+def float_limit(rules: Iterable[str]) -> float:
+    """Return how far a float file may be from its source once these rules were carried out."""
+    return max([FLOAT_LIMIT, *(TOLERANCES[Rule[name]] for name in rules if Rule[name] in TOLERANCES)])
 
 
 def asked_together(remedies: Iterable[str], inputs: tuple[TensorSpec, ...] = ()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tflite_recipes.conversion.remedies import asked_together
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.shapes import layer_of
 from tflite_recipes.core.state import CALIBRATED, State, TensorSpec
@@ -72,6 +73,14 @@ def check_changed(file: TFLiteFile, scheme: str, by_converter: bool, fix: str) -
     raise StepError(Problem(what, "optimization", fix))
 
 
+# Ops that an open size keeps in the file, or keeps from their integer kernel: with a fixed batch they may go away.
+_OF_SIZES = frozenset(
+    """
+    WHILE IF CALL_ONCE FILL BROADCAST_TO BROADCAST_ARGS RANGE TILE CAST ZEROS_LIKE ONE_HOT SHAPE
+    """.split()  # noqa: SIM905
+)
+
+
 def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, state: State) -> None:
     """Refuse a file that quietly came out in another scheme. Errors: StepError naming tensors."""
     problems = list(_io_problems(file, state.inputs, input_type, output_type))
@@ -82,8 +91,12 @@ def check(file: TFLiteFile, scheme: str, input_type: str, output_type: str, stat
         inner = [t for t in floats if not (asked_float and _at_the_edge(file, t))]
         if inner:
             what = f"integer only was asked, but {len(inner)} tensors are float: {_float_places(file, inner, state)}"
-            remedies = ("unroll", "fixed_batch", "conv_3d", "integer_ops", "full_integer")
-            problems.append(Problem(what, "optimization", "optimization=full_integer", (), remedies))
+            # An op without an integer kernel lacks it at any batch.
+            of_batch = ("fixed_batch",) if _kinds(file, inner) & _OF_SIZES else ()
+            remedies = ("unroll", *of_batch, "conv_3d", "integer_ops", "full_integer")
+            # A branch stays float in a full integer file too, and is wrong there.
+            fix = asked_together(state.faults) if "branches" in state.faults else "optimization=full_integer"
+            problems.append(Problem(what, "optimization", fix, (), remedies))
     idle = is_unchanged(file) and not eligible(file, scheme, by_converter=True)
     if scheme in ("full_integer", "integer_only") and not idle and not any(t.dtype == "int8" for t in tensors):
         problems.append(Problem("integer was asked, but no tensor came out int8", "optimization"))
@@ -108,6 +121,18 @@ def _is_half(tensor: Tensor) -> bool:
 def _is_weight(tensor: Tensor, least: int) -> bool:
     size = math.prod(length or 0 for length in tensor.shape)
     return tensor.is_constant and tensor.dtype == "float32" and len(tensor.shape) >= 2 and size >= least
+
+
+def _kinds(file: TFLiteFile, inner: list[Tensor]) -> set[str]:
+    """The ops that take or give these tensors."""
+    floats = {(t.name, t.index) for t in inner}
+    return {
+        op.name
+        for graph in file.subgraphs
+        for op in graph.operators
+        for i in (*op.inputs, *op.outputs)
+        if i >= 0 and (graph.tensors[i].name, graph.tensors[i].index) in floats
+    }
 
 
 def _float_places(file: TFLiteFile, inner: list[Tensor], state: State) -> str:

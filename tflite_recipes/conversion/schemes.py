@@ -74,6 +74,8 @@ BLOCK_SIZES = (32, 64, 128, 256)
 BLOCKWISE = (Scheme.dynamic_range_int4, *WEIGHT_ONLY)
 # No op may compute in float: rules that leave one float contradict these.
 STRICT = {Scheme.integer_only: Scheme.full_integer, Scheme.int16x8: Scheme.int16x8_fallback}
+# Ending of the float file as it was before channels were evened out, beside the one that is quantized.
+BEFORE_EQUALIZING = ".converted.tflite"
 
 
 def takes(quantizer: Quantizer, scheme: Scheme) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, unique
 from typing import Any
 
 from tflite_recipes.conversion.remedies import Remedy
@@ -15,12 +16,21 @@ OP_SETS = {"select_tf_ops": "select_tf", "allow_custom_ops": "custom"}
 _WHILE_CONVERTING = {"select_user_tf_ops": "[]", "unfold_batchmatmul": "false", "exclude_conversion_metadata": "false"}
 
 
+@unique
+class OnWrongFile(Enum):
+    """What a run does if its float file computes something else than its source, or fails at a batch of 1."""
+
+    warn = "warn with the reason, and go on"
+    fail = "try a remedy that helps, else fail with the reason"
+
+
 @dataclass(frozen=True)
 class Conversion:
     """Which ops besides LiteRT's own may be in the file, and what may be done when a model does not convert.
 
     fallback: remedies in the order in which they are tried; [] for none. select_user_tf_ops: TensorFlow ops that the
-    application links into the Flex delegate itself.
+    application links into the Flex delegate itself. on_wrong_file: what a run does if the float file behind a quantized
+    one is wrong, or if a file with an open batch fails at a batch of 1.
     """
 
     # The first recipes were written down without this section, by runs that took no remedies.
@@ -30,6 +40,8 @@ class Conversion:
     select_user_tf_ops: list[str] = field(default_factory=list)
     unfold_batchmatmul: bool = False
     exclude_conversion_metadata: bool = False
+    # Runs did not check this before the key existed.
+    on_wrong_file: OnWrongFile = OnWrongFile.warn
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         """What the target does not take, and what would have no effect."""

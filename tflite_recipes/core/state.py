@@ -76,9 +76,9 @@ class Intent:
     exclude_conversion_metadata: for the converter; dynamic_batch: whether the target takes a batch whose size is
     open. fallback: remedies that may be taken, in their order; taken: those that an earlier attempt of this run showed
     to be needed. contract: what inputs and outputs of the file must be, as declared. sizes: shapes of the samples that
-    the recipe names, by input. ranges: how ranges follow from samples, the fields of
-    `ranges.RangeChoice`. pruned: whether weights are pruned. recipe_digest, model_name: what the metadata of a file
-    says of where it comes from.
+    the recipe names, by input. on_wrong_file: `warn` or `fail`. ranges:
+    how ranges follow from samples, the fields of `ranges.RangeChoice`. pruned: whether weights are pruned.
+    recipe_digest, model_name: what the metadata of a file says of where it comes from.
     """
 
     scheme: str = "none"
@@ -94,6 +94,7 @@ class Intent:
     sizes: Mapping[str, list[int]] = field(default_factory=dict)
     ranges: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
+    on_wrong_file: str = "warn"
     recipe_digest: str = ""
     model_name: str = ""
 
@@ -163,6 +164,9 @@ class State:
     named: the model that the user named, where a step changed it.
     cut: by output, the function behind it that the rule `logits` left out (see `quality.cut_outputs`).
     scheme: the quantization scheme that the file has.
+    converted: the float file that it was quantized from, as the converter gave it. float_limit: how far a float
+    file may be from its source, as a share of an output's range. faults: remedies against faults of the converter
+    that this model meets, and that were not taken.
     tflite: the converted file. runnable: whether a runtime here can run it; not so with Flex and custom ops.
     """
 
@@ -194,6 +198,9 @@ class State:
     float_file: Path | None = None
     named: NamedModel = field(default_factory=NamedModel)
     cut: Mapping[str, str] = field(default_factory=dict)
+    converted: Path | None = None
+    float_limit: float = 1e-2
+    faults: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -214,9 +221,9 @@ class State:
         values = dict(data)
         values["intent"] = Intent.from_json(values["intent"])
         values["named"] = NamedModel.from_json(values["named"])
-        for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file"):
+        for name in ("workdir", "saved_model", "reference", "calibration", "tflite", "float_file", "converted"):
             values[name] = Path(values[name]) if values[name] else None
-        for name in ("remedies", "taken", "offered", "layers", "findings", "fused"):
+        for name in ("remedies", "taken", "offered", "layers", "findings", "fused", "faults"):
             values[name] = tuple(values[name])
         for name in ("inputs", "outputs"):
             values[name] = specs_from_json(values[name])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, unique
 
-from tflite_recipes.conversion.remedies import Finding, Remedy, Rule, override_of
+from tflite_recipes.conversion.remedies import AGAINST_FAULTS, Finding, Remedy, Rule, float_limit, override_of
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State, TensorSpec
 
@@ -80,6 +80,8 @@ class Freeze:
             parameters=frozen.parameters,
             named=named_model.settled(state, frozen.fingerprint, frozen.redefined),
             cut=frozen.cut,
+            float_limit=float_limit(made.rules),
+            faults=tuple(dict.fromkeys(n for f in made.findings for n in f.remedies[:1] if n in AGAINST_FAULTS)),
         )
 
 

@@ -13,7 +13,16 @@ from tflite_recipes.conversion import rules as quantization_rules
 from tflite_recipes.conversion.ranges import RangeChoice, Ranges
 from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Remedy
 from tflite_recipes.conversion.rules import Resolved
-from tflite_recipes.conversion.schemes import CALIBRATED, IO_TYPES, IOType, Quantizer, RuleScheme, Scheme, needs_samples
+from tflite_recipes.conversion.schemes import (
+    BEFORE_EQUALIZING,
+    CALIBRATED,
+    IO_TYPES,
+    IOType,
+    Quantizer,
+    RuleScheme,
+    Scheme,
+    needs_samples,
+)
 from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
@@ -63,7 +72,7 @@ class Optimization(OptimizationSettings):
         done = replace(done, runnable=_verify(done, file, samples, reporter))
         with kept(reporter, "the error analysis", "optimization"):
             self._report_errors(done, samples, reporter)
-        return done
+        return replace(done, converted=_converted(done))
 
     def _with_constants(self, data: bytes, reporter: Reporter) -> bytes:
         """The file with its constants inside, if asked; else a warning where they are behind its flatbuffer."""
@@ -302,6 +311,17 @@ def _verify(state: State, file: TFLiteFile, samples: Mapping[str, Any] | None, r
 
 # The float file that was quantized, in the run's scratch folder.
 FLOAT = "float.tflite"
+
+
+def _converted(state: State) -> Path | None:
+    """Return the float file that the converter made on the way to a quantized one."""
+    if state.float_file is not None or state.scheme == Scheme.none.name:
+        return None
+    path = state.workdir / FLOAT
+    paths = (path.with_suffix(BEFORE_EQUALIZING), path)
+    return next((found for found in paths if found.exists()), None)
+
+
 # Below this share of agreement the ranges are more the samples' than the model's.
 _STABLE = 0.7
 # Characters of the ops that a rule matches, on its line.

@@ -29,7 +29,7 @@ from tflite_recipes.conversion import rules as quantization_rules
 from tflite_recipes.conversion.op_places import places
 from tflite_recipes.conversion.quality.tensor_errors import PASSING
 from tflite_recipes.conversion.rules import OpPlace, Resolved
-from tflite_recipes.conversion.schemes import RuleScheme
+from tflite_recipes.conversion.schemes import BEFORE_EQUALIZING, RuleScheme
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.files import tflite
 from tflite_recipes.files.tflite import Subgraph
@@ -68,6 +68,7 @@ def prepare(path: Path, signature: str, request: Request, reporter: Reporter) ->
 def _equalize(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
     from tflite_recipes.backend.converting import equalization
 
+    path.with_suffix(BEFORE_EQUALIZING).write_bytes(path.read_bytes())  # whose outputs are checked against the source
     known = (
         float_calibration.sampled(path, signature, request.samples, request.batch).overall()
         if request.samples

@@ -11,7 +11,14 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 from tensorflow.python.ops import control_flow_util_v2
 
-from tflite_recipes.backend.models.rewriting import needed_ops, op_replacements, patterns, splits
+from tflite_recipes.backend.models.rewriting import (
+    branches,
+    miscompiled,
+    needed_ops,
+    op_replacements,
+    patterns,
+    splits,
+)
 from tflite_recipes.backend.models.rewriting.emitting import REBUILT
 from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Finding
 from tflite_recipes.core.shapes import layer_of
@@ -29,7 +36,14 @@ _RANDOM = re.compile(r"(Stateless)?(Random(Uniform|StandardNormal|Normal)|Trunca
 def inspect(graph: Any, intent: Intent, layers: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
     """All findings in a graph, those within loops and calls included, each once for a layer."""
     found = [finding for op in operations(graph) if (finding := _judge(op, intent, layers)) is not None]
+    if any("branches" in finding.remedies for finding in found) and _both_run(intent):
+        # A product in a branch has a constant beside it once both branches run. What is left is found then.
+        found = [finding for finding in found if finding.remedies != ("dynamic_matmul",)]
     return tuple(dict.fromkeys(found))
+
+
+def _both_run(intent: Intent) -> bool:
+    return "branches" in intent.fallback or "dynamic_matmul" not in intent.fallback
 
 
 def operations(graph: Any) -> Iterator[Any]:
@@ -90,6 +104,10 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
         return f"computes in {', '.join(sorted(kinds))}, LiteRT in float32", ("float32",)
     if op.type in LOOPS:
         return _loop(intent)
+    if intent.scheme in CALIBRATED and branches.both_may_run(op):
+        return "a branch cannot be calibrated", ("branches",)
+    if (fault := _fault(op)) is not None:
+        return fault
     if op.type == "TensorListReserve" and (-1 in (shape := _list(op.inputs[0])) or not shape):
         return "a list whose items have an open size, so the loop that fills it has", ("unroll", "fixed_batch")
     if op.type in ("Erf", "Erfc"):
@@ -107,6 +125,19 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
     if patterns.dropped(op) is not None:
         return "dropout that is on in inference", ("no_dropout",)
     return _by_table(op.type, intent)
+
+
+def _fault(op: Any) -> tuple[str, tuple[str, ...]] | None:
+    """Ops that the converter compiles wrongly without an error."""
+    if miscompiled.joined(op) is not None:
+        return "the converter compiles the join of unstacked parts wrongly, as a reshape", ("unstack",)
+    if miscompiled.normalizes_wrongly(op):
+        return "the converter compiles this L2 normalization wrongly, as one over the last axis", ("l2_norm",)
+    if miscompiled.loses_bound(op):
+        return "the converter loses the bound behind this product of computed matrices", ("dynamic_matmul",)
+    if branches.lose_bounds(op):
+        return "the converter loses a bound in a branch", ("branches",)
+    return None
 
 
 def _by_table(kind: str, intent: Intent) -> tuple[str, tuple[str, ...]] | None:

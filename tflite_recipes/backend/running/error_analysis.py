@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tflite_recipes.backend.running import runtime
+from tflite_recipes.backend.running.inner_tensors import InnerTensors
 from tflite_recipes.backend.running.tensor_pairs import Pair, Pairs, pair_up
 from tflite_recipes.backend.running.weight_errors import weight_errors
 from tflite_recipes.conversion.quality import tensor_errors
 from tflite_recipes.conversion.quality.decibels import MOST_DB, decibels
 from tflite_recipes.conversion.quality.tensor_errors import TensorError
-from tflite_recipes.core.errors import Problem, RecipeError, StepError, gist
+from tflite_recipes.core.errors import RecipeError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
 from tflite_recipes.files import tflite as tflite_file
@@ -113,7 +112,7 @@ def _measure(
 ) -> dict[int, _Sums]:
     """By index in the float file. State is reset before each invoke, so that both begin alike."""
     paths = (float_file, quantized_file)
-    runs = [_Run(path, signature, graph) for path, graph in zip(paths, pairs.graphs, strict=True)]
+    runs = [InnerTensors(path, signature, graph) for path, graph in zip(paths, pairs.graphs, strict=True)]
     sums: dict[int, _Sums] = {}
     lost: set[int] = set()
     batches = list(_batches(samples, runs[0].batch))
@@ -143,49 +142,6 @@ def _batches(samples: Mapping[str, Any], batch: int) -> list[Any]:
         starts = np.unique(np.linspace(0, max(total - batch, 0), max(1, min(total, _SAMPLES) // batch)).astype(int))
         return [np.minimum(np.arange(start, start + batch), total - 1) for start in starts]
     return [np.array([row]) for row in chosen]
-
-
-class _Run:
-    """A file in LiteRT whose inner tensors can be read after an invoke."""
-
-    def __init__(self, path: Path, signature: str, graph: int) -> None:
-        try:
-            self._made = Interpreter(
-                model_path=str(path),
-                num_threads=2,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                experimental_preserve_all_tensors=True,
-            )
-            self._runner = self._made.get_signature_runner(signature)
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise _refusal("load", path, error) from error
-        self._path, self._graph, self._ran = path, graph, False
-        self._inputs = self._runner.get_input_details()
-        fixed = [int(d["shape_signature"][0]) for d in self._inputs.values() if len(d["shape_signature"])]
-        self.batch = max([size for size in fixed if size > 0], default=1)
-
-    def __call__(self, arrays: Mapping[str, Any]) -> None:
-        if missing := [name for name in self._inputs if name not in arrays]:
-            raise StepError(Problem(f"the samples lack the inputs {', '.join(missing)}", "optimization"))
-        part = {name: runtime.quantize(arrays[name], details) for name, details in self._inputs.items()}
-        try:
-            if self._ran:  # before the first invoke nothing is allocated, and nothing to reset
-                self._made.reset_all_variables()
-            self._runner(**part)
-            self._ran = True
-        except (RuntimeError, ValueError) as error:
-            raise _refusal("run", self._path, error) from error
-
-    def values(self, index: int) -> Any:
-        """A tensor's values as stored; None for one that LiteRT did not compute."""
-        try:
-            return self._made.get_tensor(index, self._graph)
-        except (RuntimeError, ValueError):
-            return None
-
-
-def _refusal(what: str, path: Path, error: Exception) -> StepError:
-    return StepError(Problem(f"LiteRT cannot {what} {path.name}: {gist(error)}", "optimization"))
 
 
 def _row(pair: Pair, sums: Mapping[int, _Sums], pairs: Pairs) -> TensorError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tflite_recipes.backend.running import output_comparison, runtime, saved_model_runs
+from tflite_recipes.backend.running import float_check, runtime, saved_model_runs
 from tflite_recipes.backend.running.output_comparison import Outputs
 from tflite_recipes.conversion.quality import cut_outputs, parity
 from tflite_recipes.core.events import Reporter
@@ -31,10 +31,10 @@ def against_named(state: State, arrays: Mapping[str, Any], outputs: Outputs, rep
     named = _bound(_run(state, arrays, outputs.batch, reporter), entered)
     changed = {name: values for name, values in entered.items() if name in named}
     if changed:
-        measured = parity.measure(*output_comparison.numeric(named, changed))
+        measured = parity.measure(*float_check.numeric(named, changed))
         figures = {} if parity.tells_nothing(named, measured.max_abs_error) else measured.metrics()
         reporter.measure({name.replace("parity.", "parity.from_source_", 1): figures[name] for name in figures})
-    source, file = output_comparison.numeric(named, {name: tflite[name] for name in named})
+    source, file = float_check.numeric(named, {name: tflite[name] for name in named})
     return replace(outputs, source=source, tflite={**tflite, **file})
 
 

@@ -7,9 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from tflite_recipes.backend.running import runtime, saved_model_runs
+from tflite_recipes.backend.running import float_check, runtime, saved_model_runs
 from tflite_recipes.conversion.quality import parity
 from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
@@ -41,8 +39,8 @@ def compare(
     """Run both on the same samples and measure parity. Text counts as 0 where both agree, and as 1 in the file's
     outputs where they do not. classes: outputs that are classes, whether they look like it or not.
 
-    Errors: WrongFile where a float file differs from its source; where many values of an output are lost, unless the
-    run is `gated`, and has a gate that says so.
+    Errors: WrongFile where a float file, also the one behind a quantized file, differs from its source; where many
+    values of an output are lost, unless the run is `gated`, and has a gate that says so.
     """
     assert state.tflite is not None
     total = len(next(iter(arrays.values())))
@@ -58,7 +56,7 @@ def compare(
         planned=planned,
     )
     as_run = (as_given, tflite)
-    source, tflite = numeric(as_given, tflite)
+    source, tflite = float_check.numeric(as_given, tflite)
     logits = [name for name, op in state.cut.items() if op != "Sigmoid"]
     measured = parity.measure(source, tflite, {*classes, *logits})
     if measured.nan_in_source == 1.0:
@@ -72,6 +70,8 @@ def compare(
     reporter.measure(measured.metrics())
     plain = _without_delegates(state, arrays, as_given, reporter) if measured.finite else {}
     _keep(state, measured, plain, reporter)
+    if state.scheme != "none":
+        float_check.check(state, arrays, as_given, reporter)
     if not measured.finite:
         raise WrongFile(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, gated, reporter)
@@ -80,10 +80,9 @@ def compare(
         reporter.warn(f"{what}, output {measured.worst_output}")
     else:
         _check_groups(measured, reporter)
-    if state.scheme == "none" and measured.relative_error > 1e-2 and not state.random:
-        by = f"{measured.relative_error:.1%} of the output range"
-        what = f"a float file must compute what its source computes, and differs by {by}"
-        raise WrongFile(Problem(what, f"output {measured.worst_output}", "freeze.variables=keep"))
+    if state.scheme == "none":
+        worst = measured.worst_output
+        float_check.refuse(state, measured, arrays, source[worst], tflite[worst])
     return Outputs(source, tflite, as_run, batch)
 
 
@@ -100,7 +99,7 @@ def _without_delegates(
     if not expected:
         return {}
     outputs = runtime.run(state.tflite, state.signature, first, lambda *_: None, xnnpack=False, stateful=state.stateful)
-    plain = parity.measure(*numeric(expected, {name: outputs[name] for name in expected}))
+    plain = parity.measure(*float_check.numeric(expected, {name: outputs[name] for name in expected}))
     if not plain.finite:
         reporter.warn("without delegates the file's outputs hold NaN or infinities where the source's do not")
     figures = {"max_abs_error": plain.max_abs_error, "cosine": plain.cosine}
@@ -144,16 +143,6 @@ def _check_groups(measured: parity.Parity, reporter: Reporter) -> None:
             listed = ", ".join(map(str, group.channels[:8])) + (", …" if len(group.channels) > 8 else "")
             what = f"of range {group.scale:.3g} are off by {group.relative_rmse:.0%} of it"
             reporter.warn(f"output {name}: channels {listed} {what}, among others of a larger scale")
-
-
-def numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return text outputs as 0 where both agree and 1 in the file's where they do not; all others as they are."""
-    ours, theirs = dict(source), dict(tflite)
-    for name, values in source.items():
-        if values.dtype.kind not in "fiub":
-            ours[name] = np.zeros(values.shape)
-            theirs[name] = (values != tflite[name]).astype("float64")
-    return ours, theirs
 
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batch: int = _BATCH) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from tensorflow.python.framework import ops
 
-from tflite_recipes.backend.models.rewriting import fourier, loops, op_replacements, splits
+from tflite_recipes.backend.models.rewriting import (
+    branches,
+    fourier,
+    loops,
+    miscompiled,
+    op_replacements,
+    splits,
+)
 from tflite_recipes.backend.models.rewriting.values import symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker
 
@@ -56,7 +63,14 @@ def rewrite(
 
 def _handlers() -> dict[str, list[Handler]]:
     merged: dict[str, list[Handler]] = {}
-    for table in (loops.HANDLERS, op_replacements.HANDLERS, splits.HANDLERS, fourier.HANDLERS):
+    for table in (
+        miscompiled.HANDLERS,
+        branches.HANDLERS,
+        loops.HANDLERS,
+        op_replacements.HANDLERS,
+        splits.HANDLERS,
+        fourier.HANDLERS,
+    ):
         for kind, handlers in table.items():
             merged.setdefault(kind, []).extend(handlers)
     return merged
