@@ -28,6 +28,7 @@ def labels(rows=40, classes=8, seed=1):
 # Against labels
 
 
+@pytest.mark.slow
 def test_classes_are_scored_as_scikit_learn_does():
     from sklearn import metrics as reference
 
@@ -53,6 +54,7 @@ def test_five_of_five_classes_say_nothing():
     assert refused.value.problems[0].fix == "evaluation.metric=accuracy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 3])
 def test_numbers_are_scored_as_scikit_learn_does(width):
     from sklearn import metrics as reference
@@ -78,6 +80,7 @@ def test_constant_labels_have_no_r2():
 # Against the input
 
 
+@pytest.mark.slow
 def test_the_root_of_reconstruction_errors_is_the_rmse():
     from sklearn import metrics as reference
 
@@ -94,6 +97,7 @@ def test_the_original_is_the_input_of_the_outputs_size():
         metrics.original_of("y", np.zeros((6, 3)), inputs)
 
 
+@pytest.mark.slow
 @given(hnp.arrays("int64", 12, elements=st.integers(0, 4)), hnp.arrays("int64", 12, elements=st.integers(0, 1)))
 def test_the_area_under_the_curve_is_scikit_learns(errors, wanted):
     from sklearn import metrics as reference
