@@ -343,7 +343,7 @@ def _main(ports: Sequence[_Port], resource_variables: int) -> dict[str, str]:
 
 def _resets(contract: Mapping[str, Any]) -> bool:
     """Return whether the file keeps state that its source does not."""
-    return bool(contract["stateful"]) and not carries_state(contract)
+    return bool(contract.get("stateful")) and not carries_state(contract)
 
 
 def _readme(name: str, ops: Sequence[str], registered: Collection[str], resets: bool) -> dict[str, str]:
