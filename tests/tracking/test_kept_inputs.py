@@ -186,7 +186,7 @@ def test_told_again_it_is_the_same(here, uri):
     told = [started(), read("calibration.path", "data"), finished()]
     run = tracked(told, asked)
     first = artifacts(uri, run)
-    again = keep(client(uri), run.info.run_id, [told[1]], asked, "done")
+    again = keep(client(uri), run.info.run_id, [told[1]], asked, RunOutcome.done)
     assert again == {KEPT: "all"}
     assert artifacts(uri, run) == first
 
