@@ -81,7 +81,7 @@ def test_the_page_has_every_section(run):
         "Recipe",
     ]
     text = " ".join(checked.text)
-    for part in ("gate failed", "target.flash_kb failed", "dense FULLY_CONNECTED", "source.epochs=2", "tensorflow 2."):
+    for part in ("gate_failed", "target.flash_kb failed", "dense FULLY_CONNECTED", "source.epochs=2", "tensorflow 2."):
         assert part in text
 
 
