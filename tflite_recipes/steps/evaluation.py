@@ -19,7 +19,6 @@ from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
 from tflite_recipes.core.state import Gate, State, TensorSpec
 from tflite_recipes.files.samples import digits, npz, sample_checks
 from tflite_recipes.files.samples.input_example import keep_of_evaluation
-from tflite_recipes.files.tflite.index_limits import index_limits
 from tflite_recipes.steps import baseline
 from tflite_recipes.steps.baseline import Samples
 from tflite_recipes.steps.calibration import digits_problems
@@ -84,6 +83,8 @@ class ParityEvaluation(Analysis):
     def _drawn(self, state: State) -> tuple[Mapping[str, Any], str]:
         """The samples and where they are from. Indices into a table are drawn from all of it, also where those of the
         calibration are but 0 and 1, as those of random data are: they would show two rows of the table."""
+        from tflite_recipes.files.tflite.index_limits import index_limits
+
         assert state.tflite is not None
         limits = index_limits(state.tflite, state.signature)
         inputs = npz.with_sizes(state.inputs, state.intent.sizes)
