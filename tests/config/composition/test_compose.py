@@ -390,6 +390,12 @@ def test_the_fix_is_what_was_meant(model, monkeypatch, arguments, where, fix):
     assert wrong("convert", *dict.fromkeys(["source=keras", *kept, *shlex.split(fixes[where])])) == ()
 
 
+def test_many_values_are_told_from_the_name_of_a_file(here):
+    values = ",".join(map(str, range(1, 200)))
+    (problem,) = wrong("digits_float", f"source.epochs={values}")
+    assert (problem.where, problem.fix) == ("source.epochs", "-m")
+
+
 # Free mappings and quoting
 
 

@@ -135,7 +135,7 @@ def several_values(override: Override, plain: Mapping[str, Any]) -> Problem:
     key, _, value = line.partition("=")
     listed = shlex.quote(f"{key}=[{value}]")
     fix, ors = (listed, ("-m",)) if isinstance(node, list) else ("-m", ())
-    if Path(value).exists():  # a comma in its name
+    if os.path.exists(value):  # a comma in its name; many values are no name at all
         fix, ors = assignment(key, value), ("-m",)
     return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
 

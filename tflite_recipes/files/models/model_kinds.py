@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tflite_recipes.core.errors import RequestError, assignment
@@ -14,6 +15,8 @@ from tflite_recipes.files.models.tflite_model import read_float_tflite
 
 def source_of(path: Path) -> tuple[str, Path] | None:
     """Return the option of `source` that reads what lies here, and the path that it takes; None if it is no model."""
+    if not os.path.exists(path):  # nor is it a name that a file can have
+        return None
     folder = path.parent if path.name == GRAPH_FILE else path
     if (folder / GRAPH_FILE).is_file():
         return "saved_model", folder
@@ -28,7 +31,7 @@ def source_of(path: Path) -> tuple[str, Path] | None:
 
 def source_overrides(path: Path) -> str:
     """Return the overrides that convert what lies here; "" for what is no model."""
-    if path.suffix == ".pb" and path.name != GRAPH_FILE and path.is_file():
+    if path.suffix == ".pb" and path.name != GRAPH_FILE and os.path.isfile(path):
         return FACTORY  # a frozen graph
     found = source_of(path)
     return "" if found is None else f"source={found[0]} {assignment('source.path', str(found[1]))}"
