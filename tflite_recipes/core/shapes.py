@@ -35,6 +35,18 @@ def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Ite
             yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
 
 
+def fixed_batch(inputs: Iterable[TensorSpec]) -> int:
+    """Return the rows that a model takes at a time: the largest batch that its inputs fix, 1 where that is open."""
+    return max((spec.shape[0] or 1 for spec in inputs if spec.shape), default=1)
+
+
+def shape_fits(declared: tuple[int | None, ...], sample: tuple[int | None, ...]) -> bool:
+    """Whether samples of this shape suit an input declared so. The first axis counts samples in one and is the
+    batch in the other, so it is not compared; None fits any size."""
+    pairs = zip(declared[1:], sample[1:], strict=False)
+    return len(declared) == len(sample) and all(a is None or b is None or a == b for a, b in pairs)
+
+
 def suits(given: Iterable[TensorSpec], wanted: Iterable[TensorSpec]) -> bool:
     """Return whether samples for some inputs suit others: by names, kinds of types and inner sizes.
 
@@ -46,12 +58,7 @@ def suits(given: Iterable[TensorSpec], wanted: Iterable[TensorSpec]) -> bool:
 
 def _alike(one: TensorSpec, other: TensorSpec) -> bool:
     kinds = {"float" if "float" in spec.dtype else spec.dtype for spec in (one, other)}
-    sizes = zip(one.shape[1:], other.shape[1:], strict=False)
-    return (
-        len(kinds) == 1
-        and len(one.shape) == len(other.shape)
-        and all(None in pair or len({*pair}) == 1 for pair in sizes)
-    )
+    return len(kinds) == 1 and shape_fits(one.shape, other.shape)
 
 
 def _compact(shape: Iterable[int | None]) -> str:

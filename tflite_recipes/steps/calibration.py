@@ -12,6 +12,7 @@ from tflite_recipes.core import schema, user_code
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import NeedsTrust, within
+from tflite_recipes.core.shapes import shape_fits
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files.samples import digits, npz
 from tflite_recipes.files.samples.arrays import NpyFiles, NpzFile
@@ -202,7 +203,7 @@ def digits_problems(steps: Mapping[str, Any], group: str) -> Iterable[Problem]:
     inputs = steps["source"].shaped_inputs() if "source" in steps else None
     if inputs is None:
         return
-    fits = len(inputs) == 1 and npz.shape_fits(inputs[0].shape, digits.INPUT.shape)
+    fits = len(inputs) == 1 and shape_fits(inputs[0].shape, digits.INPUT.shape)
     if not fits:
         listed = "; ".join(map(str, inputs))
         what = f"the digits are {digits.INPUT}, the model takes {listed}"

@@ -26,6 +26,7 @@ from tflite_recipes.conversion.schemes import (
 from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import fixed_batch
 from tflite_recipes.core.state import Intent, State
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.tflite import io_contract
@@ -361,7 +362,7 @@ def _tell_stability(measured: Ranges, reporter: Reporter) -> None:
 
 def _batch(state: State, samples: Mapping[str, Any] | None) -> int:
     """Rows that the model takes at a time: its fixed batch, or 1. Errors: RequestError for fewer samples than that."""
-    fixed = max((spec.shape[0] or 1 for spec in state.inputs if spec.shape), default=1)
+    fixed = fixed_batch(state.inputs)
     if samples is not None and (total := len(next(iter(samples.values())))) < fixed:
         what = f"the batch is fixed at {fixed}, and there are only {total} samples"
         raise RequestError(Problem(what, "calibration.samples", f"calibration.samples={fixed}"))

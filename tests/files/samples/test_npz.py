@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from support.checkout import Answer
 
 from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.shapes import shape_fits
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.samples import npz
 
@@ -265,7 +266,7 @@ def test_shapes_fit_but_for_their_first_axis_and_where_either_is_open(declared, 
     expected = len(declared) == len(sample) and all(
         a == b or None in (a, b) for a, b in zip(declared[1:], sample[1:], strict=True)
     )
-    assert npz.shape_fits(tuple(declared), tuple(sample)) is expected
+    assert shape_fits(tuple(declared), tuple(sample)) is expected
 
 
 # Choice

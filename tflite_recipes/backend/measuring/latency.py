@@ -23,6 +23,7 @@ from tflite_recipes.backend.running import runtime
 from tflite_recipes.conversion.op_places import layers_of_ops
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import fixed_batch
 from tflite_recipes.core.state import State
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.tflite import TFLiteFile, read_tflite
@@ -90,7 +91,7 @@ def prepare(state: State, settings: Settings) -> tuple[Path, str]:
 
 
 def _sample(state: State) -> tuple[dict[str, Any], str]:
-    rows = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
+    rows = fixed_batch(state.inputs)
     if state.calibration is None:
         sized = npz.with_sizes(state.inputs, state.intent.sizes)
         return npz.random_arrays(sized, rows, 0, 0.0, 1.0), "seeded random values, 0 to 1"

@@ -14,6 +14,7 @@ from tflite_recipes.conversion.quality.parity import tells_nothing
 from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core.errors import StepError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import fixed_batch
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files.samples import npz
 
@@ -28,9 +29,9 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
     Errors: StepError where either cannot load or run it. Two results that differ much are a warning.
     """
     assert state.tflite is not None
-    fixed = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
+    fixed = fixed_batch(state.inputs)
     rows = fixed * max(1, _ROWS // fixed)
-    arrays = samples or npz.random_arrays(_sized(state), rows, 0, 0.0, 1.0)
+    arrays = samples or npz.random_batches(state.inputs, state.intent.sizes, _ROWS, 0)
     batch = {spec.name: np.asarray(arrays[spec.name][:rows]) for spec in state.inputs}
     results = []
     for xnnpack in (True, False):

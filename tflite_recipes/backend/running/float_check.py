@@ -13,6 +13,7 @@ from tflite_recipes.conversion.quality import parity
 from tflite_recipes.conversion.remedies import asked_together
 from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.shapes import fixed_batch
 from tflite_recipes.core.state import State
 
 # A wrong kernel shows on a few samples; each costs one float invoke.
@@ -65,14 +66,14 @@ def numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[
 
 def _rows(state: State, arrays: Mapping[str, Any]) -> int:
     """Whole batches, because rows of a batch may depend on each other."""
-    batch = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
+    batch = fixed_batch(state.inputs)
     return min(len(next(iter(arrays.values()))), max(1, _SAMPLES // batch) * batch)
 
 
 def _problem(
     state: State, path: Path, found: parity.Parity, arrays: Mapping[str, Any], source: Any, outputs: Any
 ) -> Problem:
-    batch = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
+    batch = fixed_batch(state.inputs)
     start = _worst_row(source, outputs) // batch * batch
     place = ""
     if state.saved_model is not None:

@@ -69,10 +69,8 @@ def _samples(state: State) -> tuple[dict[str, Any], str]:
     if state.calibration is not None:
         arrays = {name: np.asarray(array[:_ROWS]) for name, array in npz.open_arrays(state.calibration).items()}
         return arrays, f"{len(next(iter(arrays.values())))} calibration samples"
-    fixed = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
-    rows = fixed * max(1, _ROWS // fixed)
-    inputs = npz.with_sizes(state.inputs, state.intent.sizes)
-    return npz.random_arrays(inputs, rows, _SEED, 0.0, 1.0), f"{rows} seeded random inputs"
+    arrays = npz.random_batches(state.inputs, state.intent.sizes, _ROWS, _SEED)
+    return arrays, f"{len(next(iter(arrays.values())))} seeded random inputs"
 
 
 def _outputs(

@@ -30,7 +30,7 @@ def check(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -
     if state.stateful or state.random:
         return
     assert state.tflite is not None
-    arrays = samples or _random(state)
+    arrays = samples or npz.random_batches(state.inputs, state.intent.sizes, _ROWS, 0)
     given = min(len(values) for values in arrays.values())
     planned = replace(runtime.plan(state.tflite, state.signature, min(given, _ROWS)), interpreters=1)
     rows = planned.batch * max(1, min(given, _ROWS) // planned.batch)
@@ -46,12 +46,6 @@ def check(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -
     if worst > _TOLERANCE:
         what = f"the same inputs give other outputs at a second invoke, by {worst:.2g} of the range"
         raise StepError(Problem(f"{what}: the file keeps state, and its source does not", f"output {name}"))
-
-
-def _random(state: State) -> dict[str, Any]:
-    fixed = max([spec.shape[0] or 1 for spec in state.inputs if spec.shape], default=1)
-    inputs = npz.with_sizes(state.inputs, state.intent.sizes)
-    return npz.random_arrays(inputs, fixed * max(1, _ROWS // fixed), 0, 0.0, 1.0)
 
 
 def _filled(values: Any, rows: int) -> Any:

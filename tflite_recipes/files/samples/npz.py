@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
+from tflite_recipes.core.shapes import fixed_batch, shape_fits
 from tflite_recipes.core.state import TensorSpec
 
 Arrays = Mapping[str, Any]  # numpy arrays by input name; numpy is imported where it is needed, as it takes 0.1 s
-
-
-def shape_fits(declared: tuple[int | None, ...], sample: tuple[int | None, ...]) -> bool:
-    """Whether samples of this shape suit an input declared so. The first axis counts samples in one and is the
-    batch in the other, so it is not compared; None fits any size."""
-    pairs = zip(declared[1:], sample[1:], strict=False)
-    return len(declared) == len(sample) and all(a is None or b is None or a == b for a, b in pairs)
 
 
 def headers(path: Path, where: str) -> dict[str, TensorSpec]:
@@ -374,3 +368,10 @@ def _statistics(array: Any) -> dict[str, float]:
     parts = [(float(part.min()), float(part.max()), float(part.sum(dtype="float64"))) for part in chunks(array)]
     lows, highs, sums = zip(*parts, strict=True)
     return {"min": min(lows), "max": max(highs), "mean": sum(sums) / array.size}
+
+
+def random_batches(inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any], samples: int, seed: int) -> dict[str, Any]:
+    """Return about so many samples in 0…1, in whole batches, with sizes for the dimensions that are open; see
+    `random_arrays` and `with_sizes`."""
+    batch = fixed_batch(inputs)
+    return random_arrays(with_sizes(inputs, sizes), batch * max(1, samples // batch), seed, 0.0, 1.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.shapes import shape_fits
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.samples.sample_source import Samples, drawn
@@ -107,7 +108,7 @@ class _Column:
         named = f"{self._samples.what}, {self._samples.word} {self.spec.name!r}"
         given = TensorSpec(self.spec.name, (1, *array.shape), array.dtype.name)
         which = self._samples.name(row)
-        if not npz.shape_fits(self.spec.shape, given.shape):
+        if not shape_fits(self.spec.shape, given.shape):
             self._refuse(f"{named}: {which} has the shape {array.shape}, which does not fit the model's {self.spec}")
         if self._shape is not None and array.shape != self._shape:
             self._refuse(f"{named}: {which} has the shape {array.shape}, those before it have {self._shape}")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tflite_recipes.core.shapes import shape_fits
 from tflite_recipes.core.state import TensorSpec
-from tflite_recipes.files.samples import npz
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def _rows(arrays: Mapping[str, Any], inputs: Sequence[TensorSpec], labelled: boo
 def _batch(value: Any, spec: TensorSpec) -> int | None:
     """The number of samples in a batch of them; None for one sample, and for what is neither."""
     shape = tuple(getattr(value, "shape", ()))
-    is_batch = len(shape) == len(spec.shape) > 0 and npz.shape_fits((None, *spec.shape[1:]), shape)
+    is_batch = len(shape) == len(spec.shape) > 0 and shape_fits((None, *spec.shape[1:]), shape)
     return int(shape[0]) if is_batch and _is_array(value) else None
