@@ -75,10 +75,10 @@ def _takes_other(state: State) -> bool:
 
 
 def _of_text(state: State, given: Arrays, reporter: Reporter) -> Samples:
-    from tflite_recipes.backend.running import saved_model_runs
+    from tflite_recipes.backend.running import model_runs
 
     assert state.named.text is not None
-    ids = saved_model_runs.run(state.named.text, "serving_default", given, reporter, what="turning text into token ids")
+    ids = model_runs.run(state.named.text, "serving_default", given, reporter, what="turning text into token ids")
     return Samples({spec.name: ids.get(spec.name, given.get(spec.name)) for spec in state.inputs}, {**given, **ids})
 
 

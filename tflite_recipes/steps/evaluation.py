@@ -83,10 +83,11 @@ class ParityEvaluation(Analysis):
     def _drawn(self, state: State) -> tuple[Mapping[str, Any], str]:
         """The samples and where they are from. Indices into a table are drawn from all of it, also where those of the
         calibration are but 0 and 1, as those of random data are: they would show two rows of the table."""
+        from tflite_recipes.files.tflite import read_tflite
         from tflite_recipes.files.tflite.index_limits import index_limits
 
         assert state.tflite is not None
-        limits = index_limits(state.tflite, state.signature)
+        limits = index_limits(read_tflite(state.tflite), state.signature)
         inputs = npz.with_sizes(state.inputs, state.intent.sizes)
         if state.calibration is None:
             return npz.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0, limits), "seeded random inputs"

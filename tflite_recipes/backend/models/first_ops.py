@@ -43,7 +43,7 @@ def scaled_inputs_of_file(path: Path, signature: str) -> frozenset[str]:
     operators = file.subgraphs[found.subgraph].operators
     kinds = {name: {op.name for op in operators if index in op.inputs} for name, index in found.inputs}
     scaled = {name for name, names in kinds.items() if names and names <= {"MUL", "DIV", "SUB", "ADD"}}
-    return frozenset(scaled | set(index_limits(path, signature)))
+    return frozenset(scaled | set(index_limits(file, signature)))
 
 
 def _scaled(tensor: str, nodes: Sequence[Any], functions: dict[str, Any]) -> bool:

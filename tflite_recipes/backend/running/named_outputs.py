@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tflite_recipes.backend.running import float_check, runtime, saved_model_runs
+from tflite_recipes.backend.running import float_check, model_runs
 from tflite_recipes.backend.running.output_comparison import Outputs
 from tflite_recipes.conversion.quality import cut_outputs, parity
 from tflite_recipes.core.events import Reporter
@@ -28,7 +28,9 @@ def against_named(state: State, arrays: Mapping[str, Any], outputs: Outputs, rep
         reporter: gets the metrics.
     """
     entered, tflite = (cut_outputs.restored(side, state.cut) for side in outputs.raw)
-    named = _bound(_run(state, arrays, outputs.batch, reporter), entered)
+    assert state.named.path is not None
+    given = model_runs.run(state.named.path, state.named.signature, arrays, reporter, outputs.batch, _WHAT)
+    named = _bound(given, entered)
     changed = {name: values for name, values in entered.items() if name in named}
     if changed:
         measured = parity.measure(*float_check.numeric(named, changed))
@@ -36,20 +38,6 @@ def against_named(state: State, arrays: Mapping[str, Any], outputs: Outputs, rep
         reporter.measure({name.replace("parity.", "parity.from_source_", 1): figures[name] for name in figures})
     source, file = float_check.numeric(named, {name: tflite[name] for name in named})
     return replace(outputs, source=source, tflite={**tflite, **file})
-
-
-def _run(state: State, arrays: Mapping[str, Any], batch: int, reporter: Reporter) -> dict[str, Any]:
-    named = state.named
-    assert named.path is not None
-    if named.path.is_dir():
-        return saved_model_runs.run(named.path, named.signature, arrays, reporter, batch, _WHAT)
-    planned = runtime.plan(named.path, named.signature, len(next(iter(arrays.values()))))
-    planned = planned if planned.fixed else replace(planned, batch=batch)
-
-    def tell(done: int, total: int) -> None:
-        reporter.progress(_WHAT, done, total)
-
-    return runtime.run(named.path, named.signature, arrays, tell, planned=planned)
 
 
 def _bound(named: Mapping[str, Any], entered: Mapping[str, Any]) -> dict[str, Any]:

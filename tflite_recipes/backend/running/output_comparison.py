@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from tflite_recipes.backend.running import float_check, runtime, saved_model_runs
+from tflite_recipes.backend.running import float_check, model_runs, runtime
 from tflite_recipes.conversion.quality import parity
 from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Gate, State
 
-_BATCH = saved_model_runs.BATCH
+_BATCH = model_runs.BATCH
 # Below this cosine similarity hardly any use of a file is left.
 _POOR = 0.95
 # The reference kernels are slow, and differ in rounding alone: so many samples tell.
@@ -151,16 +151,10 @@ def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batc
     `batch`: rows at a time where the source leaves that open, best the file's own, in case rows depend on each other.
     """
     if state.float_file is not None:
-
-        def tell(done: int, total: int) -> None:
-            reporter.progress("evaluating the source", done, total)
-
-        planned = runtime.plan(state.float_file, state.signature, len(next(iter(arrays.values()))))
-        planned = planned if planned.fixed else replace(planned, batch=batch)
-        return runtime.run(state.float_file, state.signature, arrays, tell, planned=planned)
+        return model_runs.run(state.float_file, state.signature, arrays, reporter, batch)
     folder = state.reference or state.saved_model
     assert folder is not None
     fixed = [spec.shape[0] for spec in state.inputs if spec.shape and spec.shape[0] is not None]
     batch = max(fixed, default=batch)
-    results = saved_model_runs.run(folder, state.signature, arrays, reporter, batch)
+    results = model_runs.run(folder, state.signature, arrays, reporter, batch)
     return {spec.name: results[spec.name] for spec in state.outputs}

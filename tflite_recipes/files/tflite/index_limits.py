@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from tflite_recipes.files.tflite.model import Operator, TFLiteFile
 from tflite_recipes.files.tflite.operators import operator_details
-from tflite_recipes.files.tflite.reader import constant_array, read_tflite
+from tflite_recipes.files.tflite.reader import constant_array
 
 # Ops whose output holds the numbers of their first input as they were, in another place, shape or type. Selections and
 # concatenations hold those of several.
@@ -19,24 +18,23 @@ _MOVES = frozenset(
 _JOINS = frozenset(("PACK", "CONCATENATION", "SELECT", "SELECT_V2", "SPLIT", "MAXIMUM", "MINIMUM"))
 
 
-def index_limits(path: Path, signature: str) -> dict[str, int]:
+def index_limits(file: TFLiteFile, signature: str) -> dict[str, int]:
     """Return the inputs that look up rows of a table, each with the number of rows of the smallest of its tables.
 
     Args:
-        path: the `.tflite`.
+        file: what the `.tflite` holds.
         signature: the key of the signature whose inputs are meant.
 
     Raises:
-        RequestError: if the file cannot be read.
+        RequestError: if the file has changed since it was read.
     """
-    file = read_tflite(path)
     entry = next((found for found in file.signatures if found.key == signature), None)
     if entry is None:
         return {}
     operators = file.subgraphs[entry.subgraph].operators
     if not any(operator.name in ("GATHER", "EMBEDDING_LOOKUP", "ONE_HOT") for operator in operators):
         return {}
-    axes = [detail.options.get("axis", 0) for detail in operator_details(path, entry.subgraph)]
+    axes = [detail.options.get("axis", 0) for detail in operator_details(file.path, entry.subgraph)]
     sizes = {name: list(_table_sizes(file, entry.subgraph, axes, index)) for name, index in entry.inputs}
     return {name: min(found) for name, found in sizes.items() if found}
 

@@ -1,8 +1,9 @@
-"""A SavedModel run by signature and input name over many samples, whatever its batch."""
+"""A SavedModel or a float `.tflite` run by signature and input name over many samples, whatever its batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ BATCH = 32
 
 
 def run(
-    folder: Path,
+    path: Path,
     signature: str,
     arrays: Mapping[str, Any],
     reporter: Reporter,
@@ -28,13 +29,27 @@ def run(
     """Return outputs by name, first axis samples.
 
     Args:
-        folder: the SavedModel.
+        path: the folder of the SavedModel, or the file.
         signature: the key of its signature.
         arrays: samples by input name; arrays of other names are not read.
         reporter: hears of the progress.
         batch: rows at a time where the model leaves that open.
         what: what the progress is called.
     """
+
+    def tell(done: int, total: int) -> None:
+        reporter.progress(what, done, total)
+
+    if path.is_dir():
+        return _of_saved_model(path, signature, arrays, tell, batch)
+    planned = runtime.plan(path, signature, len(next(iter(arrays.values()))))
+    planned = planned if planned.fixed else replace(planned, batch=batch)
+    return runtime.run(path, signature, arrays, tell, planned=planned)
+
+
+def _of_saved_model(
+    folder: Path, signature: str, arrays: Mapping[str, Any], tell: Callable[[int, int], None], batch: int
+) -> dict[str, Any]:
     function = tf.saved_model.load(str(folder)).signatures[signature]
     # A rewritten model may take another float type than its source.
     specs = _inputs(function)
@@ -50,7 +65,7 @@ def run(
         results = function(**{name: tf.constant(values, specs[name].dtype) for name, values in part.items()})
         for name, values in results.items():
             rows.setdefault(name, []).append(as_array(values)[:count])
-        reporter.progress(what, min(start + batch, total), total)
+        tell(min(start + batch, total), total)
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
