@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sys
+from types import ModuleType
 
 import pytest
 from support.checkout import REPOSITORY, write
@@ -12,7 +14,7 @@ from tflite_recipes.config import composition
 from tflite_recipes.core.errors import ExitStatus, RequestError
 from tflite_recipes.core.events import EventReporter
 from tflite_recipes.core.state import State
-from tflite_recipes.core.user_code import found_beside, record
+from tflite_recipes.core.user_code import found_beside, own_modules, record
 
 FACTORY = """
 def build():
@@ -50,6 +52,16 @@ def project(here):
     write(here / "proj" / "make.py", FACTORY)
     write(here / "proj" / "steps" / "own.py", STEP)
     return write(here / "proj" / "my.yaml", RECIPE)
+
+
+def test_own_modules_module_that_replaces_an_installed_one_is_found(here, monkeypatch):
+    installed, own = ModuleType("layers_of_mine"), ModuleType("layers_of_mine")
+    installed.__file__ = os.path.join(sys.prefix, "layers_of_mine.py")
+    own.__file__ = str(here / "layers_of_mine.py")
+    monkeypatch.setitem(sys.modules, "layers_of_mine", installed)
+    assert "layers_of_mine" not in own_modules()
+    monkeypatch.setitem(sys.modules, "layers_of_mine", own)
+    assert own_modules()["layers_of_mine"] == here / "layers_of_mine.py"
 
 
 def test_only_what_is_not_here_is_looked_for_beside_the_recipe(here):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tflite_recipes.core import schema
@@ -18,6 +19,8 @@ from tflite_recipes.core.state import State
 
 # Files that a recipe names are kept as such; what TensorFlow writes of a function while tracing it is nobody's module.
 _NOT_IMPORTED = (schema.OF_FILE, "__autograph_generated_file")
+# Modules that are known to be installed or ours. There are thousands, and few are new from one step to the next.
+_NOT_OWN: dict[str, ModuleType] = {}
 _IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 
 
@@ -80,10 +83,14 @@ def own_modules() -> dict[str, Path]:
     installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
     found: dict[str, Path] = {}
     for name, module in list(sys.modules.items()):
+        if _NOT_OWN.get(name) is module:
+            continue
         file = getattr(module, "__file__", None) or ""
         ours = name.partition(".")[0] in ("tflite_recipes", "__main__", "__mp_main__")
         if file and not ours and not file.startswith(installed) and "site-packages" not in file:
             found[name] = Path(file)
+        elif module is not None:
+            _NOT_OWN[name] = module
     return found
 
 
