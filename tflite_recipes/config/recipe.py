@@ -87,6 +87,7 @@ class Recipe:
             on_wrong_file=self.conversion.on_wrong_file.name,
             pruned=beside.get("pruning") is not None,
             recipe_digest=self.digest,
+            constants_mb=getattr(beside.get("freeze"), "constants_mb", None),
             model_name=_model_name(beside.get("source"), self.choices.get("source", "")),
         )
 

@@ -79,6 +79,7 @@ class Intent:
     the recipe names, by input. on_wrong_file: `warn` or `fail`. ranges:
     how ranges follow from samples, the fields of `ranges.RangeChoice`. pruned: whether weights are pruned.
     recipe_digest, model_name: what the metadata of a file says of where it comes from.
+    constants_mb: the most MB of variables that become constants; None for any.
     """
 
     scheme: str = "none"
@@ -97,6 +98,7 @@ class Intent:
     on_wrong_file: str = "warn"
     recipe_digest: str = ""
     model_name: str = ""
+    constants_mb: float | None = None
 
     def allows(self, ops: str) -> bool:
         """Whether `select_tf_ops` or `allow_custom_ops` was asked for, or taken as a remedy."""

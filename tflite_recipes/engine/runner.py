@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, Request
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
 from tflite_recipes.core.result import LOG, MODEL, RunResult
 from tflite_recipes.core.state import Intent, State
+from tflite_recipes.engine import memory_check, memory_limits
 from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling
 from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
 from tflite_recipes.engine.fingerprint import run_fingerprint
@@ -27,6 +27,7 @@ from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
 from tflite_recipes.engine.step_clock import StepClock
 from tflite_recipes.engine.worker import WorkerDied, WorkerPool
+from tflite_recipes.files.models import sha256_of
 from tflite_recipes.files.samples.input_example import FEEDING, write_example
 from tflite_recipes.files.tflite import size_metrics as sizes
 from tflite_recipes.report import plots, run_page, tables
@@ -99,6 +100,8 @@ def _attempt(
         if tags:
             spool.tell(events.Tagged(tags))
         tell_origins(recipe, spool, shared=memo is not None)
+        if (problem := memory_check.refusal(recipe, memory_limits.limits(), pool.held())) is not None:
+            raise RequestError(problem)
         with scratch_folder(spool.output_dir, pool) as scratch:
             _deliver(_run_steps(recipe, intent, scratch, spool, pool, clock, memo), spool)
     except RecipeError as error:
@@ -228,7 +231,7 @@ def _deliver(state: State, spool: Spool) -> None:
     reporter = events.EventReporter(spool.tell)
     with kept(reporter, "the size", "size"):
         spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
-    digest = hashlib.sha256(state.tflite.read_bytes()).hexdigest()
+    digest = sha256_of(state.tflite)
     final = state.tflite.with_name(MODEL)
     if state.tflite != final:
         os.replace(state.tflite, final)

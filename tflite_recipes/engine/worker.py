@@ -113,12 +113,12 @@ class Worker:
             self.kill()
             what = f"ended after {limits.timeout_s:g} s, the time that it was given"
             raise WorkerDied(Problem(what, "worker.timeout_s", f"worker.timeout_s={2 * limits.timeout_s:g}"))
-        if limits.memory_gb is not None and (used := self._memory()) > limits.memory_gb * _GIB:
+        if limits.memory_gb is not None and (used := self.memory()) > limits.memory_gb * _GIB:
             self.kill()
             what = f"ended at {used / _GIB:.2f} GiB of memory, over the {limits.memory_gb:g} that it was given"
             raise WorkerDied(Problem(what, "worker.memory_gb", f"worker.memory_gb={2 * limits.memory_gb:g}"))
 
-    def _memory(self) -> int:
+    def memory(self) -> int:
         """Resident bytes of the child and its own children."""
         try:
             process = psutil.Process(self._process.pid)
@@ -174,6 +174,10 @@ class WorkerPool:
             self.close()
             self._worker = Worker()
         return self._worker
+
+    def held(self) -> int:
+        """Return the bytes of memory that the worker has."""
+        return self._worker.memory() if self._worker is not None else 0
 
     def kill(self) -> None:
         """End the worker, if there is one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
+from tflite_recipes.files.models import sha256_of
 from tflite_recipes.files.tflite.io_contract import io_contract
 from tflite_recipes.targets.deploy import label_list
 
@@ -63,7 +63,7 @@ def _deploy(state: State, reporter: Reporter, name: str, description: str, label
         name=_name(state, name),
         description=description,
         recipe_digest=state.intent.recipe_digest,
-        sha256=hashlib.sha256(state.tflite.read_bytes()).hexdigest(),
+        sha256=sha256_of(state.tflite),
         min_runtime=metadata.read_metadata(state.tflite).min_runtime_version,
         op_versions=metadata.op_versions(state.tflite),
         labels=named,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, unique
+from typing import Annotated
 
 from tflite_recipes.conversion.remedies import AGAINST_FAULTS, Finding, Remedy, Rule, float_limit, override_of
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.schema import within
 from tflite_recipes.core.state import State, TensorSpec
 
 
@@ -15,7 +17,7 @@ from tflite_recipes.core.state import State, TensorSpec
 class Variables(Enum):
     """What becomes of the model's variables."""
 
-    auto = "constants, but for models that own resources or composite functions which freezing would break"
+    auto = "constants, but for large models and those that own resources or composite functions which freezing breaks"
     freeze = "constants, always"
     keep = "kept as variables in the SavedModel"
 
@@ -34,6 +36,7 @@ class Freeze:
 
     variables: Variables
     lstm: Lstm = Lstm.fused
+    constants_mb: Annotated[float | None, within(ge=0)] = None
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import frozen_model, named_model
@@ -42,9 +45,14 @@ class Freeze:
         if state.float_file is not None:
             return state  # a file holds no variables, and is what later steps start from
         exact = self.lstm is Lstm.exact
-        frozen = frozen_model.freeze(state, frozen_model.How(self.variables.name, exact), reporter)
+        how = frozen_model.How(self.variables.name, exact)
+        frozen = frozen_model.freeze(state, how, reporter)
         if frozen.kept_because:
-            reporter.warn(f"variables are kept in the SavedModel: {frozen.kept_because}")
+            said = f"variables are kept in the SavedModel: {frozen.kept_because}"
+            if frozen.large:
+                reporter.progress(said, 1, 1)
+            else:
+                reporter.warn(said)
         reporter.tag({"tflite_recipes.frozen": str(not frozen.kept_because).lower()})
         made = frozen.substituted
         remedies = _tell(made.rules, made.taken, frozen.inputs, reporter)

@@ -57,9 +57,8 @@ class Optimization(OptimizationSettings):
         for said in self._unused(state.intent):
             reporter.warn(said)
         samples = npz.open_arrays(state.calibration) if state.calibration else None
-        made = self._convert(state, self._request(state, samples if self._needs_samples() else None), reporter)
-        path = _write(state, self._with_constants(made.data, reporter))
-        done = replace(_with_remedies(state, made.remedies, reporter), tflite=path, scheme=self.scheme.name)
+        path, remedies = self._written(state, samples if self._needs_samples() else None, reporter)
+        done = replace(_with_remedies(state, remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         self._check_changed(file, reporter)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
@@ -74,6 +73,13 @@ class Optimization(OptimizationSettings):
         with kept(reporter, "the error analysis", "optimization"):
             self._report_errors(done, samples, reporter)
         return replace(done, converted=_converted(done))
+
+    def _written(
+        self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter
+    ) -> tuple[Path, tuple[str, ...]]:
+        """Return the file, and the remedies that were taken on it. From here on memory holds no copy of its bytes."""
+        made = self._convert(state, self._request(state, samples), reporter)
+        return _write(state, self._with_constants(made.data, reporter)), made.remedies
 
     def _with_constants(self, data: bytes, reporter: Reporter) -> bytes:
         """The file with its constants inside, if asked; else a warning where they are behind its flatbuffer."""
@@ -266,7 +272,8 @@ def _write(state: State, data: bytes) -> Path:
 
     names = ([spec.name for spec in side] for side in (state.inputs, state.outputs))
     path = state.workdir / "model.tflite"
-    path.write_bytes(tflite_file.in_order(data, state.signature, *names))
+    path.write_bytes(data)
+    tflite_file.in_order(path, state.signature, *names)
     return path
 
 

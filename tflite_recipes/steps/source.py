@@ -39,6 +39,10 @@ class Source:
         """Whether the model was trained quantization-aware, so that integer schemes need no calibration."""
         return False
 
+    def weight_bytes(self) -> int | None:
+        """Return the bytes of the weights that are converted, None if only loading the model tells."""
+        return None
+
     def shaped_inputs(self) -> tuple[TensorSpec, ...] | None:
         """The same with `input_shapes` applied."""
         try:
@@ -101,6 +105,9 @@ class KerasSource(Source):
             return model_files.read_keras_file(Path(self.path)).ranges
         except RequestError:
             return False  # said by `problems`
+
+    def weight_bytes(self) -> int | None:
+        return model_files.keras_weight_bytes(Path(self.path))
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)
@@ -168,6 +175,10 @@ class SavedModelSource(Source):
             )
         )
 
+    def weight_bytes(self) -> int | None:
+        path = Path(self.path)
+        return _bytes_of_all(path, {info.key: info for info in model_files.read_saved_model(path)})
+
     def inputs(self) -> tuple[TensorSpec, ...] | None:
         return self.chosen().inputs
 
@@ -181,9 +192,7 @@ class SavedModelSource(Source):
             found = {info.key: info for info in model_files.read_saved_model(path)}
         except RequestError:
             return  # said above
-        # One of several signatures may read a part of the variables only; which, is seen when it is loaded.
-        if len(found) == 1 or _exported(found):
-            yield from model_files.too_large(self.path, model_files.saved_model_weight_bytes(path), "source.path")
+        yield from model_files.too_large(self.path, _bytes_of_all(path, found), "source.path")
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import source_model
@@ -191,6 +200,11 @@ class SavedModelSource(Source):
         path = Path(self.path)
         model = source_model.load_saved_model(path, self.chosen().key, self.input_shapes)
         return source_model.enter(state, model, model_files.sha256_of(path))
+
+
+def _bytes_of_all(path: Path, found: Mapping[str, model_files.SignatureInfo]) -> int | None:
+    """The bytes of a SavedModel's weights, None for one of several signatures, which may read a part of them."""
+    return model_files.saved_model_weight_bytes(path) if len(found) == 1 or _exported(found) else None
 
 
 def _exported(found: Mapping[str, model_files.SignatureInfo]) -> bool:
@@ -314,6 +328,9 @@ class FactorySource(Source):
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
+
+    def weight_bytes(self) -> int | None:
+        return model_files.keras_weight_bytes(Path(self.weights)) if self.weights is not None else None
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         yield from super().problems(steps)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.core import events
+from tflite_recipes.files.models import sha256_of
 from tflite_recipes.files.samples.input_example import EXAMPLE, FEEDING
 from tflite_recipes.files.tflite.io_contract import carries_state
 
@@ -77,7 +78,7 @@ def build(folder: Path, file: Path, parts: ModelParts, run_id: str) -> dict[str,
     (folder / FILE).symlink_to(file.resolve())  # the upload follows the link
     loader = _write_loader(folder)
     _write_environment(folder)
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    sha256 = sha256_of(file)
     metadata = {**parts.metadata, "tflite_sha256": sha256, "io_contract": contract}
     if any("preprocessing" in entry for entry in contract["inputs"]):
         metadata["preprocessing"] = _NOT_APPLIED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from support.tflite_builders import (
     needs_models,
     operator,
     pack,
+    tensor_map,
     tiny_model,
 )
 
@@ -389,3 +391,30 @@ def test_published_model(name: str, ops: dict[str, int], inputs: tuple[int], out
         np.testing.assert_array_equal(tensor.zero_points, expected["quantization_parameters"]["zero_points"])
         if tensor.is_constant:
             np.testing.assert_array_equal(tf_file.constant_array(file, tensor), runtime.get_tensor(tensor.index))
+
+
+def test_reading_and_reordering_a_file_takes_no_copy_of_its_constants(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.buffers.append(buffer(np.zeros(4_000_000, np.uint8)))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(pack(model))
+    tracemalloc.start()
+    file = read_tflite(path)
+    tf_file.in_order(path, "serve", ["features"], ["scores"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert file.size_bytes > 4_000_000
+    assert peak < 1_000_000
+
+
+def test_in_order_lists_the_outputs_as_named(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.signatureDefs[0].outputs.append(tensor_map("erf", 9))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(pack(model))
+    before = path.read_bytes()
+    tf_file.in_order(path, "serve", ["features"], ["erf", "scores"])
+    assert read_tflite(path).subgraphs[0].outputs == (9, 10)
+    assert len(path.read_bytes()) == len(before)
+    tf_file.in_order(path, "serve", ["features"], ["scores", "erf"])
+    assert path.read_bytes() == before

@@ -72,6 +72,8 @@ def _check_text(samples: Mapping[str, Any], request: Request, reporter: Reporter
 
 # The last few float files by what they were made from; a search converts one model into many schemes.
 _converted: dict[str, bytes] = {}
+# Bytes of a file that memory may hold for the next run.
+_MOST_KEPT = 64 << 20
 
 
 def float_file(saved_model: Path, signature: str, request: Request, reporter: Reporter, path: Path) -> Path:
@@ -79,7 +81,12 @@ def float_file(saved_model: Path, signature: str, request: Request, reporter: Re
     made_from = (saved_model / "saved_model.pb").stat()
     asked = plain(request)
     key = repr((str(saved_model), made_from.st_mtime_ns, made_from.st_ino, signature, asked))
-    data = once(_converted, key, lambda: convert(saved_model, signature, asked, reporter, path).data)
+    data = once(
+        _converted,
+        key,
+        lambda: convert(saved_model, signature, asked, reporter, path).data,
+        lambda made: len(made) <= _MOST_KEPT,
+    )
     path.write_bytes(data)
     return path
 

@@ -10,10 +10,17 @@ Made = TypeVar("Made")
 _MOST = 3
 
 
-def once(kept: dict[str, Made], key: str, make: Callable[[], Made]) -> Made:
-    """What `kept` has of this key, else what `make` gives, which stays there until three others came after it."""
+def once(
+    kept: dict[str, Made], key: str, make: Callable[[], Made], keeps: Callable[[Made], bool] = lambda _: True
+) -> Made:
+    """What `kept` has of this key, else what `make` gives, which stays there until three others came after it.
+
+    keeps: whether a result may stay there.
+    """
     if key not in kept:
         made = make()
+        if not keeps(made):
+            return made
         while len(kept) >= _MOST:
             del kept[next(iter(kept))]
         kept[key] = made

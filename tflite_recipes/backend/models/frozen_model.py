@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tflite_recipes.backend.models import graph_fingerprint, lstm_fusion, op_inspection, source_model, traced_model
@@ -31,6 +32,7 @@ _STATEFUL = (
     "ResourceScatter",
     "ResourceStridedSliceAssign",
 )
+_MB = 1000**2
 _RESOURCES = ("HashTable", "MutableHashTable", "LookupTable", "MutableDenseHashTable")
 
 
@@ -49,7 +51,8 @@ class Frozen:
 
     path, signature: the SavedModel that is converted. reference: the one that its outputs are compared with, where
     substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
-    kept, "" where they were frozen. substituted: what was done in the graph. offered: remedies that were not needed
+    kept, "" where they were frozen. large: whether that is for their size. substituted: what was done in the
+    graph. offered: remedies that were not needed
     so far. random: the layers that draw random numbers. layers: names of all layers.
     idle: those that were called with training=True, which inference does not do. parameters: numbers in the
     variables and the constants of the signature.
@@ -64,6 +67,7 @@ class Frozen:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kept_because: str
+    large: bool
     stateful: bool
     substituted: Substituted
     offered: tuple[str, ...]
@@ -86,6 +90,8 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
     marked = lstm_fusion.is_marked(traced)
     fused = bool(model.fused) if how.exact_lstm else marked and model.generation == 2
     because = {"auto": keep_because(traced, fused and marked), "keep": "as asked", "freeze": ""}[how.variables]
+    large = "" if because or how.variables != "auto" else too_large(traced, model, intent.constants_mb)
+    because = because or large
     if how.exact_lstm and model.fused:
         _check_fused(traced, model, because)
     unmark = how.exact_lstm and marked and not fused
@@ -114,6 +120,7 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
         inputs=made.inputs,
         outputs=made.traced.output_specs(),
         kept_because=because,
+        large=bool(large),
         stateful=any(kind.startswith(_STATEFUL) for kind in kinds),
         substituted=made,
         offered=op_inspection.offered(made.traced.graph, intent, any(None in spec.shape[:1] for spec in made.inputs)),
@@ -178,6 +185,22 @@ def keep_because(traced: Traced, fused: bool = False) -> str:
     return "the converter fuses its LSTM" if fused else ""
 
 
+def too_large(traced: Traced, model: Model, most_mb: float | None) -> str:
+    """Return why a large model keeps its variables, "" if it is not large. Constants are copied about 20 times.
+
+    most_mb: the most MB of variables that become constants; None for any.
+    """
+    size = sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in traced.graph.variables)
+    if most_mb is None or size <= most_mb * _MB or not _may_keep(model):
+        return ""
+    return f"they have {size / _MB:.0f} MB, and freeze.constants_mb={most_mb:g}"
+
+
+def _may_keep(model: Model) -> bool:
+    """Return whether something owns the variables, so that they can be saved."""
+    return isinstance(model.owner, tf.Module) or model.generation != 0 or hasattr(model.owner, "signatures")
+
+
 def save(traced: Traced, model: Model, folder: Path) -> Path:
     """Save a traced model under its signature, and return the folder. Errors: RequestError."""
     specs = traced_model.tensor_specs(traced.inputs)
@@ -193,7 +216,7 @@ def save(traced: Traced, model: Model, folder: Path) -> Path:
         archive.add_endpoint(model.signature, function)  # traced already, with its specs
         archive.write_out(str(folder), verbose=False)
         return folder
-    if not isinstance(model.owner, tf.Module) and model.generation == 0 and not hasattr(model.owner, "signatures"):
+    if not _may_keep(model):
         what = "a ConcreteFunction whose variables must be kept needs the tf.Module that owns them"
         raise RequestError(Problem(what, "source.function", "freeze.variables=freeze"))
     module = tf.Module()

@@ -69,7 +69,7 @@ def _of_memory(state: State, step: str, reporter: Reporter) -> State:
         model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     inputs = state.named.inputs or state.model.inputs
     try:
-        path, fingerprint = _saved(model, state.workdir / _FOLDER)
+        path, fingerprint = _saved(model, state.workdir / _FOLDER, state.intent.constants_mb)
     except RecipeError as error:
         reason = error.problems[0].what
         reporter.warn(f"the model before {step} cannot be kept, so no gate can compare with it: {reason}")
@@ -78,9 +78,9 @@ def _of_memory(state: State, step: str, reporter: Reporter) -> State:
     return replace(state, named=named)
 
 
-def _saved(model: Model, folder: Path) -> tuple[Path, str]:
+def _saved(model: Model, folder: Path, constants_mb: float | None) -> tuple[Path, str]:
     traced = traced_model.trace(model.call, model.inputs, model.outputs)
-    if not frozen_model.keep_because(traced):
+    if not frozen_model.keep_because(traced) and not frozen_model.too_large(traced, model, constants_mb):
         traced = traced_model.frozen(traced)
     # A SavedModel that lies on the disk needs no copy.
     path = model.folder or frozen_model.save(traced, model, folder)
@@ -89,7 +89,7 @@ def _saved(model: Model, folder: Path) -> tuple[Path, str]:
 
 def saved_text(model: Model, folder: Path) -> Path:
     """Save a model that turns text into token ids, and return its folder. Errors: StepError."""
-    return _saved(model, folder)[0]
+    return _saved(model, folder, None)[0]
 
 
 def settled(state: State, print_of_now: str, named: Path | None) -> NamedModel:

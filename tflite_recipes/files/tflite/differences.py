@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.files.tflite import appended_data, flex_options
+from tflite_recipes.files.tflite.mapped import mapped
 from tflite_recipes.files.tflite.model import Subgraph, Tensor, TFLiteFile
 from tflite_recipes.files.tflite.reader import constant_array, read_tflite
 
@@ -63,7 +64,7 @@ class _Opened:
 
     def __init__(self, path: Path) -> None:
         self.file = read_tflite(path)
-        self.model: Any = schema.Model.GetRootAs(path.read_bytes(), 0)
+        self.model: Any = schema.Model.GetRootAs(mapped(path), 0)
 
     def operator(self, graph: int, index: int) -> dict[str, Any]:
         op = self.model.Subgraphs(graph).Operators(index)

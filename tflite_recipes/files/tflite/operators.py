@@ -11,6 +11,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.files.tflite.mapped import mapped
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class OperatorDetail:
 def operator_details(path: Path, subgraph: int = 0) -> tuple[OperatorDetail, ...]:
     """The details of a subgraph's operators, in their order. RequestError for a file that is not sound."""
     try:
-        model: Any = schema.Model.GetRootAs(path.read_bytes(), 0)
+        model: Any = schema.Model.GetRootAs(mapped(path), 0)
         graph = model.Subgraphs(subgraph)
         return tuple(_detail(model, graph.Operators(i)) for i in range(graph.OperatorsLength()))
     # What flatbuffers raises on nonsense depends on which helper meets it first

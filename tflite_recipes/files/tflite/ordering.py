@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_recipes.files.tflite.mapped import mapped
 
-def in_order(data: bytes, signature: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """The same file, with the tensors of its signature's graph listed in the order of these names.
+
+def in_order(path: Path, signature: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """List the tensors of the graph of a file's signature in the order of these names, in the file itself.
 
     Only the two lists of tensor indices change, in place, so nothing else of the file moves. Names that the
     signature lacks are passed over, and tensors that it does not name keep to the end.
     """
-    buffer = bytearray(data)
-    model: Any = schema.Model.GetRootAs(buffer, 0)
+    model: Any = schema.Model.GetRootAs(mapped(path, write=True), 0)
     for position in range(model.SignatureDefsLength()):
         found = model.SignatureDefs(position)
         if found.SignatureKey().decode() != signature:
@@ -23,7 +25,6 @@ def in_order(data: bytes, signature: str, inputs: Sequence[str], outputs: Sequen
         graph = model.Subgraphs(found.SubgraphIndex())
         _reorder(graph.InputsAsNumpy(), inputs, [found.Inputs(i) for i in range(found.InputsLength())])
         _reorder(graph.OutputsAsNumpy(), outputs, [found.Outputs(i) for i in range(found.OutputsLength())])
-    return bytes(buffer)
 
 
 def _reorder(indices: Any, names: Sequence[str], entries: Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import re
 import struct
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.files.tflite.mapped import mapped
 from tflite_recipes.files.tflite.model import Operator, Signature, Subgraph, Tensor, TFLiteFile
 
 IDENTIFIER = b"TFL3"
@@ -30,7 +32,7 @@ class _Reader:
     writers that share equal vectors, and keeps a corrupt length from turning into minutes of work.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: mmap.mmap) -> None:
         self.size = len(data)
         self.budget = 8 * self.size
         self.model: Any = schema.Model.GetRootAs(data, 0)
@@ -151,11 +153,11 @@ class _Reader:
 def read_tflite(path: Path) -> TFLiteFile:
     """Read a file. RequestError if it is missing, empty, not a TFLite file, truncated or corrupt."""
     try:
-        data = path.read_bytes()
+        data = mapped(path)
     except OSError as error:
         raise _problem(path, f"cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise _problem(path, "is empty")
+    except ValueError as error:
+        raise _problem(path, "is empty") from error
     if data[4:8] != IDENTIFIER:
         raise _problem(path, f"is not a TFLite file: {IDENTIFIER.decode()} is missing from bytes 4 to 8")
     try:
