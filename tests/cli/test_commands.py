@@ -218,7 +218,7 @@ def test_a_traceback_comes_with_debug_only(cli, here, monkeypatch):
     monkeypatch.setattr(composition, "compose", broken)
     answer = cli("show", "convert")
     assert answer.status == 3
-    assert answer.err.splitlines()[0] == "ZeroDivisionError: by nothing"
+    assert "ZeroDivisionError at line" in answer.err.splitlines()[0]
     with pytest.raises(ZeroDivisionError):
         cli("show", "convert", "--debug")
 

@@ -184,3 +184,17 @@ def test_builtin_is_ours_whatever_lies_in_a_folder_of_that_name(here):
     ours = composition.compose("digits_float").digest
     assert composition.compose("builtin/digits_float").digest == ours
     assert composition.compose("mine").digest == ours
+
+
+def test_circles_names_the_option_that_inherits_itself(here):
+    write(here / "conf" / "source" / "keras.yaml", "defaults: [keras, _self_]\n")
+    write(here / "conf" / "target" / "one.yaml", "defaults: [two, _self_]\n")
+    write(here / "conf" / "target" / "two.yaml", "defaults: [one, _self_]\n")
+    write(here / "conf" / "target" / "fine.yaml", "defaults: [generic, _self_]\n")
+    found = catalog.circles(catalog.option_folders())
+    assert [problem.where for problem in found] == [
+        f"{here}/conf/source/keras.yaml defaults",
+        f"{here}/conf/target/one.yaml defaults",
+        f"{here}/conf/target/two.yaml defaults",
+    ]
+    assert found[0].alternatives == ("give the file another name",)

@@ -250,7 +250,7 @@ def test_a_step_that_is_not_listed_is_not_silently_left_out(here):
 def test_no_model_is_said_once_with_ways_to_give_one():
     (problem,) = problems(source=...)
     assert (problem.where, problem.what) == ("source", "no model is given")
-    assert problem.fix == "source=keras source.path=model.keras"
+    assert (problem.fix, problem.alternatives[0]) == ("", "source=keras source.path=model.keras")
     assert problem in problems(source={"_target_": None})
 
 

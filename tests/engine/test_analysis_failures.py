@@ -1,6 +1,6 @@
 """A failing analysis never loses a good file. The worker is a stand-in, so that TensorFlow stays out of it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from support import tracked_models
@@ -14,7 +14,18 @@ from tflite_recipes.engine import runner
 from tflite_recipes.engine.worker import WorkerDied
 from tflite_recipes.report import run_page
 
+KILLED = Problem("the process that owns TensorFlow was killed by SIGSEGV")
+MEMORY = Problem("ended at 2 GiB of memory", "worker.memory_gb", "worker.memory_gb=4")
+TIME = Problem("ended after 8 s", "worker.timeout_s", "worker.timeout_s=16")
 PROBLEM = Problem("the labels are words", "evaluation.labels", "evaluation.labels=classes")
+
+
+@dataclass(frozen=True)
+class DiesWithin:
+    """The worker dies while this part of a step is at work. part: its name, its step, whether it judges."""
+
+    part: tuple[str, str, bool]
+    death: Problem = KILLED
 
 
 class StandIn:
@@ -22,6 +33,7 @@ class StandIn:
 
     def __init__(self, failures):
         self._failures = failures
+        self.deaths = 0
 
     def ready(self):
         return self
@@ -35,12 +47,17 @@ class StandIn:
         failure = self._failures.get(name)
         if isinstance(failure, Exception):
             raise failure
-        if failure is not None:
+        if isinstance(failure, events.AnalysisFailed | events.Judged):
             tell(failure)
         if name == "optimization":
             state = replace(state, tflite=tracked_models.small_file(state.workdir / "model.tflite"), parameters=4)
         if name == "target":
             tell(events.Judged(Gate("target.flash_kb", 1.0, 2.0, True)))
+        if isinstance(failure, DiesWithin):
+            self.deaths += 1
+            block = kept(events.EventReporter(tell), *failure.part, state=state)
+            block.__enter__()  # and never left, because the process is gone
+            raise WorkerDied(failure.death)
         tell(events.StepFinished(name, 0.1))
         return state.to_json()
 
@@ -52,7 +69,9 @@ def recipe():
 
 def run(recipe, folder, **failures):
     happened = []
-    result = runner.run(recipe, folder / "out", [happened.append], StandIn(failures))
+    worker = StandIn(failures)
+    result = runner.run(recipe, folder / "out", [happened.append], worker)
+    assert worker.deaths <= 1  # no second attempt
     (finished,) = (event for event in happened if isinstance(event, events.RunFinished))
     assert finished.outcome == result.outcome == result.tags["tflite_recipes.outcome"]
     assert finished.problems == result.problems
@@ -87,6 +106,29 @@ def test_evaluation_that_shows_a_wrong_file_delivers_none(recipe, tmp_path):
 def test_failing_conversion_delivers_no_file(recipe, tmp_path):
     result = run(recipe, tmp_path, optimization=StepError(Problem("no kernel", "layer a")))
     assert (result.outcome, result.status, result.path) == ("failed", ExitStatus.FAILED, None)
+
+
+@pytest.mark.parametrize("death", [KILLED, MEMORY])
+@pytest.mark.parametrize("step", ["optimization", "target"])
+@pytest.mark.parametrize("judges", [True, False])
+def test_death_in_an_analysis_of_the_file_delivers_it(recipe, tmp_path, step, judges, death):
+    dies = DiesWithin(("the error analysis", step, judges), death)
+    result = run(recipe, tmp_path, **{step: dies})
+    (problem,) = result.problems
+    assert (result.outcome, result.status, problem.where) == ("not_evaluated", ExitStatus.FAILED, death.where or step)
+    assert death.what in problem.what
+    assert result.path.is_file()
+
+
+def test_death_of_a_run_whose_time_is_over_delivers_no_file(recipe, tmp_path):
+    dies = DiesWithin(("the error analysis", "optimization", True), TIME)
+    result = run(recipe, tmp_path, optimization=dies)
+    assert (result.outcome, result.path) == ("failed", None)
+
+
+def test_death_after_the_analysis_is_not_rescued(recipe, tmp_path):
+    result = run(recipe, tmp_path, optimization=None, target=WorkerDied(KILLED))
+    assert (result.outcome, result.path) == ("failed", None)
 
 
 @pytest.mark.parametrize(("judges", "outcome"), [(True, "not_evaluated"), (False, "passed")])

@@ -94,6 +94,13 @@ def leaves_files_and_dies():
     os.abort()
 
 
+def dies_in_the_error_analysis():
+    import os, signal
+    from tflite_recipes.backend.running import error_analysis
+    error_analysis.report_errors = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return small()
+
+
 def small():
     import keras
     print("printed by a factory")
@@ -177,6 +184,17 @@ def test_what_a_model_prints_goes_to_the_log(here, capfd):
     assert result.status == ExitStatus.DONE
     assert "printed by a factory" in (result.output_dir / "converter.log").read_text()
     assert "printed by a factory" not in "".join(capfd.readouterr())
+
+
+def test_file_whose_error_analysis_kills_the_process_is_delivered(here):
+    result = run("dies_in_the_error_analysis", "optimization=float16")
+    assert (result.outcome, result.status) == ("not_evaluated", ExitStatus.FAILED)
+    assert result.path.is_file()
+    (problem,) = result.problems
+    assert problem.where == "optimization"
+    assert "SIGKILL" in problem.what
+    assert not [warning for warning in result.warnings if "trying the remedy" in warning]  # no second attempt
+    assert result.metrics["time.failed_attempts_s"] == 0
 
 
 def test_sets_have_the_same_order_in_every_process(here):

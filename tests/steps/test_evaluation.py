@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support import keras_models
-from support.checkout import write
+from support.checkout import first_way, write
 from support.reporters import RecordingReporter
 
 from tflite_recipes import api
@@ -44,7 +44,7 @@ def npz(**changes):
 
 
 def said(step):
-    return [(problem.where, problem.fix) for problem in step.problems({"source": Known()})]
+    return [(problem.where, first_way(problem)) for problem in step.problems({"source": Known()})]
 
 
 @pytest.fixture
@@ -421,12 +421,15 @@ def test_no_number_fails_the_gate(here, monkeypatch):
     [
         ("def score(outputs, labels):\n    return 'good'\n", "gave good (str), not a number"),
         ("def score(outputs, labels):\n    return {}\n", "gave {} (dict), not a number"),
-        ("def score(outputs, labels):\n    return outputs['three']\n", "raised KeyError: 'three'"),
-        ("def score(outputs):\n    return 1.0\n", "raised TypeError"),
+        (
+            "def score(outputs, labels):\n    return outputs['three']\n",
+            "raised KeyError at line 2 of own.py: the key 'three' is missing",
+        ),
+        ("def score(outputs):\n    return 1.0\n", "takes (outputs), and is called with 2 values"),
         ("import sys\n\n\ndef score(outputs, labels):\n    sys.exit(3)\n", "raised SystemExit"),
         ("score = 3\n", "is int, not a function"),
         ("import nowhere_to_be_found\n", "cannot be imported"),
-        ("1 / 0\n", "cannot be loaded: ZeroDivisionError"),
+        ("1 / 0\n", "cannot be imported: ZeroDivisionError at line 1 of own.py"),
         ("import random\ndef score(o, l):\n    return {str(random.random()): 1}\n", "for the source, and"),
     ],
 )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.checkout import first_way
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -79,4 +80,5 @@ def test_bad_samples_are_refused_before_the_converter_sees_them(here, gauntlet, 
 def test_weights_alone_ask_for_their_architecture(here, gauntlet):
     with pytest.raises(RequestError) as asked:
         api.run("convert", ["source=keras", f"source.path={gauntlet / 'weights_only_h5' / 'only.weights.h5'}"])
-    assert asked.value.problems[0].fix.startswith("source=factory source.function=my_model.py:build source.weights=")
+    way = first_way(asked.value.problems[0])
+    assert way.startswith("source=factory source.function=my_model.py:build source.weights=")

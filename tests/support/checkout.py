@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
@@ -21,6 +22,11 @@ class Answer:
     def fixes(self) -> list[str]:
         """What stands on the `fix: ` lines."""
         return [line.removeprefix("fix: ") for line in self.err.splitlines() if line.startswith("fix: ")]
+
+
+def first_way(problem: Any) -> str:
+    """The fix of a problem, or the first of the other ways if the user has to fill something in."""
+    return problem.fix or next(iter(problem.alternatives), "")
 
 
 def write(path: Path, text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tflite_recipes.cli import tracking_options
 from tflite_recipes.cli.parser import Add
-from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist
 from tflite_recipes.past_runs.compare import LIMIT
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def keep_of_sweep(uri: str, parent_run_id: str) -> None:
     try:
         failure = api.log(api.compare(parent_run_id, tracking_uri=uri, limit=sys.maxsize))
     except Exception as error:
-        failure = next(iter(str(error).splitlines()), type(error).__name__)
+        failure = gist(error)
     if failure is not None:
         print(f"the runs' comparison is not logged: {failure}", file=sys.stderr)
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from tflite_recipes.cli import check, compare, ls, reproduce, run, sync
 from tflite_recipes.cli import parser as parsing
+from tflite_recipes.core import paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 
 _COMMANDS = (run, ls, check, reproduce, compare, sync)
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         if debug:
             raise
-        print(f"{type(error).__name__}: {error}\nor: the same command with --debug shows where", file=sys.stderr)
+        from tflite_recipes.core.raised import unexpected
+        from tflite_recipes.report.console import show_problems
+
+        problem = Problem(unexpected(error), "tflite-recipes", "", ("the same command with --debug shows where",))
+        show_problems((problem,))
         status = ExitStatus.FAILED
     sys.exit(int(status))
 
@@ -65,6 +70,9 @@ def _dispatch(given: list[str]) -> ExitStatus:
 
         print(shell_completion(given[1] if len(given) > 1 else ""), end="")
         return ExitStatus.DONE
+    for word in given:
+        if reason := paths.impossible(word):
+            raise RequestError(Problem(f"{paths.shortened(word)!r} cannot be used: {reason}", "tflite-recipes"))
     _known_command(given)
     if given[:1] == ["check"]:  # whose overrides argparse takes in one go, so that no flag may stand among them
         flags = [word for word in given[1:] if word in ("-m", "--multirun", "--deep")]

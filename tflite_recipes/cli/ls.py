@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_recipes.cli.parser import Add
-from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist, printable
 
 
 def add_to(add: Add) -> None:
@@ -68,15 +69,17 @@ def _cp(options: argparse.Namespace) -> ExitStatus:
     if copy.target.suffix not in (".yaml", ".yml"):
         other = f"tflite-recipes cp {name} {copy.target}.yaml"
         raise RequestError(Problem(f"{copy.target} is not a .yaml file", "FILE", "", (other,)))
-    copy.target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        copy.target.parent.mkdir(parents=True, exist_ok=True)
         with copy.target.open("x", encoding="utf-8") as stream:
             stream.write(copy.text)
-    except FileExistsError:
+    except OSError as error:
+        if not os.path.lexists(copy.target):  # its folder is a file, or may not be written
+            raise RequestError(Problem(f"{copy.target} cannot be written: {error.strerror}", "FILE")) from error
         what = f"{copy.target} exists already, and is left as it is"
         other = f"tflite-recipes cp {name} {copy.target.with_stem(f'{copy.target.stem}_2')}"
         raise RequestError(Problem(what, "FILE", "", (other,))) from None
-    print(f"{copy.target}: yours to change; {copy.use}")
+    print(printable(f"{copy.target}: yours to change; {copy.use}"))
     return ExitStatus.DONE
 
 
@@ -89,10 +92,17 @@ class _Copy:
     use: str
 
 
+def _read(source: Path) -> str:
+    try:
+        return source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(Problem(f"cannot be read: {gist(error)}", str(source))) from error
+
+
 def _recipe_copy(source: Path, file: Path | None) -> _Copy:
     target = file or Path("recipes") / source.name
     own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
-    text = source.read_text(encoding="utf-8").replace(f"tflite-recipes run {source.stem}", own, 1)
+    text = _read(source).replace(f"tflite-recipes run {source.stem}", own, 1)
     return _Copy(text, target, f"run it with: {own}")
 
 

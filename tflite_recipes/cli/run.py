@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.cli import compare
 from tflite_recipes.cli.parser import Add
+from tflite_recipes.core import paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def _run(options: argparse.Namespace) -> ExitStatus:
         what = f"{' '.join(unknown)} is not known here"
         raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
     overrides = [*options.overrides, *options.rest]
-    if options.config_dir is not None and not options.config_dir.is_dir():
-        raise RequestError(Problem(f"there is no folder {options.config_dir}", "--config-dir"))
+    if options.config_dir is not None and not paths.is_folder(options.config_dir):
+        what = f"there is no folder {paths.shortened(str(options.config_dir))}"
+        raise RequestError(Problem(what, "--config-dir"))
     if questions := _questions(options):
         arguments = [*questions, *overrides, *(["--multirun"] if options.multirun else [])]
         composition.launch(options.recipe, arguments, options.config_dir, lambda job: None)

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core import paths
+from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.resources import shipped
 from tflite_recipes.core.schema import near
 from tflite_recipes.files.models.model_kinds import source_overrides
@@ -142,22 +143,56 @@ def _entry_file(entry: str, path: Path, folders: Sequence[Path]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+def circles(folders: Sequence[Path]) -> list[Problem]:
+    """Return the problems of options in `folders` that inherit themselves, directly or through others."""
+    problems: list[Problem] = []
+    ours = shipped("conf").resolve()
+    for path in (file for options in list_groups(folders).values() for file in options.values()):
+        if path.resolve().is_relative_to(ours):
+            continue
+        try:
+            through = _circle(path.absolute(), folders, ())
+        except RequestError as error:  # that of a file which names itself
+            problems += [problem for problem in error.problems if problem not in problems]
+            continue
+        if through:
+            names = " → ".join(str(file) for file in (*through, through[0]))
+            problems.append(Problem(f"inherits itself: {names}", f"{path} defaults"))
+    return problems
+
+
+def _circle(path: Path, folders: Sequence[Path], below: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files from `path` back to itself; () if it inherits no file that inherits it."""
+    if path in below:
+        return below if path == below[0] else ()
+    for entry in read(path).get("defaults") or ():
+        other = _entry_file(entry, path, folders) if isinstance(entry, str) and entry != "_self_" else None
+        if other is not None and (found := _circle(other, folders, (*below, path))):
+            return found
+    return ()
+
+
 def find(name: str) -> Path:
     """The file of a recipe given by name or by path. Errors: RequestError with near matches."""
     given = Path(name)
-    if given.suffix in (".yaml", ".yml") and given.is_file():
+    if reason := paths.unusable(name):
+        raise RequestError(Problem(f"there is no recipe {paths.shortened(name)!r}: {reason}", "recipe"))
+    if given.suffix in (".yaml", ".yml") and paths.is_file(given):
         return given.resolve()
     known = list_recipes()
     if name in known:
         return known[name]
     builtin = shipped("recipes") / f"{name if name.startswith(f'{BUILTIN}/') else f'{BUILTIN}/{name}'}.yaml"
-    if builtin.is_file():
+    if paths.is_file(builtin):
         return builtin
     if overrides := source_overrides(given):
         raise RequestError(Problem(f"{name} is a model, not a recipe", "recipe", "", (f"convert {overrides}",)))
     kind, there = "recipe", list(known)
     if given.suffix in (".yaml", ".yml"):
-        kind, there = "file", [str(path) for path in sorted(given.parent.glob("*.y*ml"))]
+        kind, there = (
+            "file",
+            [str(given.parent / other) for other in paths.names_in(given.parent) if other.endswith((".yaml", ".yml"))],
+        )
     similar = near(name, there)
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(there) or 'none'}"
     # No fix to paste behind the command: the name stands in its middle.
@@ -189,7 +224,9 @@ def read(path: Path) -> dict[str, Any]:
     """A recipe's or an option's own content. Errors: RequestError, also where a recipe inherits itself."""
     try:
         content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError) as error:
+        raise RequestError(Problem(f"cannot be read as YAML: {gist(error)}", str(path))) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         raise RequestError(Problem(f"cannot be read as YAML: {error}", str(path))) from error
     if not isinstance(content, dict):
         raise RequestError(Problem("holds no recipe: it is not a mapping", str(path)))
@@ -199,7 +236,8 @@ def read(path: Path) -> dict[str, Any]:
     inherited = [entry.strip("/") for entry in defaults if isinstance(entry, str)]
     if path.stem in inherited and path.parent != shipped("conf"):
         other = "give the file another name"
-        if (shipped("recipes") / BUILTIN / path.name).is_file():
+        is_option = any(path.is_relative_to(folder) for folder in option_folders())
+        if not is_option and (shipped("recipes") / BUILTIN / path.name).is_file():
             other = f"inherit ours: write `- /{BUILTIN}/{path.stem}` under its defaults"
         raise RequestError(Problem(f"inherits {path.stem!r}, which is itself", f"{path} defaults", "", (other,)))
     return content

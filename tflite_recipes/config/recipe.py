@@ -24,6 +24,7 @@ from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.schema import TARGET, WorkerLimits, near
 from tflite_recipes.core.state import Intent, TensorSpec
 from tflite_recipes.core.tracking_uri import scrubbed, without_password
+from tflite_recipes.files.models.model_kinds import source_overrides
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.tflite.io_contract import IOContract
 from tflite_recipes.steps.source import Source, code_problems
@@ -292,6 +293,7 @@ def _in_list(problem: Problem, where: str, entry: str, listed: Sequence[Any]) ->
 
 
 _GROUPS = ("source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation")
+_MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
 _NEEDED = ("source", "freeze", "optimization")
 
 
@@ -327,14 +329,18 @@ def _order_problems(listed: Sequence[Any], mended: str) -> list[Problem]:
 
 
 def _no_source() -> Problem:
+    example = "source=keras source.path=model.keras"
     others = ("source=saved_model source.path=FOLDER", "source=factory source.function=my_model.py:build")
-    return Problem("no model is given", "source", "source=keras source.path=model.keras", others)
+    here = [path for path in sorted(Path().iterdir()) if path.suffix in _MODEL_FILES]
+    found = [overrides for path in here if (overrides := source_overrides(path))]
+    fix = found[0] if len(found) == 1 else ""
+    return Problem("no model is given", "source", fix, others if fix else (example, *others))
 
 
 def _step(name: str, section: Any) -> tuple[StepSpec | None, list[Problem]]:
     if not isinstance(section, Mapping) or (TARGET not in section and section):
-        fix = f"{name}=OPTION" if name in _GROUPS else f"+{name}.{TARGET}=my_step.py:MyStep"
-        return None, [Problem(f"the section has no {TARGET}, the class of the step", name, fix)]
+        way = f"{name}=OPTION" if name in _GROUPS else f"+{name}.{TARGET}=my_step.py:MyStep"
+        return None, [Problem(f"the section has no {TARGET}, the class of the step", name, "", (way,))]
     target = section.get(TARGET)
     if target is None:
         return (None, [_no_source()]) if name == "source" else (None, [])

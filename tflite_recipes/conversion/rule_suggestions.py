@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from tflite_recipes.conversion.quality.tensor_errors import TABLE, TensorError, read_csv
 from tflite_recipes.conversion.schemes import RuleScheme
 from tflite_recipes.conversion.sensitivity import Sensitive, sensitivity
+from tflite_recipes.core import paths
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 
 KEY = "optimization.rules"
@@ -22,8 +24,8 @@ _WORTH = 0.9
 
 def read(place: Path) -> list[TensorError]:
     """The table in a file, or in a run's output folder. Errors: RequestError."""
-    path = place / TABLE if place.is_dir() else place
-    if not path.exists():
+    path = place / TABLE if paths.is_folder(place) else place
+    if not os.path.exists(path):
         ways = (f"a run of a quantized scheme writes {TABLE} into its output folder",)
         raise RequestError(Problem("there is no such file", str(path), "", ways))
     return read_csv(path)

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
+# Words of our own that stand for what only the user knows.
+_PLACEHOLDER = re.compile(r"(?<=[=.:,\[{])(?:FILE|FOLDER|OTHER|NAME|VALUE|OPTION|COLUMN)\b(?!/)")
+
 
 class ExitStatus(IntEnum):
     """What a command answers to the shell."""
@@ -28,6 +31,9 @@ class Problem:
     `where` is a config key, a layer, an op or a file; `fix` is the best remedy, ready to paste behind the command
     that failed; `alternatives` are the other ways. `remedies` names those that a run may take by itself, if its
     `conversion.fallback` lists them.
+
+    A fix with a word that the user has to replace (`source.path=FILE`) cannot be pasted: it becomes the first
+    alternative.
     """
 
     what: str
@@ -35,6 +41,11 @@ class Problem:
     fix: str = ""
     alternatives: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.fix.startswith("--") and _PLACEHOLDER.search(self.fix):
+            object.__setattr__(self, "alternatives", (self.fix, *self.alternatives))
+            object.__setattr__(self, "fix", "")
 
     def lines(self) -> list[str]:
         """The problem as it is printed, the `fix: ` and `or: ` lines on lines of their own."""
@@ -67,14 +78,34 @@ def printable(text: str) -> str:
 def gist(error: BaseException) -> str:
     """The line of an exception's message that tells most: its first, or the last of one that retells a traceback.
 
-    Keras puts where it happened first, and what happened, in bold, on the next line.
+    Keras puts where it happened first, and what happened, in bold, on the next line. Errors of the system, of text that
+    cannot be decoded and of keys that are missing are put in words, because Python shows their parts.
     """
+    if (words := _in_words(error)) is not None:
+        return words
     lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     if lines[0].startswith("Exception encountered when calling") and len(lines) > 1:
         return f"{lines[0].removeprefix('Exception encountered when ')} {lines[1]}"
     return lines[-1] if lines[0].endswith("in user code:") else lines[0]
+
+
+def _in_words(error: BaseException) -> str | None:
+    match error:
+        case OSError(strerror=str(reason)) if reason:
+            return f"{reason}: {error.filename}" if error.filename else reason
+        case UnicodeDecodeError(encoding=encoding, start=start):
+            return f"it is not text in {encoding.upper()} (byte {start})"
+        case UnicodeEncodeError(object=text):
+            return f"{text!r} is not text that {error.encoding.upper()} can hold"
+        case KeyError(args=(key,)) if not (isinstance(key, str) and " " in key):
+            return f"the key {key!r} is missing"
+        case KeyError(args=(str(text),)):
+            return text.strip().partition("\n")[0]  # whose own text is the text in quotes
+        case MemoryError():
+            return "memory ran out"
+    return None
 
 
 def assignment(key: str, value: Any) -> str:

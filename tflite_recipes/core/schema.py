@@ -25,8 +25,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tflite_recipes.core import public_names
-from tflite_recipes.core.errors import Problem, RequestError, assignment
+from tflite_recipes.core import paths, public_names
+from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
+from tflite_recipes.core.raised import raised
 
 TARGET = "_target_"
 OF_FILE = "tflite_recipes_user_"  # what the modules that are loaded from a named file are called, before its name
@@ -105,7 +106,8 @@ def class_of(target: Any) -> type | None:
 def load_target(target: str) -> Any:
     """The object that `module.Name`, `module:name` or `file.py:name` stands for.
 
-    A file's folder is not put on the path: a file is loaded as itself. Errors: RequestError.
+    A file's folder is not put on the path: a file is loaded as itself. Errors: RequestError, also for what the module
+    raises while it is imported.
     """
     place, _, name = target.rpartition(":") if ":" in target else target.rpartition(".")
     if not place or not name:
@@ -113,8 +115,12 @@ def load_target(target: str) -> Any:
     import_from_here()
     try:
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except RequestError:
+        raise
     except ImportError as error:
-        raise RequestError(Problem(f"{target!r} cannot be imported: {error}")) from error
+        raise RequestError(Problem(f"{target!r} cannot be imported: {gist(error)}")) from error
+    except (Exception, SystemExit) as error:
+        raise RequestError(Problem(f"{target!r} cannot be imported: {raised(error)}")) from error
     if not hasattr(module, name):
         known = [other for other in vars(module) if not other.startswith("_")]
         hint = f"; did you mean {' or '.join(near(name, known))}?" if near(name, known) else ""
@@ -137,7 +143,7 @@ def import_from_here() -> None:
 
 
 def _load_file(path: Path) -> types.ModuleType:
-    if not path.is_file():
+    if not paths.is_file(path):
         raise RequestError(Problem(f"there is no file {path}"))
     name = f"{OF_FILE}{path.stem}"
     known = sys.modules.get(name)
@@ -496,13 +502,16 @@ def _between(low: float | None, high: float | None, value: float) -> float:
 
 
 def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]:
+    is_path = any(isinstance(mark, NamesFile) for mark in marks) and isinstance(value, str)
+    if is_path and (reason := paths.unusable(value)):
+        return [Problem(f"there is no {paths.shortened(value)!r}: {reason}", key)]
     if not _must_exist(marks) or value is None or os.path.exists(value):
         return []
     at_home = os.path.expanduser(value)
     if at_home != value and os.path.exists(at_home):
         return [Problem(f"there is no {value}: ~ is not expanded here", key, assignment(key, at_home))]
     folder = Path(value).parent
-    beside = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    beside = paths.names_in(folder)
     similar = near(Path(value).name, beside)
     if similar:
         return [Problem(f"there is no {value}", key, assignment(key, str(folder / similar[0])))]

@@ -12,7 +12,7 @@ from tflite_recipes.config.recipe import Recipe, StepSpec
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core import events
-from tflite_recipes.core.analysis import Analysis
+from tflite_recipes.core.analysis import Analysis, rescued
 from tflite_recipes.core.errors import RecipeError, StepError, WrongFile
 from tflite_recipes.core.schema import TARGET
 from tflite_recipes.core.state import CALIBRATED, Intent, State, TensorSpec
@@ -65,11 +65,25 @@ class Attempt:
         except WrongFile:
             raise
         except RecipeError as error:
+            if isinstance(error, WorkerDied) and (after := self._after_death(error, tell)) is not None:
+                return after
             if not all(isinstance(spec.instance, Analysis) for spec in steps):
                 raise
             for problem in error.problems:
                 tell(events.AnalysisFailed(replace(problem, where=problem.where or steps[0].name), True))
             return dict(state)
+
+    def _after_death(self, error: WorkerDied, tell: Tell) -> dict[str, Any] | None:
+        """The state to go on with if the worker died of an analysis of a finished file; None if it did not.
+
+        A run whose time is over ends there.
+        """
+        (death, *_) = error.problems
+        found = None if death.where == "worker.timeout_s" else rescued(self._state.workdir, death)
+        if found is None:
+            return None
+        tell(events.AnalysisFailed(found.problem, True))
+        return dict(found.state)
 
     def _job(self, steps: Sequence[StepSpec], state: dict[str, Any]) -> dict[str, Any]:
         temporary = self._state.workdir / _TEMPORARY

@@ -21,7 +21,9 @@ from typing import Any
 
 from tflite_recipes.core import events, public_names, schema, user_code
 from tflite_recipes.core.errors import Problem, RecipeError, RequestError, WrongFile, gist
+from tflite_recipes.core.raised import unexpected
 from tflite_recipes.core.state import State
+from tflite_recipes.engine import own_step
 
 
 def main(job_fd: int, message_fd: int) -> None:
@@ -73,7 +75,7 @@ def _import_tensorflow() -> Problem | None:
         session.start()
     except Exception as error:
         traceback.print_exc()
-        return Problem(f"TensorFlow cannot be imported: {error}", "environment", "", ("pip install tensorflow",))
+        return Problem(f"TensorFlow cannot be imported: {gist(error)}", "environment", "", ("pip install tensorflow",))
     return None
 
 
@@ -119,27 +121,22 @@ def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
         tell(events.StepStarted(entry["name"], entry["option"]))
         started = time.monotonic()
         print(f"--- {entry['name']}", flush=True)
-        step = _instance(entry["name"], entry["values"])
         target = entry["values"][schema.TARGET]
         if not public_names.is_ours(target):
+            step = own_step.load(entry["name"], entry["values"])
             user_code.record(f"step.{entry['name'].rpartition(':')[2]}", [target], state, reporter)
-            after = named_model.around_own_step(step, state, entry["name"], reporter)
+            state = named_model.around_own_step(step, state, entry["name"], reporter)
         else:
-            after = step(state, reporter)
-        if not isinstance(after, State):
-            what = f"the step gave {type(after).__name__}, not the state"
-            raise RequestError(
-                Problem(what, f"{entry['name']}._target_", "", ("return dataclasses.replace(state, …)",))
-            )
-        state = after
+            state = _ours(entry["name"], entry["values"])(state, reporter)
         tell(events.StepFinished(entry["name"], time.monotonic() - started))
     user_code.record_imports(state, reporter)
     return replace(state, model=None).to_json()
 
 
-def _instance(name: str, section: Mapping[str, Any]) -> Any:
-    target = section[schema.TARGET]
-    kind = schema.class_of(target) or schema.load_target(target)
+def _ours(name: str, section: Mapping[str, Any]) -> Any:
+    """Return the step of this package that a section describes."""
+    kind = schema.class_of(section[schema.TARGET])
+    assert kind is not None
     step, problems = schema.build(kind, section, name)
     if problems:
         raise RequestError(problems)
@@ -153,8 +150,7 @@ def _kind(error: RecipeError) -> str:
 
 
 def _unexpected(error: BaseException) -> Problem:
-    kind, text = type(error).__name__, gist(error)
-    return Problem(text if text.startswith(kind) else f"{kind}: {text}")
+    return Problem(f"the step failed: {unexpected(error)}; the log has the traceback")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class NpzEvaluation(Analysis):
     def _function_problems(self) -> Iterable[Problem]:
         if self.metric is Metric.function and self.function is None:
             what = "metric=function, and no function is named"
-            yield Problem(what, "evaluation.function", "evaluation.function=my_metric.py:score")
+            yield Problem(what, "evaluation.function", "", ("evaluation.function=my_metric.py:score",))
         elif self.metric is Metric.function and self.output is not None:
             what = "a function gets every output, by name"
             yield Problem(what, "evaluation.output", "evaluation.output=null")

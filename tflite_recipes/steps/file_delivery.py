@@ -17,7 +17,7 @@ from tflite_recipes.targets.deploy import label_list
 
 def with_metadata(state: State, reporter: Reporter, name: str, description: str, labels: Path | None) -> State:
     """Return the state with a file that holds metadata. If that fails, it is reported, and the file stays as it was."""
-    with kept(reporter, "the metadata", "target.metadata", judges=False):
+    with kept(reporter, "the metadata", "target.metadata", judges=False, state=state):
         state = _with_metadata(state, reporter, name, description, labels)
     return state
 
@@ -47,7 +47,7 @@ def deploy(
     state: State, reporter: Reporter, name: str, description: str, labels: Path | None, gpu: bool = False
 ) -> None:
     """Write the files of `deploy/` for an application with LiteRT, and with its GPU delegate. A failure is reported."""
-    with kept(reporter, "the files for deployment", "target.deploy", judges=False):
+    with kept(reporter, "the files for deployment", "target.deploy", judges=False, state=state):
         _deploy(state, reporter, name, description, labels, gpu)
 
 

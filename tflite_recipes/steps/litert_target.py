@@ -152,7 +152,7 @@ class CpuTarget(GenericTarget, RemoteRunner):
             yield Problem(what, key, "target.runner=ssh target.host=USER@DEVICE", ors)
 
     def _judge(self, state: State, reporter: Reporter) -> None:
-        with kept(reporter, "the measurement", "target"):
+        with kept(reporter, "the measurement", "target", state=state):
             super()._judge(state, reporter)
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:

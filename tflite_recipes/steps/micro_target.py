@@ -89,7 +89,7 @@ class MicroTarget(Hardware):
         for gate in told.gates():
             reporter.judge(gate)
         if self.deploy:
-            with kept(reporter, "the files for deployment", "target.deploy", judges=False):
+            with kept(reporter, "the files for deployment", "target.deploy", judges=False, state=state):
                 self._deliver(told, reporter)
         return state
 

@@ -63,14 +63,14 @@ class Optimization(OptimizationSettings):
         self._check_changed(file, reporter)
         scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
         done = lstm_state.with_state(done, file, reporter)
-        with kept(reporter, "the count of ops", "optimization"):
+        with kept(reporter, "the count of ops", "optimization", state=done):
             self._report(done, reporter, file)
         contract = io_contract.io_contract(file, done)
         _keep(done, "ops.json", tflite_file.to_json(file), reporter)
         _keep(done, "io_contract.json", contract, reporter)
         io_contract.check_declared(contract, state.intent.contract)
         done = replace(done, runnable=_verify(done, file, samples, reporter))
-        with kept(reporter, "the error analysis", "optimization"):
+        with kept(reporter, "the error analysis", "optimization", state=done):
             self._report_errors(done, samples, reporter)
         return replace(done, converted=_converted(done))
 

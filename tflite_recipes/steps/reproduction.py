@@ -14,6 +14,7 @@ from tflite_recipes.core.analysis import Analysis
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.outcome import VERDICT
+from tflite_recipes.core.raised import unexpected
 from tflite_recipes.core.schema import within
 from tflite_recipes.core.state import State
 
@@ -68,7 +69,7 @@ class AgainstOriginal(Analysis):
             try:
                 compared = differences.compare(Path(self.original), state.tflite)
             except Exception as error:  # whatever a file that others made leads its reader to
-                what = f"the original's graph cannot be compared: {type(error).__name__}: {error}"
+                what = f"the original's graph cannot be compared: {unexpected(error)}"
                 reporter.warn(error.problems[0].what if isinstance(error, RequestError) else what)
             if compared is not None and compared.differences:
                 apart = paired_outputs.distance(Path(self.original), state, reporter)

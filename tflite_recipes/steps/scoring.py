@@ -10,7 +10,8 @@ from typing import Any
 from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric, Scores
 from tflite_recipes.core import schema
-from tflite_recipes.core.errors import Problem, RequestError, gist
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.raised import misfit, raised
 
 Outputs = Mapping[str, Any]  # arrays by output name, first axis samples
 _WHERE = "evaluation.function"
@@ -100,10 +101,6 @@ def own_function(target: str) -> Callable[..., Any]:
         function = schema.load_target(target)
     except RequestError as error:
         raise RequestError([replace(problem, where=_WHERE) for problem in error.problems]) from error
-    except (Exception, SystemExit) as error:
-        raise RequestError(
-            Problem(f"{target} cannot be loaded: {type(error).__name__}: {gist(error)}", _WHERE)
-        ) from error
     if not callable(function):
         raise RequestError(Problem(f"{target} is {type(function).__name__}, not a function", _WHERE))
     called_with: Callable[..., Any] = function
@@ -113,10 +110,12 @@ def own_function(target: str) -> Callable[..., Any]:
 def called(function: Callable[..., Any], target: str, outputs: Outputs, labels: Any) -> dict[str, float]:
     """Figures by name, in the function's order, of `function(outputs, labels)`, which gives a number or a dict of
     them. Errors: RequestError for anything else, and for whatever it raises."""
+    if wrong := misfit(function, outputs, labels):
+        raise RequestError(Problem(f"{target} {wrong}, the outputs by name and the labels", _WHERE))
     try:
         result = function(dict(outputs), labels)
     except (Exception, SystemExit) as error:
-        raise RequestError(Problem(f"{target} raised {type(error).__name__}: {gist(error)}", _WHERE)) from error
+        raise RequestError(Problem(f"{target} raised {raised(error)}", _WHERE)) from error
     named = result if isinstance(result, Mapping) else {"score": result}
     try:
         figures = {_NOT_IN_A_NAME.sub("_", str(name)): float(value) for name, value in named.items()}

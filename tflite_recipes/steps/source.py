@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tflite_recipes.conversion.schemes import Quantizer, Scheme
-from tflite_recipes.core import user_code
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core import paths, user_code
+from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.raised import raised
 from tflite_recipes.core.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
 from tflite_recipes.core.shapes import Shapes, shape_problems
 from tflite_recipes.core.state import State, TensorSpec
@@ -355,15 +356,18 @@ def code_problems(target: str, where: str) -> Iterable[Problem]:
     A module is only looked for, because looking inside a package would import it.
     """
     place, _, name = target.rpartition(":")
-    if not place or not name:
-        yield Problem(f"{target!r} is not module:name or file.py:name", where, f"{where}=my_model.py:build")
+    if reason := paths.unusable(place):
+        yield Problem(f"{paths.shortened(target)!r} names no code: {reason}", where)
+    elif not place or not name:
+        yield Problem(f"{target!r} is not module:name or file.py:name", where, "", (f"{where}=my_model.py:build",))
     elif not place.endswith(".py"):
         top = place.partition(".")[0]
         here = (Path(top).is_dir()) or Path(f"{top}.py").is_file()
         if not here and importlib.util.find_spec(top) is None:
             yield Problem(f"there is no module {place!r}, neither installed nor in {Path.cwd()}", where)
-    elif not Path(place).is_file():
-        beside = [str(path) for path in Path(place).parent.glob("*.py")]
+    elif not paths.is_file(place):
+        folder = Path(place).parent
+        beside = [str(folder / name) for name in paths.names_in(folder) if name.endswith(".py")]
         similar = near(place, beside)
         yield Problem(f"there is no file {place}", where, f"{where}={similar[0]}:{name}" if similar else "")
     else:
@@ -372,9 +376,10 @@ def code_problems(target: str, where: str) -> Iterable[Problem]:
 
 def _name_problems(file: Path, name: str, where: str) -> Iterable[Problem]:
     try:
-        tree = ast.parse(file.read_text())
-    except (SyntaxError, ValueError) as error:
-        yield Problem(f"{file} is not Python: {error}", where)
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, OSError, RecursionError) as error:
+        is_syntax = isinstance(error, SyntaxError)
+        yield Problem(raised(error) if is_syntax else f"{file} is not Python: {gist(error)}", where)
         return
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

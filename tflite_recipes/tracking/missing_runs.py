@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from pathlib import Path
 
+from tflite_recipes.core import paths
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.tracking_uri import located, same_place, sqlite_file, without_password
 from tflite_recipes.tracking.client import be_patient, first_line, greet
@@ -133,8 +134,8 @@ def _ordered(folders: Iterable[Path]) -> list[Path]:
     """The folders with records at and below these, and those above that they are part of, the outermost first."""
     found: list[Path] = []
     for folder in folders:
-        if not folder.is_dir():
-            raise RequestError(Problem(f"there is no folder {folder}", "FOLDER"))
+        if not paths.is_folder(folder):
+            raise RequestError(Problem(f"there is no folder {paths.shortened(str(folder))}", "FOLDER"))
         for file in folder.rglob(RECORD):
             found += [*_around(file.parent), file.parent]
     return sorted(dict.fromkeys(found), key=lambda place: (len(place.resolve().parts), str(place)))

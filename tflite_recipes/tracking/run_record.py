@@ -91,8 +91,10 @@ def load(folder: Path) -> Record:
             raise ValueError("it has no key, or no URI")
     except FileNotFoundError as error:
         raise RequestError(Problem("there is no record of a tracked run", str(file))) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RequestError(Problem(f"is not a record of a tracked run: {error}", str(file))) from error
+    except OSError as error:
+        raise RequestError(Problem(f"cannot be read: {error.strerror}", str(file))) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise RequestError(Problem("is not a record of a tracked run", str(file))) from error
     return record
 
 

@@ -46,7 +46,7 @@ def _parsed(file: Path) -> list[events.Event]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == len(lines):  # no newline behind it: the process ended while it wrote
                 break
-            what = f"is not an event ({type(error).__name__}: {error}); the folder is left as it is"
+            what = "is not an event; the folder is left as it is"
             raise RequestError(Problem(what, f"{file}, line {number}")) from error
     if not found or not isinstance(found[0], events.RunStarted):
         raise RequestError(Problem("does not begin with the start of a run", f"{file}, line 1"))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support.checkout import write
+from support.checkout import first_way, write
 
 from tflite_recipes.config import composition
 from tflite_recipes.core.errors import RequestError
@@ -352,6 +352,25 @@ def test_overrides_may_come_before_or_after_a_recipe_is_resolved(here, data):
     assert again.choices == direct.choices
 
 
+# Options of one's own that are wrong, and options that take keys back
+
+
+@pytest.mark.parametrize("option", ["mine", "one"])
+def test_an_option_that_inherits_itself_is_blamed_and_not_the_recipe(here, option):
+    write(here / "conf" / "target" / "mine.yaml", "defaults: [mine, _self_]\n")
+    write(here / "conf" / "target" / "one.yaml", "defaults: [two, _self_]\n")
+    write(here / "conf" / "target" / "two.yaml", "defaults: [one, _self_]\n")
+    blamed = [problem.where for problem in wrong("digits_float", f"target={option}")]
+    assert f"{here}/conf/target/{option}.yaml defaults" in blamed
+
+
+def test_an_option_without_keys_takes_back_the_keys_that_were_asked_before(here):
+    for before in (["substitution=rules", "substitution.rules=[logits]"], ["pruning=constant", "pruning.sparsity=0.9"]):
+        group = before[0].partition("=")[0]
+        assert compose("digits_float", *before, f"{group}=none").digest == compose("digits_float").digest
+        assert wrong("digits_float", f"{group}=none", before[1])  # a key that comes later is a mistake
+
+
 # What was meant by a path, and by a list of sizes
 
 
@@ -655,15 +674,21 @@ def test_all_mistakes_are_said_at_once_and_their_fixes_mend_the_command(model, r
     optional = {where for where, said in expected.items() if said is None}
     assert found.keys() | optional == expected.keys(), [problem.lines() for problem in problems]
     for where, (what, fix) in ((where, said) for where, said in expected.items() if said is not None):
-        assert any(what in problem.what and fix in (None, problem.fix) for problem in found[where]), found[where]
+        assert any(what in problem.what and fix in (None, first_way(problem)) for problem in found[where]), found[where]
     assert mended(recipe, overrides, problems)
+
+
+def pasted(problem):
+    """The fix, or the first other way where what the user has to fill in is a file of the fixture."""
+    way = first_way(problem)
+    return way if problem.fix or any(word in way for word in ("FILE", "VALUE", "OTHER", "model.keras")) else ""
 
 
 def mended(recipe, overrides, problems):
     """Paste every fix behind the command, and those of what comes to light then, until nothing is wrong."""
     command = list(overrides)
     for _ in range(3):
-        command += [word for problem in problems for word in shlex.split(problem.fix)]
+        command += [word for problem in problems for word in shlex.split(pasted(problem))]
         before, problems = problems, wrong(recipe, *command)
         left = {(problem.where, problem.what) for problem in problems}
         assert not left & {(problem.where, problem.what) for problem in before if problem.fix}, command

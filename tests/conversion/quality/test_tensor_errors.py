@@ -139,7 +139,7 @@ def test_the_worst_stands_first_and_the_columns_are_known(tmp_path):
     [
         (b"", "no column tensor"),
         (b"a,b\n1,2\n", "no column tensor"),
-        (b"\xff\xfe\x00", "utf-8"),
+        (b"\xff\xfe\x00", "UTF-8"),
         (None, "cannot be read"),
     ],
 )

@@ -16,7 +16,7 @@ import h5py  # type: ignore[import-untyped, unused-ignore]
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.checkout import REPOSITORY, SHARED
+from support.checkout import REPOSITORY, SHARED, first_way
 
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.state import TensorSpec
@@ -305,7 +305,7 @@ def test_weights_alone_ask_for_the_architecture(tmp_path: Path, name: str, group
     problem = problem_of(model_files.read_keras_file, tmp_path / name)
     assert "holds weights only, no architecture" in problem.what
     factory = "source=factory source.function=my_model.py:build"
-    assert problem.fix == f"{factory} source.weights={tmp_path / name} '~source.path'"
+    assert first_way(problem) == f"{factory} source.weights={tmp_path / name} '~source.path'"
 
 
 def test_a_zip_with_weights_alone_asks_for_the_architecture(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import sample_files
-from support.checkout import write
+from support.checkout import first_way, write
 
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.state import TensorSpec
@@ -376,7 +376,7 @@ def test_keys_that_images_and_model_do_not_agree_on(here, keys, shape, what, fix
     sample_files.images(here / "images", 1, (6, 8, 3))
     (problem,) = problems(ImageFolder("images", **keys), TensorSpec("p", shape, "float32"))
     assert problem.what.startswith(what)
-    assert problem.fix == fix
+    assert first_way(problem) == fix
 
 
 def test_a_folder_without_images_and_a_model_with_two_inputs(here):
@@ -445,14 +445,14 @@ def test_a_header_is_held_against_the_model(here, text, keys, what, fix):
     table(text)
     found = problems(CsvFile("t.csv", **keys), X)
     assert what in found[0].what
-    assert fix in (None, found[0].fix)
+    assert fix in (None, first_way(found[0]))
 
 
 def test_two_inputs_need_their_columns_named(here):
     table("a,b,c,d\n1,2,3,4\n")
     y = TensorSpec("y", (None, 4), "float32")
     (problem,) = problems(CsvFile("t.csv"), X, y)
-    assert problem.fix == "'calibration.inputs={x:[COLUMN],y:[COLUMN]}'"
+    assert first_way(problem) == "'calibration.inputs={x:[COLUMN],y:[COLUMN]}'"
     (problem,) = problems(CsvFile("t.csv", inputs={"x": ["a", "b", "c", "d"]}), X, y)
     assert problem.what == "no columns for the input y"
 
@@ -627,7 +627,7 @@ def test_features_are_held_against_the_first_record(here, features, label, what,
     sample_files.tfrecord(here / "a.tfrecord", [{"values": [0.5] * 4, "id": [3]}])
     (problem, *_) = problems(TfrecordFiles("a.tfrecord", features, label), X)
     assert what in problem.what
-    assert fix in (None, problem.fix)
+    assert fix in (None, first_way(problem))
 
 
 def test_files_that_are_no_records(here):
@@ -777,9 +777,9 @@ def failing():
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        (failing, "mine.py:f failed at sample 1: KeyError: 'gone'"),
-        (lambda: 1 / 0, "mine.py:f failed when it was called: ZeroDivisionError: division by zero"),
-        (lambda: sys.exit(3), "mine.py:f failed when it was called: SystemExit: 3"),
+        (failing, "mine.py:f failed at sample 1: KeyError at line "),
+        (lambda: 1 / 0, "mine.py:f failed when it was called: ZeroDivisionError at line "),
+        (lambda: sys.exit(3), "mine.py:f failed when it was called: SystemExit at line "),
         (lambda: 3, "mine.py:f gave int, nothing that yields samples one by one"),
         (lambda: {"x": [1]}, "mine.py:f gave dict, nothing that yields"),
         (lambda: [[0.0] * 4], "mine.py:f gave list for sample 0; arrays by input name are needed, or a list of 1 in"),
@@ -788,7 +788,7 @@ def failing():
         (lambda: [({"x": [0] * 4}, 1), {"x": [0] * 4}], "mine.py:f gave a label for some samples and not for others"),
         (lambda: [{"y": [0] * 4}], "mine.py:f: sample 0 has no 'x'; it has y"),
         (lambda: [], "mine.py:f: empty, it holds no sample"),
-        (lambda wrong: [], "mine.py:f failed when it was called: TypeError"),
+        (lambda wrong: [], "mine.py:f takes (wrong), and is called with nothing"),
         (lambda: [{"x": [np.nan] * 4}], "mine.py:f, input 'x': NaN values in sample 0"),
     ],
 )

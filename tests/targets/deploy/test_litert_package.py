@@ -58,8 +58,8 @@ def test_labels_that_are_none_are_refused(tmp_path, data, what):
     (problem,) = refused.value.problems
     assert (problem.where, problem.fix, problem.alternatives) == (
         "target.labels",
-        "target.labels=OTHER.txt",
-        ("target.labels=null",),
+        "",
+        ("target.labels=OTHER.txt", "target.labels=null"),
     )
 
 

@@ -19,6 +19,7 @@ from tflite_recipes.conversion.remedies import TOLERANCE
 from tflite_recipes.core import schema
 from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment, gist
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.raised import misfit, raised
 from tflite_recipes.core.state import State
 from tflite_recipes.files.samples import npz
 
@@ -120,10 +121,13 @@ def _function(pattern: str, target: str) -> Callable[[Any], Any]:
 
 
 def _called(function: Callable[[Any], Any], layer: Any, pattern: str) -> Any:
+    if wrong := misfit(function, layer):
+        what = f"the function for {layer.name} {wrong}, the layer"
+        raise RequestError(Problem(what, f"substitution.layers.{pattern}"))
     try:
         made = function(layer)
     except Exception as error:
-        what = f"the replacement of {layer.name} failed: {type(error).__name__}: {gist(error)}"
+        what = f"the replacement of {layer.name} failed: {raised(error)}"
         raise RequestError(Problem(what, f"substitution.layers.{pattern}")) from error
     if not callable(made) or not hasattr(made, "get_weights"):
         what = f"the replacement of {layer.name} gave {type(made).__name__}, not a layer"

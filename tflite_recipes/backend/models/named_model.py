@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tflite_recipes.backend.models import frozen_model, graph_fingerprint, traced_model
 from tflite_recipes.backend.models.graph_substitution import with_batch_of_one
 from tflite_recipes.backend.models.source_model import Model
-from tflite_recipes.core.errors import RecipeError
+from tflite_recipes.core.errors import Problem, RecipeError, RequestError
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.raised import named
 from tflite_recipes.core.state import NamedModel, State
 from tflite_recipes.files.models import sha256_of
 
@@ -37,14 +37,16 @@ def kept(state: State, step: str, reporter: Reporter) -> State:
     return replace(state, named=replace(state.named, path=copy, signature=state.signature, inputs=inputs))
 
 
-def around_own_step(step: Callable[[State, Reporter], Any], state: State, name: str, reporter: Reporter) -> Any:
+def around_own_step(step: Callable[[State, Reporter], State], state: State, name: str, reporter: Reporter) -> State:
     """Run a user's own step, and return its state with the baseline that the step is not to change."""
     before = kept(state, name, reporter)
     on_disk = before.model is None and before.tflite is None
     digest = _digest(before) if on_disk else ""
     after = step(before, reporter)
-    if not isinstance(after, State):
-        return after
+    if after.model is not None and not isinstance(after.model, Model):
+        what = f"the step gave a state whose model is {named(after.model)}, not one that describes a model"
+        way = "dataclasses.replace(state, model=dataclasses.replace(state.model, …)), or change state.model.owner"
+        raise RequestError(Problem(what, name, "", (way,)))
     after = replace(after, named=before.named, cut=before.cut)
     if not digest:
         return after

@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from tflite_recipes.backend.models import keras_files, session
 from tflite_recipes.core import schema
-from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment, gist
+from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError, assignment, gist
 from tflite_recipes.core.events import Reporter
+from tflite_recipes.core.raised import misfit, raised
 from tflite_recipes.core.shapes import Shapes, shape_problems
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files import models
@@ -312,6 +313,8 @@ def build_application(name: str, weights: str | None, arguments: Mapping[str, An
     """A model of `keras.applications`. Errors: RequestError for its arguments, StepError for weights out of reach."""
     session.fresh(seed)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    if wrong := misfit(getattr(keras.applications, name), weights=weights, **values):
+        raise RequestError(Problem(f"{name} {wrong}", "source.arguments"))
     try:
         model = getattr(keras.applications, name)(weights=weights, **values)
     except (TypeError, ValueError) as error:
@@ -331,7 +334,14 @@ def build_by_factory(target: str, arguments: Mapping[str, Any], seed: int, shape
         factory = schema.load_target(target)
     except RequestError as error:
         raise RequestError([replace(p, where="source.function") for p in error.problems]) from error
-    made = factory(**arguments)
+    if wrong := misfit(factory, **arguments):
+        raise RequestError(Problem(f"{target} {wrong}", "source.arguments"))
+    try:
+        made = factory(**arguments)
+    except RecipeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise StepError(Problem(f"{target} raised {raised(error)}", "source")) from error
     if isinstance(made, keras.Model):
         return of_keras(made, shapes)
     if any(base.__module__.startswith("tf_keras.") and base.__name__ == "Model" for base in type(made).__mro__):

@@ -341,6 +341,9 @@ def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | Non
             return pickle.loads(_composed(file.config_name, tuple(overrides), file.folders)), []
         return hydra_compose(file.config_name, list(overrides), return_hydra_config=True), []
     except RecursionError:
+        own = [folder for folder in file.folders if not folder.is_relative_to(shipped("recipes").resolve())]
+        if found := catalog.circles(own):
+            return None, found
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: an option that is no text
         telling = str(error).partition("Config search path")[0]

@@ -64,7 +64,7 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
                 if leaving.code:
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None
             except Exception as error:
-                raise RequestError(Problem(f"{type(error).__name__}: {gist(error)}", name)) from error
+                raise RequestError(Problem(f"Hydra cannot do this: {gist(error)}", name)) from error
 
 
 def _scrub(folders: Iterable[Path], uri: str) -> None:

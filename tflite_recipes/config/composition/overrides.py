@@ -21,9 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes.config import catalog
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED
+from tflite_recipes.core import paths
 from tflite_recipes.core.errors import Problem, assignment, gist
 from tflite_recipes.core.schema import TARGET, class_of, closest, near, types_of
 from tflite_recipes.files.models.model_kinds import inputs_at, source_overrides
+from tflite_recipes.files.models.refusals import FACTORY
 
 
 def key_of(text: str) -> str:
@@ -33,7 +35,8 @@ def key_of(text: str) -> str:
 
 def last_of_each(overrides: Sequence[str]) -> list[str]:
     """Of several overrides of one key the last counts, so that a fix pasted behind a command mends it; and `~key` takes
-    back what was asked of the key and of those below it. Only where nothing was asked does it delete."""
+    back what was asked of the key and of those below it. Only where nothing was asked does it delete. An option without
+    a class (`substitution=none`) takes back what was asked of its group's keys before, because it has none."""
     kept: dict[str, list[str]] = {}
     taken_back: set[str] = set()
     for text in overrides:
@@ -47,6 +50,8 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
             if key not in taken_back and (is_group or not asked):
                 kept[key] = [text]
             continue
+        if is_group and _chooses_nothing(key, text.partition("=")[2]):
+            kept = {other: texts for other, texts in kept.items() if not other.startswith(f"{key}.")}
         before = kept.pop(key, [])
         deleted = [other for other in before if other.startswith("~")] if text.startswith("+") else []
         added = any(other.startswith("+") for other in before) and not text.startswith("+")
@@ -54,11 +59,19 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
     return [text for texts in kept.values() for text in texts]
 
 
+def _chooses_nothing(group: str, option: str) -> bool:
+    """Whether an option of a group is one in which nothing is chosen."""
+    file = catalog.list_groups().get(group, {}).get(option)
+    return file is not None and catalog.option_values(file).get(TARGET, ...) is None
+
+
 def options_of(group: str) -> list[str]:
     """Return the options of a group, none for anything else.
 
     The loader's own method copies all of its sources for every question, which takes ten times as long as the answer.
     """
+    if paths.unusable(group):
+        return []  # Hydra would look for a folder of this name
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
     return loader.repository.get_group_options(group)
@@ -159,11 +172,15 @@ def _held(key: str, plain: Mapping[str, Any]) -> Any:
 
 def _parse(text: str) -> tuple[Override | None, Problem | None]:
     override = _parsed(text)
-    if override is not None:
+    if override is not None and not paths.unusable(override.key_or_group):
         return override, None
     key, equals, value = text.partition("=")
+    if reason := paths.unusable(key):
+        return None, Problem(f"is not key=value: {reason}", paths.shortened(key))
     if not equals and (source := source_overrides(Path(text))):
-        return None, Problem("is a model, not key=value", text, source)
+        is_example = source == FACTORY  # a function that the user has to write first
+        ways = (source,) if is_example else ()
+        return None, Problem("is a model, not key=value", text, "" if is_example else source, ways)
     if not equals:
         return None, Problem("is not key=value", text, assignment(text, "VALUE") if _parsed(f"{text}=VALUE") else "")
     if value.startswith("~"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.conversion.quality.decibels import MOST_DB
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.errors import Problem, RequestError, gist
 
 TABLE = "quantization_error.csv"
 # What makes a graph's input.
@@ -137,7 +137,7 @@ def read_csv(path: Path) -> list[TensorError]:
     except OSError as error:
         raise RequestError(Problem(f"cannot be read: {error.strerror or error}", str(path))) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _not_a_table(path, str(error)) from error
+        raise _not_a_table(path, gist(error)) from error
 
 
 def _row(path: Path, number: int, cells: Mapping[str, str | None]) -> TensorError:
@@ -150,7 +150,7 @@ def _row(path: Path, number: int, cells: Mapping[str, str | None]) -> TensorErro
         values["shape"] = tuple(None if size == "?" else int(size) for size in text["shape"].split("x") if size)
         values["inputs"] = tuple(map(str, json.loads(text["inputs"])))
     except (ValueError, TypeError) as error:
-        raise _not_a_table(path, f"line {number}: {error}") from error
+        raise _not_a_table(path, f"line {number} holds something else") from error
     return TensorError(**values)
 
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.errors import Problem, RequestError, gist
 
 _WHERE = "source.path"
 FACTORY = "source=factory source.function=my_model.py:build"
@@ -24,14 +24,14 @@ def refusal(what: str, fix: str = "") -> RequestError:
 
 def damaged(path: Path, reason: object) -> RequestError:
     """The file is of the right kind, but cannot be read."""
-    reason = str(reason) or type(reason).__name__
+    reason = gist(reason) if isinstance(reason, BaseException) else reason
     return refusal(f"{path} cannot be read ({reason}): it is damaged or cut short; copy it or save it again")
 
 
 def weights_only(path: Path) -> RequestError:
     """The file holds weights, but not the model they belong to."""
     what = f"{path} holds weights only, no architecture: give a function that builds the model"
-    return refusal(what, f"{FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'")
+    return RequestError(Problem(what, _WHERE, "", (f"{FACTORY} {_override(path, _WEIGHTS)} '~{_WHERE}'",)))
 
 
 def no_keras_file(path: Path, head: bytes) -> RequestError:

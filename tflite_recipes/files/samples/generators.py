@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tflite_recipes.core.errors import Problem, RequestError, gist
+from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.raised import misfit, raised
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.samples.sample_source import Samples, numbered
 from tflite_recipes.files.samples.yielded import Yielded, samples_of
@@ -62,10 +63,12 @@ def _told(
 ) -> Iterator[Any]:
     """What it gives, its errors turned into ones that name it. The log of the run has their traceback."""
     row = 0
+    if wrong := misfit(function, **arguments):
+        raise refusal(wrong)
     try:
         made = function(**arguments)
     except (Exception, SystemExit) as error:
-        raise refusal(f"failed when it was called: {type(error).__name__}: {gist(error)}") from error
+        raise refusal(f"failed when it was called: {raised(error)}") from error
     if isinstance(made, (Mapping, str, bytes)) or not hasattr(made, "__iter__"):
         raise refusal(f"gave {type(made).__name__}, nothing that yields samples one by one")
     stream = iter(made)
@@ -75,6 +78,6 @@ def _told(
         except StopIteration:
             return
         except (Exception, SystemExit) as error:
-            raise refusal(f"failed at {numbered(row)}: {type(error).__name__}: {gist(error)}") from error
+            raise refusal(f"failed at {numbered(row)}: {raised(error)}") from error
         yield given
         row += 1

@@ -30,7 +30,7 @@ def operator_details(path: Path, subgraph: int = 0) -> tuple[OperatorDetail, ...
         return tuple(_detail(model, graph.Operators(i)) for i in range(graph.OperatorsLength()))
     # What flatbuffers raises on nonsense depends on which helper meets it first
     except (struct.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise RequestError(Problem(f"is truncated or corrupt: {error}", where=str(path))) from error
+        raise RequestError(Problem("is truncated or corrupt", where=str(path))) from error
 
 
 def _detail(model: Any, operator: Any) -> OperatorDetail:

@@ -164,7 +164,8 @@ def read_tflite(path: Path) -> TFLiteFile:
         return _Reader(data).file(path)
     # What flatbuffers raises on nonsense depends on which helper meets it first
     except (struct.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _problem(path, f"is truncated or corrupt: {error}") from error
+        reason = f": {error}" if type(error) is ValueError else ""  # the reader's own words
+        raise _problem(path, f"is truncated or corrupt{reason}") from error
 
 
 def constant_array(file: TFLiteFile, tensor: Tensor) -> npt.NDArray[Any]:

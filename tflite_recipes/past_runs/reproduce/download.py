@@ -74,7 +74,7 @@ def _inputs(text: str | None) -> tuple[Input, ...] | None:
     try:
         return from_text(text)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise RequestError(Problem(f"the run's list of inputs cannot be read: {error}", INPUTS)) from error
+        raise RequestError(Problem("the run's list of inputs is damaged", INPUTS)) from error
 
 
 def code(past: PastRuns, found: Fetched) -> dict[str, Path]:

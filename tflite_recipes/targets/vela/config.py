@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.errors import Problem, RequestError, gist
 
 _OWN = "target.config=null"  # the file that comes with Vela
 _SYSTEM, _MODE = "System_Config.", "Memory_Mode."
@@ -71,7 +71,7 @@ def read(path: Path) -> VelaConfig:
         sections = {name: _inherited(parser, name) for name in parser.sections()}
         systems = {name: _system(name, values) for name, values in _of(sections, _SYSTEM).items()}
     except (configparser.Error, ValueError, OSError) as error:
-        why = str(error).splitlines()[0]
+        why = gist(error)
         what = f"{path} is no configuration file of Vela's: {why}"
         raise RequestError(Problem(what, "target.config", _OWN)) from error
     modes = {
