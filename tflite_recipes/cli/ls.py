@@ -101,7 +101,7 @@ def _read(source: Path) -> str:
 
 def _recipe_copy(source: Path, file: Path | None) -> _Copy:
     target = file or Path("recipes") / source.name
-    own = f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}"
+    own = printable(f"tflite-recipes run {target.stem if target.parent == Path('recipes') else target}")
     text = _read(source).replace(f"tflite-recipes run {source.stem}", own, 1)
     return _Copy(text, target, f"run it with: {own}")
 
