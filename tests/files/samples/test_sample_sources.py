@@ -697,6 +697,34 @@ def test_examples_become_samples(here):
 # Functions
 
 
+def test_text_is_read_from_tables_and_records(here):
+    pair, one = TensorSpec("x", (None, 2), "string"), TensorSpec("x", (None, 1), "string")
+    rows = [["hello", "grüße"], ["a longer text", "b"]]
+    table("a,b\n" + "".join(",".join(row) + "\n" for row in rows))
+    assert taken(CsvFile("t.csv"), pair)[0]["x"].tolist() == rows
+    examples = [{"words": [text.encode() for text in row]} for row in rows]
+    sample_files.tfrecord(here / "a.tfrecord", [{"words": b"hello"}])
+    features = {"x": {"feature": "words", "dtype": "text"}}
+    opened = TfrecordFiles("a.tfrecord", features, None).open((pair,), GROUP, lambda file: iter(examples))
+    assert taken(opened, pair)[0]["x"].tolist() == [[text.encode() for text in row] for row in rows]
+    with pytest.raises(RequestError, match="which do not fill"):
+        taken(TfrecordFiles("a.tfrecord", features, None).open((one,), GROUP, lambda file: iter(examples)), one)
+
+
+@pytest.mark.parametrize("dtype", ["image", "uint8", "float32", None])
+def test_records_for_text_get_the_fix_text(here, dtype):
+    spec = TensorSpec("x", (None, 1), "string")
+    sample_files.tfrecord(here / "a.tfrecord", [{"words": b"hello"}])
+    features = {"x": {"feature": "words", "dtype": dtype}} if dtype else {}
+    (problem, *_) = problems(TfrecordFiles("a.tfrecord", features, None), spec)
+    whole = "'calibration.features={x:{feature:words,dtype:text}}'"
+    assert problem.fix == ("calibration.features.x.dtype=text" if dtype else whole)
+    assert problems(TfrecordFiles("a.tfrecord", {"x": {"feature": "words", "dtype": "text"}}, None), spec) == []
+    numbers = {"x": {"feature": "words", "dtype": "text"}}
+    (problem, *_) = problems(TfrecordFiles("a.tfrecord", numbers, None), TensorSpec("x", (None, 5), "uint8"))
+    assert problem.fix == "calibration.features.x.dtype=uint8"
+
+
 def given_by(function, most=None, inputs=(X,), **arguments):
     return generated(function, arguments, "mine.py:f", most, "calibration.function", inputs)
 

@@ -38,6 +38,7 @@ class FeatureType(Enum):
     int64 = "a list of integers"
     uint8 = "bytes, each of them a number"
     image = "the bytes of a JPEG, PNG, … file"
+    text = "byte strings, each of them a text"
 
     @property
     def kind(self) -> str:
@@ -106,7 +107,8 @@ class TfrecordFiles(HasPath):
         if inputs is not None:
             yield from self._input_problems(features, inputs, held, group)
         if held is not None:
-            yield from self._feature_problems(features, held, group)
+            texts = {spec.name for spec in inputs or () if spec.dtype == "string"}
+            yield from self._feature_problems(features, held, group, texts)
 
     def _held(self, where: str) -> dict[str, tuple[str, int]]:
         files = self.files()
@@ -140,7 +142,7 @@ class TfrecordFiles(HasPath):
                 yield from _spec_problems(features[spec.name], spec, f"{group}.features.{spec.name}")
 
     def _feature_problems(
-        self, features: Mapping[str, Feature], held: Mapping[str, tuple[str, int]], group: str
+        self, features: Mapping[str, Feature], held: Mapping[str, tuple[str, int]], group: str, texts: set[str]
     ) -> Iterable[Problem]:
         asked = {f"{group}.features.{name}.feature": feature.feature for name, feature in features.items()}
         if self.label is not None:
@@ -153,7 +155,8 @@ class TfrecordFiles(HasPath):
         for name, feature in features.items():
             kind = held.get(feature.feature, (feature.dtype.kind, 0))[0]
             if kind != feature.dtype.kind:
-                better = {"float": "float32", "int64": "int64"}.get(kind, "image")
+                bytes_type = "text" if name in texts else "image"
+                better = {"float": "float32", "int64": "int64"}.get(kind, bytes_type)
                 key = f"{group}.features.{name}.dtype"
                 what = f"{feature.feature!r} is a list of {kind} in {self.path}, not {feature.dtype.value}"
                 ors = (f"{key}=uint8",) if better == "image" else ()
@@ -206,10 +209,16 @@ def _guess(spec: TensorSpec, held: Mapping[str, tuple[str, int]]) -> dict[str, s
     """A feature that an input may be, for a fix."""
     name = next(iter(near(spec.name, list(held))), next(iter(held), "NAME"))
     kind = held.get(name, ("float", 0))[0]
-    return {"feature": name, "dtype": {"float": "float32", "int64": "int64"}.get(kind, "image")}
+    bytes_type = "text" if spec.dtype == "string" else "image"
+    return {"feature": name, "dtype": {"float": "float32", "int64": "int64"}.get(kind, bytes_type)}
 
 
 def _spec_problems(feature: Feature, spec: TensorSpec, group: str) -> Iterable[Problem]:
+    if (spec.dtype == "string") is not (feature.dtype is FeatureType.text):
+        better = "text" if spec.dtype == "string" else "uint8"
+        what = f"{feature.dtype.name} does not fit the model's {spec}"
+        yield Problem(what, f"{group}.dtype", f"{group}.dtype={better}")
+        return
     if feature.dtype is FeatureType.image:
         yield from feature.key_problems(spec, group)
         return
@@ -245,6 +254,10 @@ def _taker(feature: Feature, spec: TensorSpec, group: str) -> Callable[[Example,
         values = example[feature.feature]
         if isinstance(values, list) is not (feature.dtype.kind == "bytes"):
             raise refuse(f"{feature.feature!r} is not {feature.dtype.value}")
+        if feature.dtype is FeatureType.text:
+            if len(values) != math.prod(shape):
+                raise refuse(f"{feature.feature!r} has {len(values)} texts, which do not fill {list(shape)}")
+            return np.array(values, object).reshape(shape)
         if feature.dtype.kind == "bytes" and len(values) != 1:
             raise refuse(f"{feature.feature!r} has {len(values)} byte strings; one is needed")
         if geometry is not None:
