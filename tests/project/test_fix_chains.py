@@ -49,12 +49,27 @@ CHECKS = {
     "a device without a host": [*WHOLE, "target=raspberry_pi4", "target.runner=ssh"],
 }  # fmt: skip
 TINY = ["source=factory", "source.function=mine.py:build", "tracking=none"]
+TEXTS = ["source=factory", "source.function=texts.py:build", "tracking=none", "calibration=npz"]
 RUNS = {
     "a rule that matches nothing": [*TINY, "substitution=rules", "substitution.rules=[fused_lstm]"],
     "a graph rule that matches nothing": [*TINY, "substitution=rules", "substitution.rules=[unroll,erf]"],
     "arguments that it lacks": [*TINY, "+source.arguments.units=3"],
+    "several texts in a sample": [*TEXTS, "+source.arguments.words=2", "calibration.path=two.npz",
+                                  "optimization=full_integer"],
+    "a batch that one quantizer cannot take": [*TEXTS, "+source.arguments.words=1", "calibration.path=one.npz",
+                                               "optimization=full_integer",
+                                               "optimization.quantizer=litert_quantizer"],
     "a scheme that changes nothing": [*TINY, "optimization=dynamic_range"],
-}
+}  # fmt: skip
+MODEL_OF_TEXT = """
+def build(words):
+    import keras
+    layers = keras.layers
+    i = keras.Input((words,), dtype="string", name="x")
+    h = layers.StringLookup(vocabulary=[f"w{number}" for number in range(20)])(i)
+    h = layers.Flatten()(layers.Embedding(21, 16)(h))
+    return keras.Model(i, layers.Dense(32, name="y")(layers.Dense(64, activation="relu")(h)))
+"""
 
 
 @pytest.fixture
@@ -63,6 +78,11 @@ def places(here):
     (here / "mine.pb").write_bytes(b"graph")
     write(here / "mine.py", "def build():\n    import keras\n    i = keras.Input((4,), name='x')\n"
           "    return keras.Model(i, keras.layers.Dense(2, name='y')(i))\n")  # fmt: skip
+    write(here / "texts.py", MODEL_OF_TEXT)
+    for name, count in (("one", 1), ("two", 2)):
+        np.savez(
+            here / f"{name}.npz", x=np.array([[f"w{(row + at) % 20}" for at in range(count)] for row in range(16)])
+        )
     np.savez(here / "x.npz", image=np.zeros((3, 8, 8, 1), "float32"), labels=np.zeros(3, "int64"))
     return here
 

@@ -33,7 +33,7 @@ def test_refuse_several_texts_of_a_sample_offers_a_scheme_without_calibration(sh
     with pytest.raises(StepError) as refused:
         text_samples.refuse_several({"x": np.zeros(shape), "words": np.full(shape, "a")}, batch)
     (problem,) = refused.value.problems
-    assert (problem.where, problem.alternatives) == ("optimization.quantizer", ("optimization=dynamic_range",))
+    assert (problem.where, problem.fix) == ("optimization.quantizer", "optimization=dynamic_range")
     text_samples.refuse_several({"x": np.zeros((8, 9)), "words": np.full((8, 1), "a")}, 1)
 
 

@@ -66,7 +66,9 @@ def quantize(
     except Exception as error:
         given, ways = sizes_given(open_sizes(request.inputs), request.sizes)
         ways = (given,) if given else ways
-        raise StepError(Problem(f"litert_quantizer refused: {gist(error)}", _WHERE, fix, ways)) from error
+        # LiteRT's reshape kernel: the file keeps a batch of another size than the samples'.
+        helps = ("fixed_batch",) if "num_input_elements != num_output_elements" in str(error) else ()
+        raise StepError(Problem(f"litert_quantizer refused: {gist(error)}", _WHERE, fix, ways, helps)) from error
     reporter.progress("quantizing", 1, 1)
     data = graph_outputs.corrected(bytes(result.quantized_model), request.output_type)
     data = without_dequantized_shapes(data)

@@ -30,4 +30,4 @@ def refuse_several(samples: Mapping[str, Any], batch: int) -> None:
         count = batch * int(np.prod(samples[name].shape[1:]))
         if count > 1:
             what = f"TensorFlow's calibrator takes one text at a time, and input {name!r} has {count}"
-            raise StepError(Problem(what, "optimization.quantizer", "", ("optimization=dynamic_range",)))
+            raise StepError(Problem(what, "optimization.quantizer", "optimization=dynamic_range"))
