@@ -81,7 +81,9 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     # Lazy, because the worker and the quick commands need only their own part.
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tflite_recipes.core import old_names
+
+        return old_names.submodule(sys.modules[__name__], name)
     import importlib
 
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

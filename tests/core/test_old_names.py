@@ -14,8 +14,11 @@ import pytest
 from support.checkout import REPOSITORY, write
 
 import tflite_recipes
+from tflite_recipes import steps
 from tflite_recipes.core import errors, events, old_names, state
 from tflite_recipes.tracking import Mlflow
+
+PRIVATE = object()
 
 
 @pytest.fixture
@@ -28,7 +31,9 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "zz_package.inside": ("state",),
         "zz_package.deep.inside": ("errors",),
         "zz_standing": ("state",),
+        "steps.zz_inside": ("state",),
     }
+    monkeypatch.setattr(errors, "_private", PRIVATE, raising=False)
     for path, successors in made.items():
         monkeypatch.setitem(old_names.MODULES, path, successors)
     monkeypatch.setitem(old_names.OBJECTS, "zz_split.Fault", "errors.Problem")
@@ -36,6 +41,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in sys.modules if "zz_" in name]:
         del sys.modules[name]
         vars(tflite_recipes).pop(name.partition(".")[2], None)
+        vars(steps).pop("zz_inside", None)
 
 
 def ran(folder: Path, text: str) -> dict[str, object]:
@@ -65,7 +71,15 @@ def ran(folder: Path, text: str) -> dict[str, object]:
         ("import tflite_recipes as t, tflite_recipes.zz_package.deep.inside\nfound = t.zz_package.deep.inside.gist",
          errors.gist),
         ("from tflite_recipes.zz_package import inside\nfound = inside.State", state.State),
-        ("from tflite_recipes.zz_package.deep.inside import _hydra as found", errors._hydra),
+        ("from tflite_recipes.zz_package.deep.inside import _private as found", PRIVATE),
+        ("import tflite_recipes\nfound = tflite_recipes.zz_moved.State", state.State),
+        ("import tflite_recipes as t\nfound = t.zz_split.Fault", errors.Problem),
+        ("import tflite_recipes as t\nfound = t.zz_package.deep.inside.gist", errors.gist),
+        ("import tflite_recipes as t\nfound = t.steps.zz_inside.State", state.State),
+        ("from tflite_recipes import steps\nfound = steps.zz_inside.State", state.State),
+        ("import tflite_recipes as t\nfound = getattr(t, 'zz_nothing', 'none')", "none"),
+        ("import tflite_recipes as t\nfound = getattr(t.zz_package, 'nothing', 'none')", "none"),
+        ("import tflite_recipes as t\nfound = getattr(t.zz_moved, 'nothing', 'none')", "none"),
     ],
 )  # fmt: skip
 def test_import_of_an_old_module_gives_the_objects_of_today(
@@ -117,6 +131,23 @@ def test_settings_class_has_its_old_name_too() -> None:
     from tflite_recipes.tracking import settings
 
     assert vars(settings)["__getattr__"]("MlflowSettings") is Mlflow
+
+
+@pytest.mark.slow  # it starts Python
+def test_modules_that_past_steps_read_as_attributes_are_there_without_their_import(tmp_path: Path) -> None:
+    code = """
+import tflite_recipes
+assert tflite_recipes.state.State is tflite_recipes.State
+assert tflite_recipes.errors.StepError is tflite_recipes.StepError
+assert tflite_recipes.events.Reporter is tflite_recipes.Reporter
+assert tflite_recipes.schema.within is tflite_recipes.within
+assert tflite_recipes.runner.VERDICT == tflite_recipes.reporting.summary.VERDICT == "tflite_recipes.verdict"
+assert tflite_recipes.steps.target.CpuTarget is tflite_recipes.steps.CpuTarget
+assert tflite_recipes.core.state.State is tflite_recipes.State
+assert not hasattr(tflite_recipes, "nothing")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _has_file(path: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping
 from importlib.abc import Loader
@@ -281,6 +282,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "worker_main": ("engine.worker_main",),
 }
 OBJECTS: dict[str, str] = {
+    "reporting.summary.VERDICT": "core.outcome.VERDICT",
+    "runner.VERDICT": "core.outcome.VERDICT",
     "steps.auto.option": "engine.search.candidates.option",
     "tracking.settings.MlflowSettings": "tracking.settings.Mlflow",
 }
@@ -356,7 +359,7 @@ def _attribute(module: ModuleType, name: str) -> Any:
     """Return what an old module called `name`. Raises: AttributeError."""
     if name == "__all__" and _path(module.__name__) in MODULES:
         return _names(_path(module.__name__))
-    if not name.startswith("__") and not _is_submodule(module, name):
+    if not name.startswith("__") and not _is_file(module, name):
         path = _path(module.__name__)
         if renamed := OBJECTS.get(f"{path}.{name}"):
             place, _, new = renamed.rpartition(".")
@@ -365,7 +368,26 @@ def _attribute(module: ModuleType, name: str) -> Any:
             found = getattr(importlib.import_module(f"{PACKAGE}.{successor}"), name, _MISSING)
             if found is not _MISSING:
                 return found
-    raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    return submodule(module, name)
+
+
+def submodule(package: ModuleType, name: str) -> ModuleType:
+    """Return a module below a package, of today or an old one, as an attribute of the package.
+
+    Code that past runs kept reads `tflite_recipes.state.State` without importing `tflite_recipes.state`: modules that
+    the package imported for itself were attributes of it.
+
+    Args:
+        package: a module without an attribute of this name.
+        name: what may be the name of a module in it.
+
+    Raises:
+        AttributeError: there is no such module.
+    """
+    full = f"{package.__name__}.{name}"
+    if name.startswith("_") or "__path__" not in vars(package) or importlib.util.find_spec(full) is None:
+        raise AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
+    return importlib.import_module(full)
 
 
 def _names(path: str) -> list[str]:
@@ -376,8 +398,8 @@ def _names(path: str) -> list[str]:
     return sorted(found | renamed)
 
 
-def _is_submodule(module: ModuleType, name: str) -> bool:
-    """Return whether a package has a file of this name, which the import system is about to load."""
+def _is_file(module: ModuleType, name: str) -> bool:
+    """Return whether a package has a file of this name, which comes before what the old module had."""
     places = vars(module).get("__path__")
     return places is not None and PathFinder.find_spec(f"{module.__name__}.{name}", places) is not None
 

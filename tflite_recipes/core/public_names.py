@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tflite_recipes.core import old_names
 from tflite_recipes.core.old_names import PACKAGE, TARGETS
 
 STEPS, TRACKING = f"{PACKAGE}.steps", f"{PACKAGE}.tracking"
@@ -21,7 +23,7 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     def attribute(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            return old_names.submodule(sys.modules[package], name)
         return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
 
     return attribute
