@@ -318,6 +318,58 @@ def test_a_resolved_recipe_can_be_inherited_and_named_as_any_other(here):
     assert {**compose("child").config["source"], "epochs": 12} == compose("frozen").config["source"]
 
 
+def past(file, *groups):
+    """A recipe that a run wrote down before `freeze.lstm` and other keys existed."""
+    lacking = {"freeze": ["lstm"], "conversion": ["fallback", "unfold_batchmatmul"], "target": ["metadata"]}
+    return write(file, older(compose("digits_integer_only").to_yaml(), groups, **lacking))
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"child.yaml": "defaults: [past]\n"}, "child.yaml"),
+        ({"child.yml": "defaults: [past]\n"}, "child.yml"),
+        (
+            {"recipes/child.yaml": "defaults: [between, _self_]\n", "recipes/between.yaml": "defaults: [past]\n"},
+            "child",
+        ),
+    ],
+)
+def test_recipe_that_inherits_a_past_one_behaves_as_that_does(here, files, name):
+    past(here / "recipes" / "past.yaml", "evaluation")
+    for path, text in files.items():
+        write(here / path, text)
+    old, child = compose("past"), compose(name)
+    assert (child.digest, child.config, child.choices) == (old.digest, old.config, old.choices)
+    assert (child.config["freeze"]["lstm"], child.config["conversion"]["fallback"]) == ("fused", [])
+    jobs = []
+    composition.launch(name, ["hydra.run.dir=out"], None, jobs.append)
+    assert (jobs[0].problems, jobs[0].recipe.digest) == ((), old.digest)
+
+
+@pytest.mark.parametrize(
+    ("header", "entry"),
+    [("# @package _global_\n", "/runs/past"), ("", "runs/past@_global_"), ("", "runs@_global_: past")],
+)
+def test_past_recipe_in_a_folder_is_inherited_as_it_was(here, header, entry):
+    text = past(here / "recipes" / "past.yaml").read_text()
+    write(here / "recipes" / "runs" / "past.yaml", header + text)
+    write(here / "recipes" / "child.yaml", f"defaults: [{entry}, _self_]\n")
+    assert compose("child").digest == compose("past").digest
+
+
+def test_recipe_that_inherits_a_past_one_sets_later_keys_and_other_options(here):
+    past(here / "recipes" / "past.yaml")
+    lines = "defaults: [past, {override /optimization: int16x8}, _self_]\n"
+    own = "conversion: {fallback: [unroll]}\nfreeze: {lstm: exact}\ntarget: {metadata: true}\n"
+    write(here / "recipes" / "child.yaml", lines + own)
+    child = compose("child", "conversion.unfold_batchmatmul=true")
+    asked = ["optimization=int16x8", "conversion.fallback=[unroll]", "freeze.lstm=exact", "target.metadata=true"]
+    same = compose("past", *asked, "conversion.unfold_batchmatmul=true")
+    assert (child.digest, child.config, child.choices) == (same.digest, same.config, same.choices)
+    assert child.config["conversion"]["unfold_batchmatmul"] is True
+
+
 # In each group: changes that can be made first, and changes that can be made to any option afterwards.
 MOVES = {
     "source": [["source.seed=7", "source.epochs=3"], ["source=keras_application", "source.name=MobileNet"]],

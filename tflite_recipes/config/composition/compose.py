@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes.config import catalog
 from tflite_recipes.config import recipe as recipes
+from tflite_recipes.config.composition.inherited_recipes import inherited, keys_set
 from tflite_recipes.config.composition.overrides import (
     apply,
     chosen_options,
@@ -97,7 +98,8 @@ class _OurPlaces(SearchPathPlugin):
 class RecipeFile:
     """A recipe as found: its name as listed, its file, and the folders that Hydra searches for it, first wins.
 
-    recorded: of a resolved recipe, the options that its groups had. written: what a whole one holds, None for others.
+    recorded: of a resolved recipe, the options that its groups had. written: what a whole one holds, or the one that
+    the recipe inherits, None for others. own_keys: what is set by the recipes that inherit a whole one.
     """
 
     name: str
@@ -105,6 +107,7 @@ class RecipeFile:
     folders: tuple[Path, ...]
     recorded: dict[str, str]
     written: Mapping[str, Any] | None = None
+    own_keys: frozenset[str] = frozenset()
 
     @property
     def config_name(self) -> str:
@@ -123,7 +126,8 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
     """The recipe's file made ready for Hydra: its folders are on the search path inside this context.
 
     A resolved recipe (one whose sections carry their classes) is unfolded into a tree with one option per group, so
-    that a `group=option` override replaces the whole section, as with any other recipe.
+    that a `group=option` override replaces the whole section, as with any other recipe. So are the recipes of past runs
+    that it inherits, which keep the behaviour of their time there too.
     """
     global _search_path
     path = catalog.find(name)
@@ -134,9 +138,18 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         recorded: dict[str, str] = {}
         first: tuple[Path, ...] = (path.parent,)
+        written: Mapping[str, Any] | None = content if is_whole(content) else None
+        others = inherited(content, (path.parent, *catalog.places(config_dir))) if written is None else []
+        own_keys = keys_set(content)
+        for other in others:
+            if other.is_past:
+                recorded |= unfold(other.path, other.content, Path(folder), catalog.base_groups(), other.name)
+                first, written = (Path(folder), path.parent), other.content
+            else:
+                own_keys |= keys_set(other.content)
         if is_resolved(content):
-            recorded = unfold(path, content, Path(folder), catalog.base_groups())
-            first = (Path(folder),)
+            recorded |= unfold(path, content, Path(folder), catalog.base_groups())
+            first = (Path(folder), *first[1:])
         elif path.suffix != ".yaml":  # which Hydra does not look for
             shutil.copyfile(path, Path(folder) / f"{path.stem}.yaml")
             first = (Path(folder), path.parent)
@@ -144,7 +157,8 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
         folders = tuple(dict.fromkeys((shipped("recipes").resolve(), *first, *catalog.places(config_dir))))
         _search_path = folders
         try:
-            yield RecipeFile(name, path, folders, recorded, content if is_whole(content) else None)
+            own = frozenset() if written is content else frozenset(own_keys)
+            yield RecipeFile(name, path, folders, recorded, written, own)
         finally:
             _search_path = before
 
@@ -296,7 +310,8 @@ def build(
     assert isinstance(plain, dict)
     values = {str(key): value for key, value in found_beside(plain, file.path.parent).items()}
     if file.written is not None:
-        values |= _without_later_keys(values, file.written, {key_of(text) for text in overrides})
+        asked = {key_of(text) for text in overrides} | file.own_keys
+        values |= _without_later_keys(values, file.written, asked)
     return recipes.build(values, ordered, groups, overrides, values.get("name") or file.config_name)
 
 
