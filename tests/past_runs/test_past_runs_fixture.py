@@ -153,6 +153,12 @@ def test_diff_of_a_past_run_and_its_reproduction_of_today_finds_the_same_file(st
     assert difference.gates == ()
 
 
+def test_compare_of_a_past_run_and_its_reproduction_has_no_key_that_came_later(store, reproduction):
+    new = reproduction(past_store.GATE_FAILED).run.run_id
+    found = tflite_recipes.compare(past_store.GATE_FAILED, new, tracking_uri=store.uri)
+    assert found.keys == ("evaluation.path", "source.path")  # which are the downloaded files
+
+
 def test_compare_reads_an_experiment_a_sweep_and_a_search(tmp_path):
     store = past_store.unpack(tmp_path)
     jobs = tflite_recipes.compare(past_store.SWEEP, tracking_uri=store.uri)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tflite_recipes.past_runs.compare import LIMIT, output_files, run_facts, selection
 from tflite_recipes.past_runs.compare.comparison import Comparison, compare_runs
+from tflite_recipes.past_runs.compare.later_keys import with_later_keys
 from tflite_recipes.past_runs.compare.run_diff import RunDiff, diff_facts
 from tflite_recipes.tracking import comparisons
 from tflite_recipes.tracking.run_reader import PastRuns
@@ -47,7 +48,7 @@ def compare(
     """
     runs = PastRuns(tracking_uri or default_uri())
     chosen = selection.choose(runs, what, candidates, limit)
-    found = compare_runs(chosen.runs, runs.uri, chosen.title, x, y)
+    found = compare_runs(with_later_keys(runs, chosen.runs), runs.uri, chosen.title, x, y)
     parent = None if chosen.parent is None else chosen.parent.run_id
     return replace(found, left_out=chosen.left_out, parent_run_id=parent, whole=chosen.whole)
 
