@@ -95,10 +95,10 @@ def test_a_fragment_is_never_listed(here, cli):
     answer = cli("ls", "_samples")
     assert (answer.status, answer.out) == (2, "")
     assert "there is no group '_samples'" in answer.err
-    for line in ("target=", "target=_", "calibration=", "_", "+_", "sam"):
+    for line in ("target=", "target=_", "calibration=", "_", "+_", "sam", "_samples=", "+_samples=c", "_shared="):
         offered = completion.candidates(f"tflite-recipes run digits_integer_only {line}")
         assert not [text for text in offered if text.startswith(("_", "+_")) or "=_" in text], line
-    for line in ("target=", "_", "+"):
+    for line in ("target=", "_", "+", "_samples=", "_shared="):
         offered = composition.complete("digits_integer_only", line)
         assert not [text for text in offered if text.lstrip("+").startswith("_") or "=_" in text], line
 
@@ -116,6 +116,16 @@ def test_a_fragment_that_is_chosen_is_refused_with_the_options(here, fragment):
     head = "# @package _global_\ndefaults: [/builtin/digits_integer_only, {override /target: %s}, _self_]\n"
     write(here / "recipes" / "mine.yaml", head % fragment)
     assert problems(name="mine") == (said,)
+
+
+@pytest.mark.parametrize(
+    "text", ["_samples=csv", "+_samples=csv", "++_samples=csv", "_samples=nothing", "_shared=part"]
+)
+def test_a_folder_of_fragments_that_is_chosen_is_refused_without_a_fix(here, text):
+    write(here / "conf" / "_shared" / "part.yaml", "# What groups share\n\nflash_kb: 100\n")
+    (said,) = problems(text)
+    assert (said.where, said.fix, said.alternatives) == (text.lstrip("+").partition("=")[0], "", ())
+    assert "is a folder of fragments" in said.what
 
 
 def test_a_wrong_option_is_never_taken_for_a_fragment(here):

@@ -76,6 +76,8 @@ class _Options(FileConfigSource):
         )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if any(map(catalog.is_fragment, config_path.split("/"))):
+            return []
         return [name for name in super().list(config_path, results_filter) if not catalog.is_fragment(name)]
 
 

@@ -279,6 +279,10 @@ def placed(lines: Sequence[str], there: Mapping[str, Any]) -> tuple[list[str], l
 def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple[str, Problem | None]:
     """The override's line as Hydra takes it, and what is wrong with its key."""
     line, key = override.input_line or "", override.key_or_group
+    if _is_fragment_folder(key) and not override.is_delete():
+        groups = ", ".join(catalog.list_groups())
+        what = f"{key!r} is a folder of fragments that options share, not a group; there are {groups}"
+        return line, Problem(what, key)
     if override.is_add() or override.is_force_add():
         return line, None
     parts = key.split(".")
@@ -303,6 +307,15 @@ def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple
         what = f"is a section with keys of its own: {', '.join(map(str, node))}"
         return line, Problem(what, key, assignment(f"~{key}", ...))
     return line, None
+
+
+def _is_fragment_folder(key: str) -> bool:
+    """Return whether a key names a folder of config that is no group."""
+    if not any(map(catalog.is_fragment, key.split("/"))):
+        return False
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    return bool(loader.repository.group_exists(key))
 
 
 def _fields_of(section: Any) -> Mapping[str, Any]:
