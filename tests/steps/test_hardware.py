@@ -1,7 +1,5 @@
 """What every target states: types of inputs and outputs, limits, and what pruning gives it."""
 
-from types import SimpleNamespace
-
 import pytest
 from support import npu_files
 from support.reporters import RecordingReporter
@@ -65,8 +63,7 @@ def test_of_pruning_nothing_is_said_where_nothing_was_pruned(tmp_path):
 
 @pytest.mark.parametrize("pruned", [True, False])
 def test_pruning_is_told_to_give_nothing_also_where_nothing_is_measured(tmp_path, pruned):
-    heard = []
-    reporter = SimpleNamespace(warn=heard.append, judge=heard.append)
+    reporter = RecordingReporter()
     state = State(tmp_path, Intent(pruned=pruned), tflite=npu_files.write(tmp_path / "tiny.tflite", "conv", zeros=0.5))
     CpuTarget(runner=Runner.none, metadata=False, deploy=False)(state, reporter)
-    assert any("of the weights zero, which gives this target nothing" in text for text in heard) == pruned
+    assert any("of the weights zero, which gives this target nothing" in text for text in reporter.warnings) == pruned

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.checkout import first_way, write
+from support.reporters import RecordingReporter
 
 from tflite_recipes.conversion.ranges import Ranges
 from tflite_recipes.conversion.schemes import CALIBRATED, IOType, Quantizer, Scheme, takes
@@ -164,13 +165,12 @@ def test_the_converter_takes_ranges_as_they_are(method):
 
 @pytest.mark.parametrize(("greatest", "warned"), [([1.0, 1.1] * 8, False), ([1.0, 4.0] * 8, True)])
 def test_ranges_that_two_halves_do_not_agree_on_are_told(greatest, warned):
-    measured, warnings = {}, []
-    reporter = SimpleNamespace(measure=measured.update, warn=warnings.append)
+    reporter = RecordingReporter()
     steady = Ranges({"relu": np.zeros(16)}, {"relu": np.array(greatest)})
     optimization_step.tell_stability(steady, reporter)
-    assert measured["calibration.stability"] == pytest.approx(greatest[0] / greatest[1])
-    assert [warning for warning in warnings if "least in relu (25%)" in warning] == (warnings if warned else [])
-    assert bool(warnings) == warned
+    assert reporter.metrics == {"calibration.stability": pytest.approx(greatest[0] / greatest[1])}
+    told = [warning for warning in reporter.warnings if "least in relu (25%)" in warning]
+    assert (len(told), len(reporter.warnings)) == (int(warned), int(warned))
 
 
 @pytest.mark.parametrize("scheme", Scheme)

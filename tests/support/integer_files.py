@@ -8,22 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+TESTS = Path(__file__).resolve().parents[1]
+
 
 def write(folder: Path, *names: str) -> None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), environment.get("PYTHONPATH"))))
     command = [sys.executable, __file__, str(folder), *names]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-class Silent:
-    def progress(self, *_):
-        pass
-
-
 if __name__ == "__main__":
     import numpy as np
 
+    from support.reporters import RecordingReporter
     from tflite_recipes.backend.converting.conversion_request import Request
     from tflite_recipes.backend.converting.integer_conversion import resolved
     from tflite_recipes.backend.converting.quantizer import quantize
@@ -35,5 +34,5 @@ if __name__ == "__main__":
             request = Request("full_integer", "float32", "float32", grain == "per_channel", samples)
             path = place / f"{name}.tflite"
             found = resolved(path, "serving_default", request)
-            made = quantize(path, "serving_default", request, *found, Silent())
+            made = quantize(path, "serving_default", request, *found, RecordingReporter())
             (place / f"{name}_{grain}.tflite").write_bytes(made.data)
