@@ -253,9 +253,11 @@ def test_the_plot_shows_who_has_a_file_the_front_the_gate_and_the_choice():
     assert across == sorted(across)
 
 
-@pytest.mark.parametrize("outcomes", [[], OUTCOMES[2:3], OUTCOMES[3:4]])
-def test_the_plot_of_little(outcomes):
-    ElementTree.fromstring(pareto(outcomes, None, "size"))
+@pytest.mark.parametrize(("outcomes", "dots"), [([], []), (OUTCOMES[2:3], []), (OUTCOMES[3:4], ["4 none: passed"])])
+def test_the_plot_of_little(outcomes, dots):
+    plot = ElementTree.fromstring(pareto(outcomes, None, "size"))
+    assert [one.find(f"{SVG}title").text for one in plot.iter(f"{SVG}circle")] == dots
+    assert ("no candidate has a file and a measured drop" in "".join(plot.itertext())) == (not dots)
 
 
 def test_the_plot_of_a_search_for_latency():

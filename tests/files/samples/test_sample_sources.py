@@ -164,9 +164,10 @@ def test_bad_values_are_refused_by_sample(here, bad, what):
 
 
 def test_bad_values_of_rows_that_are_not_taken_are_not_looked_at(here):
-    values = np.zeros((6, 4))
+    values = np.repeat(np.arange(6.0)[:, None], 4, axis=1)
     values[3] = np.nan
     store(source(*values), [0, 5], (X,), here / "stored")
+    assert np.load(here / "stored" / "0.npy").tolist() == [[0.0] * 4, [5.0] * 4]
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,10 @@ def test_few_kinds_have_no_others_and_names_are_text():
     assert "other" not in text
 
 
-def test_a_plot_of_no_ops_is_a_plot():
-    ElementTree.fromstring(latency.plot([]))
+def test_a_plot_of_no_ops_has_no_bars():
+    root = ElementTree.fromstring(latency.plot([]))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert list(root) == []
 
 
 def test_names_of_settings():

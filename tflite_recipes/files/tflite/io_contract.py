@@ -110,9 +110,18 @@ def _notes(contract: Mapping[str, Any], state: State) -> Iterable[str]:
 
 def check_declared(contract: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
     """Hold a file's contract against what the recipe declares. Errors: StepError naming every difference."""
-    problems = [problem for side, claims in declared.items() for problem in _differences(side, claims, contract[side])]
-    if problems:
+    if problems := differences(contract, declared):
         raise StepError(problems)
+
+
+def differences(contract: Mapping[str, Any], declared: Mapping[str, Any]) -> list[Problem]:
+    """Return what of a file's contract is not as the recipe declares it.
+
+    Args:
+        contract: as `io_contract.json` holds it.
+        declared: by side (`inputs`, `outputs`) and by name.
+    """
+    return [problem for side, claims in declared.items() for problem in _differences(side, claims, contract[side])]
 
 
 def _differences(side: str, claims: Mapping[str, Any], entries: list[Any]) -> Iterable[Problem]:
