@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -298,6 +299,12 @@ def test_a_file_that_vela_does_not_compile_is_an_error_with_its_words_and_its_lo
     assert "Compilation failed" in (tmp_path / "out" / "deploy" / "vela.log").read_text()
 
 
+def script(path, line):
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.mark.slow
 def test_vela_that_dies_or_does_not_end_is_an_error(tmp_path, monkeypatch):
     from tflite_recipes.backend.compilers import vela
@@ -309,10 +316,10 @@ def test_vela_that_dies_or_does_not_end_is_an_error(tmp_path, monkeypatch):
         vela.compile_file(file, options, tmp_path / "late", timeout_s=0.01)
     with pytest.raises(StepError, match=r"Section System_Config\.Other not found"):
         vela.compile_file(file, vela.Options("ethos-u55-128", options.config, "Other", names[1]), tmp_path / "other")
-    monkeypatch.setattr(vela, "_run", lambda *_: (tmp_path / "late" / "vela.log").write_text("") - 11)
+    monkeypatch.setattr(sys, "executable", script(tmp_path / "dies.sh", "kill -SEGV $$"))
     with pytest.raises(StepError, match="died of signal 11"):
         vela.compile_file(file, options, tmp_path / "late")
-    monkeypatch.setattr(vela, "_run", lambda *_: 0)
+    monkeypatch.setattr(sys, "executable", script(tmp_path / "idle.sh", "exit 0"))
     with pytest.raises(StepError, match=r"it wrote no model_vela\.tflite"):
         vela.compile_file(file, options, tmp_path / "late")
 

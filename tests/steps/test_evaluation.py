@@ -146,15 +146,14 @@ def test_an_output_is_looked_for_where_the_source_tells_its_outputs(shared):
 # Scores and gates, of outputs that are made up
 
 
-def told(here, monkeypatch, source, tflite, question, inputs=None):
+def told(here, source, tflite, question, inputs=None):
     """What is reported of these outputs."""
-    monkeypatch.setattr(evaluation, "_compare", lambda *_: SimpleNamespace(source=source, tflite=tflite))
-    outputs = tuple(TensorSpec(name, (None, *values.shape[1:]), "float32") for name, values in source.items())
+    specs = tuple(TensorSpec(name, (None, *values.shape[1:]), "float32") for name, values in source.items())
     reporter = RecordingReporter()
-    state = State(here, inputs=(X,), outputs=outputs)
-    evaluation.score_outputs(
-        state, baseline.same(inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))}), question, reporter
-    )
+    state = State(here, inputs=(X,), outputs=specs)
+    samples = baseline.same(inputs or {"x": np.zeros((len(next(iter(source.values()))), 4))})
+    outputs = SimpleNamespace(source=source, tflite=tflite)
+    evaluation.score_outputs(state, samples, question, reporter, lambda *_: outputs)
     return reporter
 
 
@@ -162,12 +161,12 @@ def one_hot(classes, width=3):
     return np.eye(width, dtype="float32")[classes]
 
 
-def test_accuracy_is_gated_and_classes_are_told(here, monkeypatch):
+def test_accuracy_is_gated_and_classes_are_told(here):
     labels = np.repeat([0, 1, 2], 20)
     guessed = labels.copy()
     guessed[20:26] = 0
     question = Question("t.npz", labels, Metric.auto, max_drop=0.02)
-    found = told(here, monkeypatch, {"y": one_hot(labels)}, {"y": one_hot(guessed)}, question)
+    found = told(here, {"y": one_hot(labels)}, {"y": one_hot(guessed)}, question)
     assert found.params["accuracy.metric"] == "accuracy"
     assert found.metrics == {
         "accuracy.source": 1.0,
@@ -191,20 +190,20 @@ def test_accuracy_is_gated_and_classes_are_told(here, monkeypatch):
 
 
 @pytest.mark.parametrize(("wrong", "samples", "limit"), [(2, 20, None), (6, 9, None), (6, 20, 0.2)])
-def test_a_class_that_loses_little_or_is_small_or_was_given_up_is_no_warning(here, monkeypatch, wrong, samples, limit):
+def test_a_class_that_loses_little_or_is_small_or_was_given_up_is_no_warning(here, wrong, samples, limit):
     labels = np.repeat([0, 1, 2], samples)
     guessed = labels.copy()
     guessed[samples : samples + wrong] = 0
     question = Question("t.npz", labels, Metric.accuracy, max_drop=limit)
-    assert told(here, monkeypatch, {"y": one_hot(labels)}, {"y": one_hot(guessed)}, question).warnings == []
+    assert told(here, {"y": one_hot(labels)}, {"y": one_hot(guessed)}, question).warnings == []
 
 
 @pytest.mark.parametrize(("samples", "limit", "relative"), [(299, 0.01, False), (10, 0.2, True), (100, 0.0, False)])
-def test_few_samples_do_not_tell_a_small_drop(here, monkeypatch, samples, limit, relative):
+def test_few_samples_do_not_tell_a_small_drop(here, samples, limit, relative):
     labels = np.arange(samples) % 3
     outputs = {"y": one_hot(labels)}
     question = Question("t", labels, Metric.auto, max_drop=limit, relative_drop=relative)
-    found = told(here, monkeypatch, outputs, outputs, question).warnings
+    found = told(here, outputs, outputs, question).warnings
     if not limit:  # whose limit is no drop at all knows what is counted
         assert found == []
         return
@@ -214,17 +213,17 @@ def test_few_samples_do_not_tell_a_small_drop(here, monkeypatch, samples, limit,
     ]
     enough = np.arange(round(3 / limit)) % 3
     outputs = {"y": one_hot(enough)}
-    assert told(here, monkeypatch, outputs, outputs, replace(question, labels=enough)).warnings == []
+    assert told(here, outputs, outputs, replace(question, labels=enough)).warnings == []
     values = replace(question, metric=Metric.range_fidelity)
-    assert told(here, monkeypatch, {"y": one_hot(labels)}, {"y": one_hot(labels)}, values).warnings == []
+    assert told(here, {"y": one_hot(labels)}, {"y": one_hot(labels)}, values).warnings == []
 
 
-def test_top5_stands_beside_the_accuracy_of_many_classes(here, monkeypatch):
+def test_top5_stands_beside_the_accuracy_of_many_classes(here):
     labels = np.arange(12)
     outputs = {"y": one_hot(labels, 12)}
-    found = told(here, monkeypatch, outputs, outputs, Question("t", labels, Metric.accuracy))
+    found = told(here, outputs, outputs, Question("t", labels, Metric.accuracy))
     assert (found.metrics["accuracy.top5_source"], found.metrics["accuracy.top5_tflite"]) == (1.0, 1.0)
-    few = told(here, monkeypatch, {"y": one_hot([0, 1])}, {"y": one_hot([0, 1])}, Question("t", [0, 1], Metric.auto))
+    few = told(here, {"y": one_hot([0, 1])}, {"y": one_hot([0, 1])}, Question("t", [0, 1], Metric.auto))
     assert "accuracy.top5_source" not in few.metrics
 
 
@@ -240,11 +239,11 @@ def test_top5_stands_beside_the_accuracy_of_many_classes(here, monkeypatch):
         (3, 3, 2, False),  # a perfect score on so few may be a guess, and is no alarm
     ],
 )
-def test_a_source_at_chance_level_is_warned_of(here, monkeypatch, right, samples, width, warned):
+def test_a_source_at_chance_level_is_warned_of(here, right, samples, width, warned):
     labels = np.arange(samples) % width
     outputs = {"y": one_hot(np.where(np.arange(samples) < right, labels, (labels + 1) % width), width)}
     for limit in (None, 0.02):
-        found = told(here, monkeypatch, outputs, outputs, Question("t", labels, Metric.accuracy, max_drop=limit))
+        found = told(here, outputs, outputs, Question("t", labels, Metric.accuracy, max_drop=limit))
         assert found.metrics["accuracy.source"] == right / samples
         alarms = [warning for warning in found.warnings if "guessing scores" in warning]
         assert len(alarms) == warned
@@ -269,12 +268,12 @@ def test_chance_of_other_metrics():
         (Metric.top1_agreement, 0.95, False),
     ],
 )
-def test_min_score_is_a_gate_on_the_file_alone(here, monkeypatch, metric, limit, passed):
+def test_min_score_is_a_gate_on_the_file_alone(here, metric, limit, passed):
     classes = np.arange(30) % 3
     guessed = np.where(np.arange(30) < 3, (classes + 1) % 3, classes)
     labels = one_hot(classes) if metric is Metric.mean_absolute_error else classes
     source = {"y": one_hot(classes)}
-    found = told(here, monkeypatch, source, {"y": one_hot(guessed)}, Question("t", labels, metric, min_score=limit))
+    found = told(here, source, {"y": one_hot(guessed)}, Question("t", labels, metric, min_score=limit))
     (gate,) = found.gates
     higher = metric is not Metric.mean_absolute_error
     score = pytest.approx(0.9 if higher else 0.2 / 3)
@@ -287,52 +286,50 @@ def test_a_score_that_is_no_number_reaches_no_limit():
 
 
 @pytest.mark.parametrize(("limit", "relative", "passed"), [(0.5, False, False), (0.5, True, True), (0.2, True, False)])
-def test_a_relative_drop_is_a_share_of_the_sources_score(here, monkeypatch, limit, relative, passed):
+def test_a_relative_drop_is_a_share_of_the_sources_score(here, limit, relative, passed):
     source = {"y": np.array([[2.0], [-2.0]])}
     tflite = {"y": np.array([[2.6], [-2.6]])}
     question = Question("t", [[0.0], [0.0]], Metric.mean_absolute_error, None, limit, relative)
-    found = told(here, monkeypatch, source, tflite, question)
+    found = told(here, source, tflite, question)
     assert found.metrics["accuracy.drop"] == pytest.approx(0.6)
     (gate,) = found.gates
     assert (gate.measured, gate.passed) == (pytest.approx(0.3 if relative else 0.6), passed)
     assert ("accuracy.relative_drop" in found.metrics) is relative
 
 
-def test_without_labels_the_source_is_the_measure(here, monkeypatch):
+def test_without_labels_the_source_is_the_measure(here):
     classes = {"y": one_hot([0, 1, 2, 2])}
-    found = told(
-        here, monkeypatch, classes, {"y": one_hot([0, 1, 2, 1])}, Question("t", None, Metric.auto, max_drop=0.3)
-    )
+    found = told(here, classes, {"y": one_hot([0, 1, 2, 1])}, Question("t", None, Metric.auto, max_drop=0.3))
     assert found.params["accuracy.metric"] == "top1_agreement"
     assert (found.metrics["accuracy.source"], found.metrics["accuracy.tflite"]) == (1.0, 0.75)
     assert [gate.passed for gate in found.gates] == [True]
     numbers = {"y": np.array([[0.0], [10.0], [4.0]])}
-    found = told(here, monkeypatch, numbers, {"y": numbers["y"] + 1}, Question("t", None, Metric.auto, max_drop=0.05))
+    found = told(here, numbers, {"y": numbers["y"] + 1}, Question("t", None, Metric.auto, max_drop=0.05))
     assert found.params["accuracy.metric"] == "range_fidelity"
     assert found.metrics["accuracy.tflite"] == pytest.approx(1 - 1 / np.std([0.0, 10.0, 4.0]))
     assert [gate.passed for gate in found.gates] == [False]
 
 
-def test_the_output_that_is_named_is_scored(here, monkeypatch):
+def test_the_output_that_is_named_is_scored(here):
     source = {"one": one_hot([0, 1]), "two": one_hot([0, 1])}
     tflite = {"one": one_hot([1, 0]), "two": one_hot([0, 1])}
-    first = told(here, monkeypatch, source, tflite, Question("t", [0, 1], Metric.accuracy))
+    first = told(here, source, tflite, Question("t", [0, 1], Metric.accuracy))
     assert first.metrics["accuracy.tflite"] == 0.0
     assert first.warnings == ["labels are held against the first output, one; parity covers two too"]
-    named = told(here, monkeypatch, source, tflite, Question("t", [0, 1], Metric.accuracy, "two"))
+    named = told(here, source, tflite, Question("t", [0, 1], Metric.accuracy, "two"))
     assert (named.metrics["accuracy.tflite"], named.warnings) == (1.0, [])
-    agreeing = told(here, monkeypatch, source, tflite, Question("t", None, Metric.top1_agreement, "two"))
+    agreeing = told(here, source, tflite, Question("t", None, Metric.top1_agreement, "two"))
     assert (agreeing.metrics["accuracy.tflite"], agreeing.warnings) == (1.0, [])
-    assert told(here, monkeypatch, source, tflite, Question("t", None, Metric.auto)).metrics["accuracy.tflite"] == 0.0
+    assert told(here, source, tflite, Question("t", None, Metric.auto)).metrics["accuracy.tflite"] == 0.0
     with pytest.raises(RequestError) as refused:
-        told(here, monkeypatch, source, tflite, Question("t", None, Metric.auto, "twos"))
+        told(here, source, tflite, Question("t", None, Metric.auto, "twos"))
     (problem,) = refused.value.problems
     assert (problem.fix, problem.alternatives) == ("evaluation.output=two", ("evaluation.output=one",))
 
 
-def test_outputs_that_are_no_classes_are_not_left_out_silently(here, monkeypatch):
+def test_outputs_that_are_no_classes_are_not_left_out_silently(here):
     outputs = {"kind": one_hot([0, 1]), "box": np.array([[1.0, 5.0], [2.0, 3.0]])}
-    (warning,) = told(here, monkeypatch, outputs, outputs, Question("t", None, Metric.auto)).warnings
+    (warning,) = told(here, outputs, outputs, Question("t", None, Metric.auto)).warnings
     assert warning.startswith("top1_agreement is that of kind; box is in parity alone")
 
 
@@ -345,10 +342,10 @@ def test_outputs_that_are_no_classes_are_not_left_out_silently(here, monkeypatch
         (Metric.mean_squared_error, [0, 1, 2], ""),
     ],
 )
-def test_labels_of_another_kind_are_told_their_metric(here, monkeypatch, metric, labels, fix):
+def test_labels_of_another_kind_are_told_their_metric(here, metric, labels, fix):
     outputs = {"y": np.array([[0.5, 0.25, 0.5], [1.5, 0.0, 0.0]])}
     with pytest.raises(RequestError) as refused:
-        told(here, monkeypatch, outputs, outputs, Question("t", labels, metric))
+        told(here, outputs, outputs, Question("t", labels, metric))
     (problem,) = refused.value.problems
     assert (problem.where, problem.fix) == ("evaluation.labels", fix)
 
@@ -370,34 +367,34 @@ def test_recipes_of_before_still_mean_the_same(samples, kind, old):
     assert schema.section_of(step).items() >= old.items()
 
 
-def test_outputs_are_held_against_their_input(here, monkeypatch):
+def test_outputs_are_held_against_their_input(here):
     inputs = {"x": np.array([[1.0, 2], [3, 4], [5, 6], [7, 8]])}
     source, tflite = {"y": inputs["x"] + 1}, {"y": inputs["x"] * [[1], [1], [1], [2]]}
-    found = told(here, monkeypatch, source, tflite, Question("t", None, Metric.reconstruction), inputs)
+    found = told(here, source, tflite, Question("t", None, Metric.reconstruction), inputs)
     assert found.metrics["accuracy.source"] == 1.0
     assert found.metrics["accuracy.drop"] == pytest.approx(math.sqrt((49 + 64) / 8) - 1)
-    found = told(here, monkeypatch, tflite, tflite, Question("t", [0, 0, 0, 1], Metric.anomaly_auc), inputs)
+    found = told(here, tflite, tflite, Question("t", [0, 0, 0, 1], Metric.anomaly_auc), inputs)
     assert found.metrics["accuracy.tflite"] == 1.0
 
 
 # A function of the user's
 
 
-def by_function(here, monkeypatch, text, **more):
+def by_function(here, text, **more):
     write(here / "own.py", text)
     outputs = {"one": one_hot([0, 1]), "two": one_hot([1, 1])}
     other = {"one": one_hot([0, 1]), "two": one_hot([1, 0])}
     question = Question("t", {"a": np.array([0, 1])}, Metric.function, function="own.py:score", **more)
-    return told(here, monkeypatch, outputs, other, question)
+    return told(here, outputs, other, question)
 
 
-def test_a_function_scores_all_outputs_with_its_first_figure(here, monkeypatch):
+def test_a_function_scores_all_outputs_with_its_first_figure(here):
     text = (
         "def score(outputs, labels):\n"
         "    right = (outputs['two'].argmax(axis=1) != labels['a']).mean()\n"
         "    return {'mine': right, 'other figure!': outputs['one'].sum()}\n"
     )
-    found = by_function(here, monkeypatch, text, max_drop=0.1, higher_is_better=False)
+    found = by_function(here, text, max_drop=0.1, higher_is_better=False)
     assert found.params["accuracy.metric"] == "own.py:score"
     assert found.metrics == {
         "accuracy.source": 0.5,
@@ -411,8 +408,8 @@ def test_a_function_scores_all_outputs_with_its_first_figure(here, monkeypatch):
     assert [path.rpartition("/")[2] for path in found.kept] == ["own.py"]
 
 
-def test_no_number_fails_the_gate(here, monkeypatch):
-    found = by_function(here, monkeypatch, "def score(outputs, labels):\n    return float('nan')\n", max_drop=9.0)
+def test_no_number_fails_the_gate(here):
+    found = by_function(here, "def score(outputs, labels):\n    return float('nan')\n", max_drop=9.0)
     assert [gate.passed for gate in found.gates] == [False]
 
 
@@ -433,9 +430,9 @@ def test_no_number_fails_the_gate(here, monkeypatch):
         ("import random\ndef score(o, l):\n    return {str(random.random()): 1}\n", "for the source, and"),
     ],
 )
-def test_a_function_that_gives_no_number_is_said_in_a_line(here, monkeypatch, text, what):
+def test_a_function_that_gives_no_number_is_said_in_a_line(here, text, what):
     with pytest.raises(RequestError) as refused:
-        by_function(here, monkeypatch, text)
+        by_function(here, text)
     (problem,) = refused.value.problems
     assert problem.where == "evaluation.function"
     assert what in problem.what

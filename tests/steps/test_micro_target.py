@@ -214,8 +214,10 @@ def test_a_custom_op_is_the_applications_where_the_target_takes_it(tmp_path):
 
 @pytest.mark.slow
 def test_outputs_that_differ_fail_the_gate(tmp_path, monkeypatch):
-    kept = micro_interpreter._litert
-    monkeypatch.setattr(micro_interpreter, "_litert", lambda *given: [values + np.int8(2) for values in kept(*given)])
+    kept = micro_interpreter.litert_outputs
+    monkeypatch.setattr(
+        micro_interpreter, "litert_outputs", lambda *given: [values + np.int8(2) for values in kept(*given)]
+    )
     heard, _ = ran(micro_files.dense(tmp_path / "x.tflite"), rows=ROWS * 0)
     gate = heard.judged["max_difference"]
     assert (gate.passed, gate.measured, gate.limit, gate.fix) == (False, 2, 1, "target.max_difference=2")
@@ -312,7 +314,7 @@ def test_a_kernel_that_aborts_on_a_scale_is_told_by_it(tmp_path):
 @pytest.mark.slow
 def test_what_it_cannot_load_for_another_reason_is_an_error(tmp_path, monkeypatch):
     path = micro_files.dense(tmp_path / "x.tflite")
-    monkeypatch.setattr(micro_interpreter, "_enough", lambda _: 1024)
+    monkeypatch.setattr(micro_interpreter, "enough_arena", lambda _: 1024)
     with pytest.raises(StepError, match=r"cannot load the file: .+") as caught:
         MicroTarget()(state_of(path), RecordingReporter())
     assert caught.value.problems[0].fix == "target.interpreter=false"

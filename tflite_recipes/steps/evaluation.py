@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,7 +77,7 @@ class ParityEvaluation(Analysis):
         if self.scored:
             score_outputs(state, samples, question, reporter)
         else:
-            baseline.judged(state, samples, _compare(state, arrays, question, reporter), reporter, fix="")
+            baseline.judged(state, samples, compare_outputs(state, arrays, question, reporter), reporter, fix="")
         return state
 
     def _drawn(self, state: State) -> tuple[Mapping[str, Any], str]:
@@ -296,7 +296,8 @@ def evaluate(state: State, samples: Samples, question: Question, reporter: Repor
     score_outputs(state, samples, question, reporter)
 
 
-def _compare(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
+def compare_outputs(state: State, arrays: Mapping[str, Any], question: Question, reporter: Reporter) -> Any:
+    """Run the file and the model as it entered conversion on the same arrays, and return the outputs of both."""
     from tflite_recipes.backend.running import output_comparison
 
     by_label = question.labels is not None and question.metric in (Metric.auto, *metrics.CLASSES)
@@ -304,15 +305,29 @@ def _compare(state: State, arrays: Mapping[str, Any], question: Question, report
     return output_comparison.compare(state, arrays, reporter, question.gated, classes)
 
 
-def score_outputs(state: State, samples: Samples, question: Question, reporter: Reporter) -> None:
-    """Run the file and the model that the user named, score both, and answer for the drop."""
+def score_outputs(
+    state: State,
+    samples: Samples,
+    question: Question,
+    reporter: Reporter,
+    compare: Callable[[State, Mapping[str, Any], Question, Reporter], Any] = compare_outputs,
+) -> None:
+    """Run the file and the model that the user named, score both, and answer for the drop.
+
+    Args:
+        state: with the file and its source.
+        samples: what the file and the named model are run on.
+        question: what is scored, and the limits.
+        reporter: gets scores, gates and warnings.
+        compare: runs the file and its source.
+    """
     known = [spec.name for spec in state.outputs]
     if question.output is not None and question.output not in known:
         raise RequestError(_no_output(question.output, known))
     function = own_function(question.function) if question.function is not None else None
     if question.function is not None:
         user_code.record("metric", [question.function], state, reporter)
-    outputs = _compare(state, samples.file, question, reporter)
+    outputs = compare(state, samples.file, question, reporter)
     outputs = baseline.judged(state, samples, outputs, reporter, "evaluation=none")
     metric = metrics.resolve(question.metric, outputs.source, question.labels is not None)
     question = replace(question, metric=metric)

@@ -64,14 +64,16 @@ def test_bytes_are_the_plain_converters_also_from_what_was_calibrated_before(sav
     assert first == second == plainly(folder / "model", scheme, samples)
 
 
-def test_a_second_scheme_calibrates_no_more(saved, tmp_path, monkeypatch):
-    from tflite_recipes.backend.converting import converter, integer_conversion
+def test_a_second_scheme_calibrates_no_more(saved, tmp_path):
+    from dataclasses import replace
 
-    monkeypatch.setattr(integer_conversion, "_calibrated", {})
+    from tflite_recipes.backend.converting import converter
+
     folder, samples = saved
     reporter = RecordingReporter()
     for scheme in ("integer_only", "full_integer"):
-        converter.convert(folder / "model", "serving_default", request_for(scheme, samples), reporter, tmp_path / "f")
+        asked = replace(request_for(scheme, samples), calibration_sha256="of this test alone")
+        converter.convert(folder / "model", "serving_default", asked, reporter, tmp_path / "f")
     read = [what for what, _, _ in reporter.progressed]
     assert read.count("calibration samples") == len(samples["picture"])
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support import runnable_files
 
 from tflite_recipes.backend.measuring import op_profiler
+from tflite_recipes.backend.measuring.op_profiler import DELEGATED, OPERATOR
 
 X = np.random.default_rng(1).normal(size=(1, 64)).astype("float32")
 JOB = {"signature": "serve", "threads": 1, "xnnpack": True, "profile_seconds": 5.0}
 GRAPH = SimpleNamespace(number=0, ops=["CONV_2D", "Mine"], custom=[False, True])
-OPERATOR, DELEGATED = op_profiler._OPERATOR, op_profiler._DELEGATED
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20))

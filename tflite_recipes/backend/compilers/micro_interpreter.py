@@ -99,7 +99,7 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
     arrays, data = _samples(state, samples)
     fed = _fed(ports.inputs, arrays)
     job = _Job(state.workdir, file, state.stateful)
-    answer, log = job.run(fed, _enough(file), timeout_s)
+    answer, log = job.run(fed, enough_arena(file), timeout_s)
     reporter.keep(str(job.log))
     if "error" in answer:
         return Simulation(answer["version"], _unsupported(file, state, answer, log))
@@ -108,7 +108,9 @@ def simulate(file: TFLiteFile, state: State, samples: int, timeout_s: float, rep
         answer["version"],
         arena_bytes=answer["arena_bytes"],
         recorded_bytes=int(total[-1]) if total else 0,
-        differences=tuple(_compared(_litert(file.path, fed, state.stateful), job.outputs(), ports.outputs, file)),
+        differences=tuple(
+            _compared(litert_outputs(file.path, fed, state.stateful), job.outputs(), ports.outputs, file)
+        ),
         samples=len(next(iter(arrays.values()))),
         data=data,
     )
@@ -164,7 +166,7 @@ def _fed(inputs: tuple[tuple[str, Tensor], ...], arrays: Mapping[str, Any]) -> d
     return fed
 
 
-def _litert(path: Path, fed: Mapping[str, Any], stateful: bool) -> list[Any]:
+def litert_outputs(path: Path, fed: Mapping[str, Any], stateful: bool) -> list[Any]:
     """The outputs of LiteRT's own kernels, without delegates, by position: (invokes, …) as stored."""
     made = runtime.interpreter(path, xnnpack=False)
     inputs, outputs = made.get_input_details(), made.get_output_details()
@@ -184,7 +186,7 @@ def _litert(path: Path, fed: Mapping[str, Any], stateful: bool) -> list[Any]:
     return [np.stack(kept) for kept in rows]
 
 
-def _enough(file: TFLiteFile) -> int:
+def enough_arena(file: TFLiteFile) -> int:
     """Bytes of an arena that no file needs: twice all that its graphs compute, and the same again for the rest."""
     computed = sum(
         int(np.prod([size or 1 for size in tensor.shape], dtype=np.int64)) * 8

@@ -110,7 +110,7 @@ class _TensorType(ctypes.Structure):
     _fields_ = [("element", ctypes.c_int), ("layout", _Layout)]
 
 
-_OPERATOR, _DELEGATED = 2, 8  # LiteRtProfilerEventType
+OPERATOR, DELEGATED = 2, 8  # LiteRtProfilerEventType
 _SIDES = ("Input", "Output")
 _CPU, _WRITE = 1, 1  # LiteRtHwAccelerators, LiteRtTensorBufferLockMode
 _ELEMENTS = {
@@ -228,7 +228,7 @@ class Profiled:
 def ops_of(events, graph):
     """The events of a graph's ops, in order, among those of one invoke. Errors: Unreachable, where these are not the
     file's ops."""
-    found = [event for event in events if event[1] == _OPERATOR and event[3] == graph.number]
+    found = [event for event in events if event[1] == OPERATOR and event[3] == graph.number]
     if [event[2] for event in found] != list(range(len(graph.ops))):
         raise Unreachable(f"the profiler tells of {len(found)} ops, and the file has {len(graph.ops)}")
     for (tag, *_), name, custom in zip(found, graph.ops, graph.custom):
@@ -293,7 +293,7 @@ def delegated(path, job, arrays, outputs, tell):
     if nested := [name for name in graph.ops if name in _CALLS]:
         raise Unreachable(f"XNNPACK's ops are not told apart within {nested[0]}")
     profiled = Profiled(path, graph, job["threads"], True, arrays, outputs)
-    kinds = {_OPERATOR: "LiteRT", _DELEGATED: "XNNPACK"}
+    kinds = {OPERATOR: "LiteRT", DELEGATED: "XNNPACK"}
     runs, times = _profiled(profiled, lambda events: [event for event in events if event[1] in kinds], job, tell)
     found = table([event[0] for event in runs[0]], times)
     for row, event in zip(found["ops"], runs[0]):

@@ -209,13 +209,13 @@ def test_a_folder_that_cannot_be_written(device, tmp_path, place):
     assert problem.where == "target.remote_dir"
 
 
-def test_there_is_not_room_enough(device, tmp_path, place, monkeypatch):
-    sessions = channel._Session._accepted
-    monkeypatch.setattr(
-        channel._Session, "_accepted", lambda self, message: replace(sessions(self, message), free_bytes=10)
-    )
-    problem = failure(device, request(tmp_path, place, devices.WORKS), place)
-    assert "has 10 free for them" in problem.what
+def test_there_is_not_room_enough(device, tmp_path, place):
+    asked = request(tmp_path, place, devices.WORKS)
+    with (asked.folder / "model.bin").open("wb") as file:  # which takes no room here
+        file.truncate(shutil.disk_usage(tmp_path).free + (1 << 34))
+    problem = failure(device, asked, place)
+    assert (problem.where, problem.fix) == ("target.remote_dir", "target.remote_dir=/DIRECTORY")
+    assert "free for them" in problem.what
 
 
 def test_an_interrupt_leaves_nothing(device, tmp_path, place, server):
