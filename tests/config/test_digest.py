@@ -235,4 +235,6 @@ def test_default_never_changes(name: str) -> None:
     if os.environ.get("TFLITE_RECIPES_REGENERATE"):
         recorded[name] = {**now, **recorded.get(name, {})}
         DEFAULTS.write_text(yaml.safe_dump(recorded), encoding="utf-8")
-    assert schema.spelled(kind, recorded[name]) == now
+    how = f"see 'Add a key' in CONTRIBUTING.md: {DEFAULTS.relative_to(REPOSITORY)} has the default of each key"
+    assert name in recorded, how
+    assert schema.spelled(kind, recorded[name]) == now, how

@@ -158,7 +158,9 @@ def test_name_that_the_user_types_is_replaced_too(here: Path) -> None:
 def test_own_class_on_one_of_ours_keeps_its_own_target(here: Path) -> None:
     write(here / "mine.py", "from tflite_recipes.steps import Freeze\nclass Mine(Freeze):\n    pass\n")
     recipe = composition.compose("digits_float", ["freeze._target_=mine.py:Mine"])
-    assert recipe.config["freeze"] == {"_target_": "mine.py:Mine", "variables": "auto", "lstm": "exact"}
+    ours = composition.compose("digits_float").config["freeze"]
+    assert recipe.config["freeze"] == {**ours, "_target_": "mine.py:Mine"}
+    assert ours["_target_"] == "tflite_recipes.steps.Freeze"
     assert next(spec for spec in recipe.steps if spec.name == "freeze").instance is None
 
 
