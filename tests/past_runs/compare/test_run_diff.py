@@ -12,7 +12,7 @@ from support.past_run_records import past_run
 
 from tflite_recipes.api import compose
 from tflite_recipes.past_runs.compare import run_facts
-from tflite_recipes.past_runs.compare.directions import better, higher_is_better
+from tflite_recipes.past_runs.compare.metric_directions import better, higher_is_better
 from tflite_recipes.past_runs.compare.run_diff import changes, diff_facts
 from tflite_recipes.past_runs.compare.run_facts import Facts
 from tflite_recipes.past_runs.compare.serialization import diff_json

@@ -16,7 +16,7 @@ from tflite_recipes.past_runs.compare import LIMIT, output_files, run_facts, sel
 from tflite_recipes.past_runs.compare.comparison import Comparison, compare_runs
 from tflite_recipes.past_runs.compare.later_keys import with_later_keys
 from tflite_recipes.past_runs.compare.run_diff import RunDiff, diff_facts
-from tflite_recipes.tracking import comparisons
+from tflite_recipes.tracking import comparison_upload
 from tflite_recipes.tracking.run_reader import PastRuns
 from tflite_recipes.tracking.uris import default_uri
 
@@ -61,4 +61,4 @@ def log(comparison: Comparison) -> str | None:
     with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
         output_files.write(comparison, Path(folder))
         part = "" if comparison.whole else "selection"
-        return comparisons.log_comparison(comparison.uri, comparison.parent_run_id, Path(folder), part)
+        return comparison_upload.log_comparison(comparison.uri, comparison.parent_run_id, Path(folder), part)

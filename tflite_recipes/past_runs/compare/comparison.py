@@ -11,7 +11,7 @@ from tflite_recipes.core import pareto
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.number_format import labelled
 from tflite_recipes.core.schema import near
-from tflite_recipes.past_runs.compare.directions import higher_is_better
+from tflite_recipes.past_runs.compare.metric_directions import higher_is_better
 from tflite_recipes.tracking.client import PREFIX
 from tflite_recipes.tracking.run_reader import PastRun
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tflite_recipes.past_runs.compare.directions import better, higher_is_better
+from tflite_recipes.past_runs.compare.metric_directions import better, higher_is_better
 from tflite_recipes.past_runs.compare.run_facts import Facts
 from tflite_recipes.past_runs.compare.tensor_types import TensorsDiff, diff_tensors
 from tflite_recipes.tracking.client import PREFIX
