@@ -25,6 +25,8 @@ NAMES = [
         "unknown_op",
         "custom_op",
         "open_sizes",
+        "double",
+        "product",
     ),
 ]
 
@@ -77,6 +79,7 @@ FLOAT = {
     "nested_gru": {"unroll"},
     "tensor_array": set(),
     "mixed": {"float32"},
+    "double": {"float32"},
     "bicubic": {"resize"},
     "antialiased": {"resize"},
     "volume": {"pooling_3d"},

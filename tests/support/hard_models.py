@@ -105,6 +105,25 @@ def mixed(folder: Path) -> None:
     )
 
 
+def double(folder: Path) -> None:
+    """Computes in float64 alone, so that no cast shows it."""
+    import keras
+
+    layers = keras.layers
+    i = keras.Input((8, 8, 2), dtype="float64", name="x")
+    h = layers.Flatten(dtype="float64")(layers.Conv2D(4, 3, activation="relu", dtype="float64", name="conv")(i))
+    keras.Model(i, layers.Dense(3, dtype="float64", name="out")(h)).save(folder / "model.keras")
+    samples(folder, x=(8, 8, 2))
+
+
+def product(folder: Path) -> None:
+    """The converter refuses this contraction of all axes but the batch, in every scheme."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([3, 6], seed=5)
+    module(folder, (1, 3, 6), lambda x: tf.einsum("nij,ij->n", x, weights))
+
+
 def bicubic(folder: Path) -> None:
     import keras
 

@@ -52,6 +52,8 @@ def rewrite(
             ops.get_default_graph().watch_variable(variable)
         walker = Walker(asked, _handlers(), scheme)
         made = walker.run(graph, [*(tensors[name] for name in inputs), *held], wanted)
+        if walker.rebuilt and not walker.counts["float32"]:
+            walker.counts["float32"] = walker.rebuilt
         rewritten.matches.clear()
         rewritten.matches.update(walker.counts, **({"logits": len(cut)} if cut else {}))
         rewritten.skipped.update(walker.skipped)

@@ -8,7 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_recipes.backend.models.rewriting.emitting import constant, copied, sizes_of, told, worked_out
+from tflite_recipes.backend.models.rewriting.emitting import (
+    REBUILT,
+    constant,
+    copied,
+    sizes_of,
+    told,
+    worked_out,
+)
 from tflite_recipes.backend.models.rewriting.values import Value
 
 Handler = Callable[[Any, Sequence[Value], "Walker"], "list[Value] | None"]
@@ -30,6 +37,8 @@ class Walker:
         self.scheme = scheme
         self.counts: Counter[str] = Counter()
         self.at_float32 = "float32" in rules
+        # Ops made anew in another type. They count only where no cast does: past runs counted casts alone.
+        self.rebuilt = 0
         self._handlers = handlers
         self._scope = ""
         self._values: dict[str, Value] = {}
@@ -79,6 +88,8 @@ class Walker:
             return known
         if (sizes := sizes_of(op, inputs)) is not None:
             return sizes
+        if self.at_float32 and any(tensor.dtype.as_datatype_enum in REBUILT for tensor in op.outputs):
+            self.rebuilt += 1
         return told(op, copied(op, inputs, self.named(op), self.at_float32))
 
 
