@@ -130,6 +130,15 @@ def test_sixteen_bits_too(convert, name):
     assert result.metrics["parity.cosine"] > 0.999, result.problems
 
 
+def test_integers_have_no_fix_if_the_float_conversion_fails_too(convert):
+    """Before, the fix was full_integer, which was refused for the same reason."""
+    refused = {scheme: convert("product", scheme) for scheme in ("none", "integer_only", "int16x8")}
+    assert {result.status for result in refused.values()} == {ExitStatus.FAILED}
+    problems = {scheme: result.problems for scheme, result in refused.items()}
+    assert all(problem.where == "optimization" and not problem.fix for (problem,) in problems.values())
+    assert problems["integer_only"] == problems["int16x8"] == problems["none"]
+
+
 def test_an_unrolled_file_has_no_loop_and_keeps_its_open_batch(convert):
     result = done(convert("nested_gru"))
     assert "WHILE" not in ops(result)

@@ -16,6 +16,7 @@ from tflite_recipes.backend.converting.float_calibration import batches
 from tflite_recipes.backend.converting.integer_conversion import Between, stand_in
 from tflite_recipes.backend.converting.recent_results import once
 from tflite_recipes.conversion.diagnosis import Case, diagnose
+from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.conversion.rules import Resolved
 from tflite_recipes.core.errors import RecipeError, StepError
 from tflite_recipes.core.events import Reporter
@@ -55,7 +56,7 @@ def convert(saved_model: Path, signature: str, request: Request, reporter: Repor
         if request.select_tf_ops and "tensor list ops" in str(error):
             data = _with_tensor_lists(saved_model, signature, request, reporter, between)
         else:
-            raise _refusal(error, request) from error
+            raise _explained(_refusal(error, request), saved_model, signature, request, reporter) from error
     reporter.progress("converting", 1, 1)
     data = flex_options.ordered(data)
     data = without_cell_clip(data) if request.unclipped_lstm else data
@@ -106,6 +107,17 @@ def _with_tensor_lists(
 
 def _refusal(error: Exception, request: Request) -> StepError:
     return StepError(diagnose(str(error), Case(request.scheme, request.inputs, request.layers, request.sizes)))
+
+
+def _explained(error: StepError, saved_model: Path, signature: str, request: Request, reporter: Reporter) -> StepError:
+    """Return the reason of the float conversion instead, if that fails too: then no other scheme helps."""
+    if not any(problem.fix.startswith(override_of("full_integer")) for problem in error.problems):
+        return error
+    try:
+        convert(saved_model, signature, plain(request), reporter, Path())
+    except StepError as of_float:
+        return of_float
+    return error
 
 
 def _converter(saved_model: Path, signature: str, request: Request, reporter: Reporter, between: Between) -> Any:
