@@ -27,6 +27,7 @@ NAMES = [
         "open_sizes",
         "double",
         "product",
+        "logarithm",
     ),
 ]
 
@@ -137,6 +138,14 @@ def test_integers_have_no_fix_if_the_float_conversion_fails_too(convert):
     problems = {scheme: result.problems for scheme, result in refused.items()}
     assert all(problem.where == "optimization" and not problem.fix for (problem,) in problems.values())
     assert problems["integer_only"] == problems["int16x8"] == problems["none"]
+
+
+def test_single_values_that_integers_lose_are_warned_of(convert):
+    result = done(convert("logarithm", "integer_only"))
+    assert result.metrics["parity.cosine"] > 0.95
+    assert any(text.startswith("output y: values of the file are off by") for text in result.warnings)
+    exact = done(convert("logarithm"))
+    assert not any(text.startswith("output y: ") for text in exact.warnings)
 
 
 def test_an_unrolled_file_has_no_loop_and_keeps_its_open_batch(convert):

@@ -124,6 +124,20 @@ def product(folder: Path) -> None:
     module(folder, (1, 3, 6), lambda x: tf.einsum("nij,ij->n", x, weights))
 
 
+def logarithm(folder: Path) -> None:
+    """A logarithm of squares near 0: eight bits lose single values, and the outputs look alike as a whole."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([16, 16], seed=6)
+
+    def run(x):
+        values = tf.math.log(tf.square((2.0 * x - 1.0) @ weights) + 1e-10)
+        low, high = tf.reduce_min(values, 1, keepdims=True), tf.reduce_max(values, 1, keepdims=True)
+        return tf.math.divide_no_nan(values - low, high - low)
+
+    module(folder, (1, 16), run)
+
+
 def bicubic(folder: Path) -> None:
     import keras
 

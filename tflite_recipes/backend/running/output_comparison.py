@@ -16,6 +16,8 @@ from tflite_recipes.core.state import Gate, State
 _BATCH = model_runs.BATCH
 # Below this cosine similarity hardly any use of a file is left.
 _POOR = 0.95
+# A single value that is off by more, as a share of its output's range, is worth a word. Cosine hides it.
+_FAR = 0.25
 # The reference kernels are slow, and differ in rounding alone: so many samples tell.
 _WITHOUT_DELEGATES = 64
 
@@ -80,6 +82,10 @@ def compare(
         reporter.warn(f"{what}, output {measured.worst_output}")
     else:
         _check_groups(measured, reporter)
+        # Probabilities are judged by their class.
+        if state.scheme != "none" and measured.relative_error > _FAR and measured.top1_agreement is None:
+            by = f"{measured.relative_error:.0%} of its range"
+            reporter.warn(f"output {measured.worst_output}: values of the file are off by up to {by}")
     if state.scheme == "none":
         worst = measured.worst_output
         float_check.refuse(state, measured, arrays, source[worst], tflite[worst])
