@@ -15,7 +15,7 @@ PLAIN = "conversion.fallback=[]"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
-    hard_models.write(folder, "branch", "unstacked", "column", "classifier", "words")
+    hard_models.write(folder, "branch", "unstacked", "unstacked_floor", "column", "classifier", "words")
     return folder
 
 
@@ -53,6 +53,20 @@ def test_run_of_a_miscompiled_model_fails_and_names_the_op(convert, name, scheme
     assert all(word in problem.what for word in WRONG[name][1:]), problem.what
     assert problem.fix == f"substitution=rules 'substitution.rules=[{WRONG[name][0]}]'"
     assert any(problem.fix in warning for warning in result.warnings)  # told before converting, with the reason
+
+
+def test_refused_integer_run_of_a_miscompiled_model_gets_the_fix_of_the_float_file_first(convert):
+    """Before, the fix was full_integer, whose file was refused in turn."""
+    result = convert("unstacked_floor", "integer_only", PLAIN)
+    assert [(problem.where, problem.fix) for problem in result.problems] == [
+        ("output y", "substitution=rules 'substitution.rules=[unstack]'")
+    ]
+    fixes = shlex.split(result.problems[0].fix)
+    refused = convert("unstacked_floor", "integer_only", PLAIN, *fixes)
+    assert [problem.fix for problem in refused.problems] == ["optimization=full_integer"]
+    result = convert("unstacked_floor", "integer_only", PLAIN, *fixes, *shlex.split(refused.problems[0].fix))
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.float_relative_error"] < 1e-5
 
 
 @pytest.mark.parametrize("name", WRONG)

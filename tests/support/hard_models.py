@@ -330,6 +330,19 @@ def unstacked(folder: Path) -> None:
     module(folder, (1, 4, 5, 3), lambda x: tf.concat(tf.unstack(tf.tanh(x @ weights), axis=2), axis=1))
 
 
+def unstacked_floor(folder: Path) -> None:
+    """The same, and an op without an integer kernel."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([3, 3], seed=3)
+
+    def run(x):
+        joined = tf.concat(tf.unstack(tf.tanh(x @ weights), axis=2), axis=1)
+        return joined - 0.5 * tf.floor(2.0 * joined)
+
+    module(folder, (1, 4, 5, 3), run)
+
+
 def column(folder: Path) -> None:
     """The converter takes a normalization over both axes for one over the last."""
     import tensorflow as tf

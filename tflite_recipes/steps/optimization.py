@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.conversion import rules as quantization_rules
 from tflite_recipes.conversion.ranges import RangeChoice, Ranges
-from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Remedy
+from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Remedy, override_of
 from tflite_recipes.conversion.rules import Resolved
 from tflite_recipes.conversion.schemes import (
     BEFORE_EQUALIZING,
@@ -61,7 +61,11 @@ class Optimization(OptimizationSettings):
         done = replace(_with_remedies(state, remedies, reporter), tflite=path, scheme=self.scheme.name)
         file = tflite_file.read_tflite(path)
         self._check_changed(file, reporter)
-        scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
+        try:
+            scheme_check.check(file, self.scheme.name, self.input_type.name, self.output_type.name, done)
+        except StepError as error:
+            self._check_float(done, error, samples, reporter)
+            raise
         done = lstm_state.with_state(done, file, reporter)
         with kept(reporter, "the count of ops", "optimization", state=done):
             self._report(done, reporter, file)
@@ -196,6 +200,22 @@ class Optimization(OptimizationSettings):
         if made.ranges is not None:
             tell_stability(made.ranges, reporter)
         return Converted(made.data, remedies=remedies)
+
+    def _check_float(
+        self, state: State, error: StepError, samples: Mapping[str, Any] | None, reporter: Reporter
+    ) -> None:
+        """Refuse a wrong float file before another scheme is the fix, which would be wrong too. Errors: WrongFile."""
+        from tflite_recipes.backend.converting import converter
+        from tflite_recipes.backend.running import output_comparison
+
+        other = any(problem.fix == override_of("full_integer") for problem in error.problems)
+        named = {name for problem in error.problems for name in problem.remedies}
+        untried = named & set(state.offered) - set(state.intent.taken)
+        if not other or untried or samples is None or state.saved_model is None:
+            return
+        path = state.workdir / FLOAT
+        converter.float_file(state.saved_model, state.signature, self._request(state, None), reporter, path)
+        output_comparison.check_float_file(replace(state, converted=path), samples, reporter)
 
     def _report_errors(self, state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -> None:
         """Where the quantized file loses accuracy, against the float file that it was made from, or would be."""

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tflite_recipes.backend.running import float_check, model_runs, runtime
 from tflite_recipes.conversion.quality import parity
 from tflite_recipes.core.errors import Problem, WrongFile
@@ -90,6 +92,15 @@ def compare(
         worst = measured.worst_output
         float_check.refuse(state, measured, arrays, source[worst], tflite[worst])
     return Outputs(source, tflite, as_run, batch)
+
+
+def check_float_file(state: State, samples: Mapping[str, Any], reporter: Reporter) -> None:
+    """Compare the float file of a run whose quantized file was refused with its source, on a few samples.
+
+    Errors: WrongFile where it differs and `conversion.on_wrong_file` is `fail`.
+    """
+    arrays = {spec.name: np.asarray(samples[spec.name][:_WITHOUT_DELEGATES]) for spec in state.inputs}
+    float_check.check(state, arrays, run_source(state, arrays, reporter), reporter)
 
 
 def _without_delegates(
