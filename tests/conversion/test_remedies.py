@@ -91,6 +91,9 @@ class Dying:
     def ready(self):
         return self
 
+    def held(self):
+        return 0
+
     def run(self, job, tell, limits, started):
         state = State.from_json(job["state"])
         tell(events.StepStarted(job["steps"][-1]["name"]))

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from support.accelerator_files import write
+from support.checkout import first_way
 from support.edge_tpu_logs import FAILED, LOG
 from support.reporters import RecordingReporter
 
@@ -39,7 +40,7 @@ def asked(target, tmp_path, *names, scheme="integer_only", **values):
 
 def refused(target, scheme="integer_only", **steps):
     optimization = SimpleNamespace(scheme=Scheme[scheme], input_type=None, output_type=None)
-    return {p.where: p.fix for p in target.problems({"optimization": optimization, **steps})}
+    return {p.where: first_way(p) for p in target.problems({"optimization": optimization, **steps})}
 
 
 @pytest.mark.parametrize("kind", [GpuTarget, EdgeTpuTarget])

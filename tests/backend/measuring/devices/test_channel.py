@@ -106,16 +106,16 @@ HELLO |= {"python": "3.11.7", "free_bytes": 1 << 30}
 @pytest.mark.parametrize(
     ("messages", "what"),
     [
-        ([{"said": "hello"}], "sent what is no answer: KeyError"),
-        ([{**HELLO, "free_bytes": "many"}], "sent what is no answer: ValueError"),
+        ([{"said": "hello"}], "sent an answer that cannot be read (KeyError)"),
+        ([{**HELLO, "free_bytes": "many"}], "sent an answer that cannot be read (ValueError)"),
         ([HELLO, {"said": "file", "name": "../result.json", "bytes": 1}], "sent '../result.json' of 1 bytes"),
         ([HELLO, {"said": "file", "name": "result.json", "bytes": -1}], "of -1 bytes, which is no result"),
         ([HELLO, {"said": "file", "name": "result.json", "bytes": 1 << 40}], "bytes, which is no result"),
-        ([HELLO, {"said": "done", "status": "x"}], "sent what is no answer: ValueError"),
+        ([HELLO, {"said": "done", "status": "x"}], "sent an answer that cannot be read (ValueError)"),
         ([HELLO, {"said": "ended", "why": "", "left": ""}], "ended the measurement: no reason given"),
-        ([{**HELLO, "free_bytes": float("inf")}], "sent what is no answer: OverflowError"),
-        ([{**HELLO, "versions": [1]}], "sent what is no answer: AttributeError"),
-        ([HELLO, {"said": "done", "status": float("inf")}], "sent what is no answer: OverflowError"),
+        ([{**HELLO, "free_bytes": float("inf")}], "sent an answer that cannot be read (OverflowError)"),
+        ([{**HELLO, "versions": [1]}], "sent an answer that cannot be read (AttributeError)"),
+        ([HELLO, {"said": "done", "status": float("inf")}], "sent an answer that cannot be read (OverflowError)"),
         ([HELLO, {"said": "line", "text": "[" * 5000}, {"said": "ended", "why": "", "left": ""}], "no reason given"),
     ],
 )

@@ -148,7 +148,7 @@ class _Session:
         except (_Lost, BrokenPipeError) as error:
             raise StepError(self._lost()) from error
         except _NO_ANSWER as error:
-            what = f"{self._device.name} sent what is no answer: {shown(error)}"
+            what = f"{self._device.name} sent an answer that cannot be read ({type(error).__name__})"
             raise StepError(Problem(what, "target.python")) from error
         left = (f"{self._left} stays on {self._device.name}: it could not be removed",) if self._left else ()
         return Found(**{**vars(found), "warnings": (*found.warnings, *left)})
