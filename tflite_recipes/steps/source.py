@@ -118,10 +118,8 @@ class KerasSource(Source):
             file = model_files.read_keras_file(Path(self.path))
         except RequestError:
             return  # said above
-        if file.lambda_layers and not self.trust:
-            names = ", ".join(file.lambda_layers)
-            why = f"holds code in {names}: loading it would run whatever the file's author put there"
-            yield Problem(f"{self.path} {why}", "source.trust", "source.trust=true")
+        if not self.trust and (problem := file.trust_problem(Path(self.path))):
+            yield problem
         yield from self._not_named(file)
         if file.wrappers and importlib.util.find_spec("tensorflow_model_optimization") is None:
             why = f"holds {', '.join(file.wrappers)} layers of tensorflow-model-optimization, which is not installed"

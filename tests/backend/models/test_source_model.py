@@ -335,16 +335,18 @@ def test_check_names_missing_classes_without_loading(here, version, given, missi
 
 def test_a_function_of_a_module_that_the_file_names_is_custom(here):
     dense = {"class_name": "Dense", "module": "keras.layers", "registered_name": None}
-    for module, custom in (("os", ("system",)), ("builtins", ()), ("keras.activations", ())):
+    for module, custom in (("os", ("system",)), ("builtins", ("system",)), ("keras.activations", ("system",))):
         function = {"module": module, "class_name": "function", "config": "system", "registered_name": "function"}
         archive(here / "m.keras", "2.15.0", {**dense, "config": {"name": "d", "activation": function}})
         assert models.read_keras_file(here / "m.keras").custom_layers == custom
 
 
-def test_a_missing_layer_of_a_package_that_keras_imports_itself_is_left_to_it(here):
+def test_a_class_of_a_package_that_keras_imports_itself_needs_trust(here):
     layer = {"class_name": "X", "module": "keras_hub.layers", "registered_name": "keras_hub>X", "config": {"name": "x"}}
     archive(here / "m.keras", "3.15.0", layer)
-    assert models.read_keras_file(here / "m.keras").custom_layers == ()
+    problem = models.read_keras_file(here / "m.keras").trust_problem(here / "m.keras")
+    assert problem is not None
+    assert problem.fix == "source.trust=true"
 
 
 def test_hdf5_is_described_as_before(here):

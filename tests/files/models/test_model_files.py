@@ -267,7 +267,7 @@ def test_custom_classes_are_named_as_in_the_file(tmp_path: Path) -> None:
         ],
         ["x", 0, 0],
     )
-    assert read(model, tmp_path).custom_layers == ("Scale", "Local", "FromScript", "Addons>GroupNorm")
+    assert read(model, tmp_path).custom_layers == ("my>Scale", "Local", "FromScript", "Addons>GroupNorm")
 
 
 # ---- Keras files that are none
@@ -699,9 +699,9 @@ def test_custom_classes_that_keras_saved_are_found(tmp_path: Path) -> None:
     shrink = keras.saving.register_keras_serializable("mine")(type("Shrink", (Scale,), {}))
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, activation="relu"), Scale(), shrink(), Scale()])
     model.save(tmp_path / "model.keras")
-    assert model_files.read_keras_file(tmp_path / "model.keras").custom_layers == ("Scale", "Shrink")
+    assert model_files.read_keras_file(tmp_path / "model.keras").custom_layers == ("Scale", "mine>Shrink")
     model.save(tmp_path / "model.h5")
-    assert model_files.read_keras_file(tmp_path / "model.h5").custom_layers == ("mine>Shrink",)
+    assert model_files.read_keras_file(tmp_path / "model.h5").custom_layers == ("Scale", "mine>Shrink")
 
 
 @pytest.mark.slow

@@ -269,9 +269,10 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
     """A `.keras` or `.h5` file, loaded by the Keras that wrote it. Errors: RequestError, StepError."""
     session.fresh(0)
     file = models.read_keras_file(path)
-    if file.lambda_layers and not trust:
-        why = f"{path} holds code in {', '.join(file.lambda_layers)}"
-        raise RequestError(Problem(why, "source.trust", "source.trust=true"))
+    if not trust and (problem := file.trust_problem(path)):
+        raise RequestError(problem)
+    if not trust and file.generation == 2 and (missing := models.not_given(file.custom_layers, custom_objects)):
+        raise RequestError(models.missing_objects(path, missing, custom_objects))
     objects = keras_files.custom_objects(custom_objects, file)
     library: Any = keras
     arguments: dict[str, Any] = {"custom_objects": objects, "compile": False}

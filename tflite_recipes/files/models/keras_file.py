@@ -9,15 +9,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_recipes.core.errors import RequestError
+from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.models.hdf5 import read_hdf5
 from tflite_recipes.files.models.keras_inputs import keras_inputs
 from tflite_recipes.files.models.keras_layers import (
     carries_ranges,
-    custom_name,
+    custom_names,
     holds_code,
-    is_custom,
+    reach,
     walk,
     wrappers_among,
 )
@@ -42,10 +42,10 @@ class KerasFile:
     class_name: `Functional`, `Sequential`, `Model`, or the name of a custom class.
     inputs: in the model's own order; None where only Keras itself can tell (subclassed or never built models).
     lambda_layers: names of the layers, at any depth, that hold code which loading would run.
-    custom_layers: classes that Keras does not bring along, as the file names them. Keras writes this only in `.keras`
-    files; in `.h5` files just the classes registered under a package (`Package>Name`) are found.
+    custom_layers: classes and functions that are not on the lists of Keras's own, as the file names them.
     wrappers: classes of tensorflow-model-optimization around layers. ranges: whether quantization-aware training left
-    the ranges of the whole model in them.
+    the ranges of the whole model in them. reach: what loading would do beyond building the model, with the layers that
+    would do it: calls of TensorFlow functions that are not pure, imports, reading files.
     """
 
     keras_version: str
@@ -56,6 +56,17 @@ class KerasFile:
     custom_layers: tuple[str, ...]
     wrappers: tuple[str, ...] = ()
     ranges: bool = False
+    reach: tuple[str, ...] = ()
+
+    def trust_problem(self, path: Path) -> Problem | None:
+        """Return the problem that only `source.trust=true` solves; None if loading runs nothing of the file's."""
+        whys = []
+        if self.lambda_layers:
+            names = ", ".join(self.lambda_layers)
+            whys.append(f"holds code in {names}: loading it would run whatever the file's author put there")
+        if self.reach:
+            whys.append(f"does more than build a model when it is loaded: {listed(self.reach)}")
+        return Problem(f"{path} {'; it '.join(whys)}", "source.trust", "source.trust=true") if whys else None
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -73,6 +84,7 @@ def read_keras_file(path: Path) -> KerasFile:
 # A check asks for the same file several times; its time and size tell whether it is still the same.
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
+    _check_format(path, head)
     # First, because looking through gigabytes for a config takes seconds.
     if large := too_large(str(path), keras_weight_bytes(path), "source.path"):
         raise RequestError(large)
@@ -92,10 +104,20 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         class_name=model["class_name"],
         inputs=keras_inputs(model, generation),
         lambda_layers=tuple(dict.fromkeys(owner for node, owner in nodes if holds_code(node))),
-        custom_layers=tuple(dict.fromkeys(custom_name(node) for node, _ in nodes if is_custom(node))),
+        custom_layers=tuple(dict.fromkeys(name for node, _ in nodes for name in custom_names(node))),
         wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
         ranges=generation == 2 and carries_ranges(model),
+        reach=tuple(dict.fromkeys(f"{owner} {what}".strip() for node, owner in nodes if (what := reach(node)))),
     )
+
+
+def _check_format(path: Path, head: bytes) -> None:
+    """Refuse a file that is a zip and HDF5 at once: each Keras goes by the name, and would load the other half."""
+    import h5py  # type: ignore[import-untyped, unused-ignore]
+
+    other = h5py.is_hdf5(path) if head.startswith(ZIP) else path.suffix == ".keras" and zipfile.is_zipfile(path)
+    if other:
+        raise refusal(f"{path} is a zip file and an HDF5 file at once, which no Keras writes")
 
 
 def config_of(path: Path) -> str:
