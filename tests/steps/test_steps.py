@@ -275,7 +275,7 @@ def test_pruning_data_is_checked_like_any_other(here):
 
 
 def test_a_saved_model_cannot_be_pruned(here):
-    saved = sources.SavedModelSource("nowhere", None, {})
+    saved = sources.SavedModelSource("nowhere", None, input_shapes={})
     assert said(pruning(), source=saved)[0] == (
         "pruning",
         "pruning works on Keras models, and the source is a SavedModel",

@@ -170,7 +170,15 @@ def ops() -> Iterator[str]:
 
     listed = op_def_pb2.OpList()
     listed.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
-    kept = ("_Arg", "_Retval", "_SwitchN", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
+    kept = (
+        "_Arg",
+        "_Retval",
+        "_SwitchN",
+        "ShardedFilename",
+        "ShardedFilespec",
+        "InitializeTableFromTextFile",
+        "InitializeTableFromTextFileV2",
+    )
     yield from (op.name for op in listed.op if op.name in kept or not REACHING_OPS.fullmatch(op.name))
 
 

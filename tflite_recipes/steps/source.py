@@ -146,6 +146,8 @@ class SavedModelSource(Source):
 
     path: ExistingPath
     signature: str | None
+    _: KW_ONLY
+    trust: Annotated[bool, NeedsTrust()] = False
     input_shapes: Shapes
 
     def chosen(self) -> model_files.SignatureInfo:
@@ -192,12 +194,17 @@ class SavedModelSource(Source):
         except RequestError:
             return  # said above
         yield from model_files.too_large(self.path, _bytes_of_all(path, found), "source.path")
+        if not self.trust:
+            try:
+                yield from filter(None, [model_files.trust_problem(path)])
+            except RequestError as error:
+                yield from error.problems
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import source_model
 
         path = Path(self.path)
-        model = source_model.load_saved_model(path, self.chosen().key, self.input_shapes)
+        model = source_model.load_saved_model(path, self.chosen().key, self.input_shapes, self.trust)
         return source_model.enter(state, model, model_files.sha256_of(path))
 
 
@@ -318,12 +325,14 @@ def application_names() -> list[str]:
 class FactorySource(Source):
     """A function of the user's that gives a Keras model, a tf.Module with a signature, or a ConcreteFunction.
 
-    weights: loaded into the Keras model that it gives.
+    weights: loaded into the Keras model that it gives. trust: take weights of a SavedModel whose graph does more than
+    calculate.
     """
 
     function: Annotated[str, NeedsTrust()]
     _: KW_ONLY
     weights: PossiblePath | None = None
+    trust: Annotated[bool, NeedsTrust()] = False
     arguments: dict[str, Any]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     input_shapes: Shapes
@@ -335,7 +344,7 @@ class FactorySource(Source):
         yield from super().problems(steps)
         yield from code_problems(self.function, "source.function")
         if self.weights is not None:
-            yield from model_files.weights_problems(Path(self.weights))
+            yield from model_files.weights_problems(Path(self.weights), self.trust)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import source_model, weight_loading

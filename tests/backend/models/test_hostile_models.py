@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support import hostile_models as hostile
+from support import hostile_saved_models as saved
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +80,15 @@ def test_keras_files_touch_nothing_without_trust_and_load_with_it(tmp_path):
     assert trusted["printing.h5"] == "loaded"
     # Keras builds no model from an op that gives nothing, but it has run it.
     assert all(canary.exists() for canary in canaries.values())
+
+
+def test_saved_models_touch_nothing_without_trust_and_load_with_it(tmp_path):
+    folders = {name: tmp_path / name for name in saved.WRITING}
+    for name, folder in folders.items():
+        saved.KINDS[name](folder / name, folder)
+        assert not (folder / "canary").exists()
+    models = [folder / name for name, folder in folders.items()]
+    assert set(load(tmp_path, False, *models).values()) == {"source.trust=true"}
+    assert not any((folder / "canary").exists() for folder in folders.values())
+    assert set(load(tmp_path, True, *models).values()) == {"loaded"}
+    assert all((folder / "canary").exists() for folder in folders.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support import hostile_saved_models as hostile
 
 from tflite_recipes.core.errors import RequestError
-from tflite_recipes.files.models import reaching_ops
+from tflite_recipes.files.models import reaching_ops, trust_problem
 
 pytestmark = pytest.mark.slow
 
@@ -61,3 +62,22 @@ def test_a_damaged_graph_is_no_plain_one(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff\xff\x01")
     with pytest.raises(RequestError, match="cannot be read"):
         reaching_ops(tmp_path)
+
+
+def test_a_table_that_is_read_from_an_asset_is_plain(tmp_path):
+    assert reaching_ops(hostile.table_of_asset(tmp_path / "m", tmp_path)) == ()
+
+
+@pytest.mark.parametrize("name", hostile.KINDS)
+def test_what_a_graph_does_while_it_is_loaded_needs_trust(tmp_path, name):
+    folder = hostile.KINDS[name](tmp_path / "m", tmp_path)
+    problem = trust_problem(folder)
+    assert problem is not None
+    assert (problem.where, problem.fix) == ("source.trust", "source.trust=true")
+
+
+def test_a_graph_in_chunks_beside_a_plain_one_needs_trust(tmp_path):
+    folder = saved(tmp_path / "m", lambda tf, x: None)
+    assert trust_problem(folder) is None
+    (folder / "saved_model.cpb").touch()
+    assert trust_problem(folder) is not None

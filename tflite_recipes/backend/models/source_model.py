@@ -290,9 +290,13 @@ def load_keras(path: Path, custom_objects: list[str], trust: bool, shapes: Shape
     return of_keras(model, shapes, file.generation)
 
 
-def load_saved_model(path: Path, signature: str, shapes: Shapes) -> Model:
-    """One signature of a SavedModel folder. Errors: RequestError for shapes that do not fit, StepError."""
+def load_saved_model(path: Path, signature: str, shapes: Shapes, trust: bool = False) -> Model:
+    """One signature of a SavedModel folder. Errors: RequestError for shapes that do not fit, or for ops that need trust
+    in the graph; StepError."""
     session.fresh(0)
+    # TensorFlow runs the initializers of a graph while it loads it.
+    if not trust and (problem := models.trust_problem(path)):
+        raise RequestError(problem)
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:

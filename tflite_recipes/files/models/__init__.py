@@ -2,7 +2,7 @@
 
 from tflite_recipes.files.models.custom_objects import NAMELESS, bare, missing_in, missing_objects, not_given
 from tflite_recipes.files.models.digest import files_in, saved_model_bytes, sha256_of
-from tflite_recipes.files.models.graph_ops import reaching_ops
+from tflite_recipes.files.models.graph_ops import reaching_ops, trust_problem
 from tflite_recipes.files.models.keras_file import KerasFile, config_of, read_keras_file
 from tflite_recipes.files.models.refusals import GRAPH_FILE
 from tflite_recipes.files.models.saved_model import SignatureInfo, read_saved_model
@@ -39,6 +39,7 @@ __all__ = [
     "saved_model_weight_bytes",
     "sha256_of",
     "too_large",
+    "trust_problem",
     "weights_kind",
     "weights_problems",
     "weights_sha256",

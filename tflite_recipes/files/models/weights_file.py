@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
-from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.files.models.digest import sha256_of
-from tflite_recipes.files.models.refusals import HDF5, ZIP, beside, first_bytes
+from tflite_recipes.files.models.graph_ops import trust_problem
+from tflite_recipes.files.models.refusals import GRAPH_FILE, HDF5, ZIP, beside, first_bytes
 from tflite_recipes.files.models.weights import keras_weight_bytes, too_large
 
 _WHERE = "source.weights"
@@ -59,8 +60,17 @@ def weights_sha256(path: Path) -> str:
     return "\n".join(sha256_of(part) for part in (Path(f"{prefix}{_INDEX}"), *shards))
 
 
-def weights_problems(path: Path) -> Iterable[Problem]:
-    """What is wrong with a file of weights as far as it can be known without TensorFlow."""
+def weights_problems(path: Path, trust: bool = False) -> Iterable[Problem]:
+    """What is wrong with a file of weights as far as it can be known without TensorFlow.
+
+    trust: take the checkpoint of a SavedModel whose graph does more than calculate.
+    """
+    folder = checkpoint_prefix(path).parent.parent
+    if not trust and path.parent.name == "variables" and (folder / GRAPH_FILE).is_file():
+        try:
+            yield from filter(None, [trust_problem(folder)])
+        except RequestError as error:
+            yield from error.problems
     if weights_kind(path) is None:
         near = None if path.exists() else beside(path)
         what = "is no file of weights: neither .weights.h5, .h5, .keras nor a TensorFlow checkpoint"
