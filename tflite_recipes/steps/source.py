@@ -303,6 +303,8 @@ class KerasApplicationSource(Source):
         if self.weights not in (None, "imagenet") and not Path(self.weights).is_file():
             what = f"{self.weights!r} is neither null, imagenet nor a weights file"
             yield Problem(what, "source.weights", "source.weights=null", ("source.weights=imagenet",))
+        elif self.weights not in (None, "imagenet"):
+            yield from filter(None, [model_files.foreign_data(Path(self.weights), "source.weights")])
 
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import source_model

@@ -22,6 +22,8 @@ _SUFFIXES = {WeightsKind.LAYERS: ".h5", WeightsKind.VARIABLES: ".weights.h5", We
 
 def load(model: source_model.Model, path: Path, function: str, reporter: Reporter) -> None:
     """Load the weights that `path` holds into the model, in place. Errors: RequestError where they do not fit."""
+    if foreign := model_files.foreign_data(path, _WHERE):
+        raise RequestError(foreign)
     kind = model_files.weights_kind(path)
     if not model.generation:
         what = f"weights are loaded into a Keras model, and {function} gave {type(model.owner).__name__}"

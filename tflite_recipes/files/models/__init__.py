@@ -2,6 +2,7 @@
 
 from tflite_recipes.files.models.custom_objects import NAMELESS, bare, missing_in, missing_objects, not_given
 from tflite_recipes.files.models.digest import files_in, saved_model_bytes, sha256_of
+from tflite_recipes.files.models.foreign_data import foreign_data
 from tflite_recipes.files.models.graph_ops import reaching_ops, trust_problem
 from tflite_recipes.files.models.keras_file import KerasFile, config_of, read_keras_file
 from tflite_recipes.files.models.refusals import GRAPH_FILE
@@ -27,6 +28,7 @@ __all__ = [
     "checkpoint_prefix",
     "config_of",
     "files_in",
+    "foreign_data",
     "keras_weight_bytes",
     "missing_in",
     "missing_objects",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files.models.foreign_data import foreign_data
 from tflite_recipes.files.models.hdf5 import read_hdf5
 from tflite_recipes.files.models.keras_inputs import keras_inputs
 from tflite_recipes.files.models.keras_layers import (
@@ -85,6 +86,8 @@ def read_keras_file(path: Path) -> KerasFile:
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
     _check_format(path, head)
+    if foreign := foreign_data(path):  # before anything else opens the file, and follows its links
+        raise RequestError(foreign)
     # First, because looking through gigabytes for a config takes seconds.
     if large := too_large(str(path), keras_weight_bytes(path), "source.path"):
         raise RequestError(large)

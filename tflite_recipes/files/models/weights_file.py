@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.files.models.digest import sha256_of
+from tflite_recipes.files.models.foreign_data import foreign_data
 from tflite_recipes.files.models.graph_ops import trust_problem
 from tflite_recipes.files.models.refusals import GRAPH_FILE, HDF5, ZIP, beside, first_bytes
 from tflite_recipes.files.models.weights import keras_weight_bytes, too_large
@@ -65,6 +66,9 @@ def weights_problems(path: Path, trust: bool = False) -> Iterable[Problem]:
 
     trust: take the checkpoint of a SavedModel whose graph does more than calculate.
     """
+    if foreign := foreign_data(path, _WHERE):  # before anything else opens the file, and follows its links
+        yield foreign
+        return
     folder = checkpoint_prefix(path).parent.parent
     if not trust and path.parent.name == "variables" and (folder / GRAPH_FILE).is_file():
         try:
