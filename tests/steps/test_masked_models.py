@@ -76,3 +76,73 @@ def test_a_recipe_of_a_past_run_goes_without_the_remedy_and_warns(here, masked):
     assert "tflite_recipes.remedies" not in result.tags
     (warning,) = [text for text in result.warnings if text.startswith("bound_masks: ")]
     assert warning.endswith("'conversion.fallback=[unroll,integer_ops,bound_masks]'")
+
+
+WIDTH, LENGTH = 16, 12
+# By name: how a mask of 1 and 0 meets the scores.
+WRITINGS = {
+    "sum_of_three": "tf.add_n([s, off * -1e9 + 0.0 * s, off * -1e9 + 0.0 * s])",
+    "clipped": "tf.maximum(s + off * -1e9, -1e9)",
+    "squared": "s - tf.square(3e4 * off)",
+    "of_logarithm": "s + tf.math.log(1.0 - off)",
+    "from_integers": "s + tf.cast(tf.cast(off, tf.int32) * -1000000, tf.float32)",
+    "soft": "s + off * -1e9 * 1e-3 * tf.sigmoid(s)",
+}
+SCRIPT = """
+import sys, numpy as np, tensorflow as tf
+rng = np.random.default_rng(5)
+x = rng.standard_normal((24, {length}, {width})).astype("f4")
+mask = (np.arange({length}) < rng.integers(4, {length} + 1, 24)[:, None]).astype("f4")
+weights = [tf.constant(rng.standard_normal(({width}, {width})).astype("f4") * 0.25) for _ in range(3)]
+def model(masked):
+    def run(x, mask):
+        s = tf.matmul(x @ weights[0], x @ weights[1], transpose_b=True) / 4.0
+        return {{"y": tf.nn.softmax(masked(s, (1.0 - mask)[:, None])) @ (x @ weights[2])}}
+    return tf.function(run, input_signature=[
+        tf.TensorSpec([1, {length}, {width}], name="x"), tf.TensorSpec([1, {length}], name="mask")])
+for name, text in {writings}.items():
+    owner = tf.Module()
+    owner.run = model(eval("lambda s, off: " + text))
+    folder = sys.argv[1] + "/" + name
+    tf.saved_model.save(owner, folder + "/saved_model", {{"serving_default": owner.run}})
+    rows = [owner.run(x[k : k + 1], mask[k : k + 1])["y"].numpy() for k in range(24)]
+    np.savez(folder + "/calibration.npz", x=x, mask=mask)
+    np.savez(folder + "/inputs.npz", x=x, mask=mask)
+    np.save(folder + "/expected.npy", np.array(rows))
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    script = SCRIPT.format(length=LENGTH, width=WIDTH, writings=WRITINGS)
+    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("case", "scheme"),
+    [
+        ("sum_of_three", "integer_only"),
+        ("clipped", "integer_only"),
+        ("squared", "integer_only"),
+        ("of_logarithm", "int16x8"),
+        ("from_integers", "full_integer"),
+    ],
+)
+def test_integers_keep_scores_whose_mask_shows_in_its_values(here, written, case, scheme):
+    edges = ["optimization.input_type=float32", "optimization.output_type=float32"] if scheme == "integer_only" else []
+    result = convert(written / case, scheme, *edges)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert relative_error(result.path, written / case) < 0.05
+    assert "bound_masks" in result.tags["tflite_recipes.remedies"]
+
+
+def test_mask_that_cannot_be_bounded_is_named_with_a_fix_that_helps(here, written):
+    result = convert(written / "soft", "full_integer")
+    assert relative_error(result.path, written / "soft") > 0.2
+    (warning,) = [text for text in result.warnings if "Softmax" in text and "fix: " in text]
+    fix = warning.rpartition("fix: ")[2]
+    result = convert(written / "soft", "none", fix)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert relative_error(result.path, written / "soft") < 0.02

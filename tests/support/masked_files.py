@@ -24,6 +24,7 @@ def _attentions():
     import tensorflow as tf
 
     hidden = np.triu(np.ones((LENGTH, LENGTH), "float32"), 1)
+    rows = np.linspace(0.8, 1.2, LENGTH, dtype="float32")[:, None]
     slopes = np.abs(np.arange(LENGTH)[:, None] - np.arange(LENGTH)).astype("float32")
 
     def off(mask):
@@ -47,10 +48,23 @@ def _attentions():
         "multiplied": lambda s, m: s * (1.0 - off(m)) + off(m) * -1e10,
         "twice": lambda s, m: s + off(m) * -1e9 + hidden * -1e9,
         "whole_rows": lambda s, m: s + (1.0 - tf.cast(pairs(m), tf.float32)) * -1e9,
+        "whole_rows_negated": lambda s, m: -((1.0 - tf.cast(pairs(m), tf.float32)) * 1e9 - s),
+        "whole_rows_squared": lambda s, m: s - tf.square((1.0 - tf.cast(pairs(m), tf.float32)) * 3e4),
         "combined": lambda s, m: s + tf.minimum(off(m) * -1e9, hidden * -1e9),
         "written_out": lambda s, m: tf.where(m[:, None] > 0, s, -1e9),
         "by_logarithm": lambda s, m: tf.where(m[:, None] > 0, s, -1e9),
         "with_a_sink": lambda s, m: s + off(m) * -1e9,
+        "negated": lambda s, m: -(-s + off(m) * 1e9),
+        "clipped": lambda s, m: tf.maximum(s + off(m) * -1e9, -1e9),
+        "lesser": lambda s, m: tf.minimum(s, 2e9 * tf.cast(m, tf.float32)[:, None] - 1e9),
+        "squared": lambda s, m: s - tf.square(3e4 * off(m)),
+        "from_integers": lambda s, m: s + tf.cast((1 - m) * -1000000, tf.float32)[:, None],
+        "of_logarithm": lambda s, m: s + tf.math.log(tf.cast(m, tf.float32))[:, None],
+        "scaled_by_computed": lambda s, m: (s + off(m) * -1e9) / (0.5 + 0.5 * tf.reduce_mean(tf.cast(m, tf.float32))),
+        "scaled_by_rows": lambda s, m: (s + off(m) * -1e9) * rows,
+        "sum_of_three": lambda s, m: tf.add_n([s, off(m) * -1e9 + s * 0.0, hidden * -1e9 + s * 0.0]),
+        "exponent_of_logarithm": lambda s, m: s + off(m) * -1e9,
+        "taken_from": lambda s, m: off(m) * -1e9 - s,
         "distances": lambda s, m: s + slopes * -20.0,
         "soft": lambda s, m: s + off(m) * -1e9 * 1e-5 * tf.sigmoid(s),
         "near": lambda s, m: tf.where(m[:, None] > 0, s, -21.0),
@@ -92,6 +106,7 @@ def main(folder: Path) -> None:
                 first, _ = attention(x, mask, lambda s, m: s + shared, *weights[:3])
                 return {"y": attention(first, mask, lambda s, m: s + shared, *weights[3:])[0]}
             softmaxes = {"written_out": written_out, "by_logarithm": by_logarithm, "with_a_sink": with_a_sink}
+            softmaxes["exponent_of_logarithm"] = lambda scores: tf.exp(tf.nn.log_softmax(scores))
             result, scores = attention(x, mask, masked, *weights[:3], softmaxes.get(name, tf.nn.softmax))
             return {"y": result, "scores": scores} if name == "scores_are_an_output" else {"y": result}
 

@@ -6,7 +6,7 @@ from ai_edge_litert.interpreter import Interpreter
 from support import masked_files
 
 from tflite_recipes.backend.converting import float_calibration
-from tflite_recipes.backend.converting.attention_masks import bound_masks, find
+from tflite_recipes.backend.converting.attention_masks import bound_masks, find, in_pairs
 from tflite_recipes.files import tflite
 
 pytestmark = pytest.mark.slow
@@ -14,10 +14,12 @@ pytestmark = pytest.mark.slow
 SELECTED = ["where", "where_lowest", "where_infinite", "where_subtracted", "where_filled", "scaled_behind"]
 ADDED = ["added", "added_lowest", "added_constant", "added_selected", "subtracted", "multiplied", "twice"]
 ADDED += ["whole_rows", "distances", "shared", "combined"]
-SOFTMAXES = ["written_out", "by_logarithm", "with_a_sink"]
+WRITINGS = ["negated", "clipped", "lesser", "squared", "from_integers", "of_logarithm", "taken_from"]
+WRITINGS += ["scaled_by_computed", "scaled_by_rows", "sum_of_three"]
+SOFTMAXES = ["written_out", "by_logarithm", "with_a_sink", "exponent_of_logarithm"]
 # Eight bits are coarse for a logarithm: .065 without any mask.
 LIMITS = {"by_logarithm": 0.25}
-PLACES = {"twice": 2, "shared": 2}
+PLACES = {"twice": 2, "shared": 2, "sum_of_three": 2}
 AS_BEFORE = ["soft", "near", "no_mask", "scores_are_an_output"]
 
 
@@ -31,6 +33,9 @@ def masked(tmp_path_factory):
 
 def bounded(folder, name, samples):
     path = folder / f"{name}.tflite"
+    if name == "sum_of_three":
+        path = folder / "in_pairs.tflite"
+        path.write_bytes(in_pairs((folder / f"{name}.tflite").read_bytes(), 0))
     return bound_masks(
         path.read_bytes(),
         0,
@@ -59,7 +64,7 @@ def quantized(data, samples):
     return mlir_quantize(calibrated, False, input_data_type=tf.float32, output_data_type=tf.float32)
 
 
-@pytest.mark.parametrize("name", [*SELECTED, *ADDED, *SOFTMAXES])
+@pytest.mark.parametrize("name", [*SELECTED, *ADDED, *WRITINGS, *SOFTMAXES])
 def test_bounded_masks_are_exact_in_float_and_keep_the_scale_in_int8(masked, name):
     folder, samples = masked
     made = bounded(folder, name, samples)
@@ -87,12 +92,14 @@ def test_what_is_no_mask_or_near_enough_stays_as_it_is(masked, name):
     assert not made.bounded
 
 
-def test_rows_that_are_masked_throughout_stay_uniform(masked):
+@pytest.mark.parametrize("name", ["whole_rows", "whole_rows_negated", "whole_rows_squared"])
+def test_rows_that_are_masked_throughout_stay_uniform(masked, name):
     """1e9 swallows the scores, so that such a row is a plain mean. A mask of -30 would leave them as they are."""
     folder, samples = masked
-    made = bounded(folder, "whole_rows", samples)
+    made = bounded(folder, name, samples)
+    assert made.bounded
     padded = {"x": samples["x"], "mask": np.zeros_like(samples["mask"])}
-    expected = outputs((folder / "whole_rows.tflite").read_bytes(), padded)
+    expected = outputs((folder / f"{name}.tflite").read_bytes(), padded)
     assert np.abs(outputs(made.data, padded) - expected).max() < 1e-6 * np.ptp(expected)
 
 
@@ -101,6 +108,14 @@ def test_samples_without_padding_are_told(masked):
     (mask,) = bounded(folder, "added", {**samples, "mask": np.ones_like(samples["mask"])}).masks
     assert mask.is_unseen
     assert mask.value is None
+
+
+def test_softmax_behind_an_unbounded_mask_is_named_with_its_span(masked):
+    folder, samples = masked
+    (softmax,) = bounded(folder, "scores_are_an_output", samples).unbounded
+    assert softmax.name == "Softmax"
+    assert softmax.span > 9e8
+    assert bounded(folder, "added", samples).unbounded == ()
 
 
 def test_the_file_has_nothing_left_of_what_was_replaced(masked, tmp_path):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tflite_recipes.backend.converting import attention_masks, float_calibration
-from tflite_recipes.backend.converting.attention_masks import Bounded, Mask
-from tflite_recipes.backend.converting.attention_masks.mask_paths import LAYOUT, MERGING
+from tflite_recipes.backend.converting.attention_masks import Bounded, Mask, Unbounded
+from tflite_recipes.backend.converting.attention_masks.mask_paths import MERGING
+from tflite_recipes.backend.converting.attention_masks.mask_ranges import LAYERS, SOFTMAXES
 from tflite_recipes.backend.converting.conversion_request import Request
 from tflite_recipes.backend.converting.recent_results import once
 from tflite_recipes.conversion.remedies import Remedy, added_to_fallback
@@ -17,7 +18,8 @@ from tflite_recipes.files import tflite
 from tflite_recipes.files.tflite import Subgraph
 
 _NAME = Remedy.bound_masks.name
-_ON_THE_WAY = frozenset(("CONCATENATION", "DIV", "MUL", *LAYOUT))
+# Steps of the integers that each scheme has for an activation.
+_STEPS = {"int16x8": 65_535}
 # Of the last few float files and data sets.
 _bounded: dict[str, Bounded] = {}
 
@@ -31,10 +33,13 @@ def prepare_masks(path: Path, signature: str, request: Request, reporter: Report
     number = next(port.subgraph for port in file.signatures if port.key == signature)
     if not _has_sums(file.subgraphs[number]):
         return ()
-    data = path.read_bytes()
+    original = data = path.read_bytes()
     if _NAME not in request.fallback:
         _warn_of_fault(attention_masks.find(data, number), request, reporter)
         return ()
+    if any(op.name == "ADD_N" for op in file.subgraphs[number].operators):
+        data = attention_masks.in_pairs(data, number)
+        path.write_bytes(data)
 
     def made() -> Bounded:
         return attention_masks.bound_masks(
@@ -45,20 +50,25 @@ def prepare_masks(path: Path, signature: str, request: Request, reporter: Report
 
     key = f"{hashlib.sha256(data).hexdigest()} {request.calibration_sha256}"
     done = once(_bounded, key, made) if request.calibration_sha256 else made()
-    path.write_bytes(done.data)
+    path.write_bytes(done.data if done.bounded else original)
     _warn_of_unseen([mask for mask in done.masks if mask.is_unseen], reporter)
+    _warn_of_unbounded(done.unbounded, request.scheme, reporter)
     return _report(done.bounded, reporter)
 
 
 def _has_sums(graph: Subgraph) -> bool:
     """Whether something is added to the scores of a softmax or selected among them. Others need not be unpacked."""
     makers = {index: op for op in graph.operators for index in op.outputs}
-    for softmax in (op for op in graph.operators if op.name in ("SOFTMAX", "REDUCE_MAX")):
-        maker = makers.get(softmax.inputs[0])
-        while maker is not None and maker.name in _ON_THE_WAY:
-            maker = next((makers[index] for index in maker.inputs if index in makers), None)
-        if maker is not None and maker.name in MERGING:
+    pending = [op.inputs[0] for op in graph.operators if op.name in SOFTMAXES]
+    seen: set[int] = set()
+    while pending:
+        maker = makers.get(index := pending.pop())
+        if maker is None or index in seen or maker.name in LAYERS:
+            continue
+        if maker.name in MERGING:
             return True
+        seen.add(index)
+        pending += maker.inputs
     return False
 
 
@@ -84,6 +94,17 @@ def _warn_of_unseen(masks: Sequence[Mask], reporter: Reporter) -> None:
         reporter.warn(
             f"the calibration samples have nothing masked in {named}: the integers have no room for the mask there. "
             "Calibrate with samples that are padded"
+        )
+
+
+def _warn_of_unbounded(softmaxes: Sequence[Unbounded], scheme: str, reporter: Reporter) -> None:
+    steps = _STEPS.get(scheme, 255)
+    wide = [softmax for softmax in softmaxes if softmax.span > steps]
+    if wide:
+        named = _few([f"{softmax.name}: {softmax.span:.3g} apart" for softmax in wide])
+        reporter.warn(
+            f"a mask that could not be bounded, or large scores, set the integer scale of what enters a softmax, "
+            f"so that {scheme} cannot tell its values apart ({named})\n  fix: optimization=dynamic_range"
         )
 
 

@@ -16,7 +16,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tflite_recipes.backend.converting.attention_masks.mask_bounds import NOTHING_MASKED, Bound, bound
 from tflite_recipes.backend.converting.attention_masks.mask_edits import Editor
 from tflite_recipes.backend.converting.attention_masks.mask_paths import Merge, Root, merges
-from tflite_recipes.backend.converting.attention_masks.mask_statistics import collect
+from tflite_recipes.backend.converting.attention_masks.mask_ranges import Ranges, survey
+from tflite_recipes.backend.converting.attention_masks.mask_statistics import Statistics, collect
 from tflite_recipes.backend.converting.equalization.float_graph import Graph, buffer_uses
 
 # A constant of this size is a mask, whatever the scores are.
@@ -39,11 +40,23 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Unbounded:
+    """A softmax without a bounded mask: its name, and how far its least value lies below its greatest."""
+
+    name: str
+    span: float
+
+
+@dataclass(frozen=True)
 class Bounded:
-    """A file with bounded masks, or as it was. masks: each place where a mask meets scores."""
+    """A file with bounded masks, or as it was.
+
+    masks: each place where a mask meets scores. unbounded: the softmaxes without a bounded mask.
+    """
 
     data: bytes
     masks: tuple[Mask, ...] = ()
+    unbounded: tuple[Unbounded, ...] = ()
 
     @property
     def bounded(self) -> tuple[Mask, ...]:
@@ -57,6 +70,18 @@ def find(data: bytes, number: int) -> list[str]:
     return [graph.name(graph.result(row.at)) for row in merges(graph, _UNMISTAKABLE)]
 
 
+def in_pairs(data: bytes, number: int) -> bytes:
+    """Return a float file with a chain of ADDs in place of each ADD_N, which has no integer kernel."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    graph = _graph(model, number)
+    editor = Editor(model, number, graph, {})
+    for at, op in enumerate(graph.operators):
+        if graph.names[at] == "ADD_N" and len(op.inputs) > 1:
+            editor.add_pairs(at)
+    editor.finish()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 def bound_masks(data: bytes, number: int, activations: Callable[[], Iterable[Mapping[str, Any]]]) -> Bounded:
     """Return a float file whose masks a softmax cannot tell from those of `data`, to 1e-7.
 
@@ -67,23 +92,46 @@ def bound_masks(data: bytes, number: int, activations: Callable[[], Iterable[Map
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     graph = _graph(model, number)
-    rows = merges(graph)
-    if not rows:
-        return Bounded(data)
-    seen = collect(graph, rows, activations())
+    ranges = survey(graph, activations())
+    rows = merges(graph, ranges=ranges)
+    seen = collect(graph, rows, activations()) if rows else Statistics()
     found = [bound(graph, row, seen) for row in rows]
     masks = tuple(_mask(graph, row, made) for row, made in zip(rows, found, strict=True))
     made = _edited(graph, rows, found)
+    unbounded = _unbounded(graph, ranges, made)
     if not made:
-        return Bounded(data, masks)
-    editor = Editor(model, number, graph)
+        return Bounded(data, masks, unbounded)
+    _edit(Editor(model, number, graph, ranges), graph, made)
+    return Bounded(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), masks, unbounded)
+
+
+def _edit(editor: Editor, graph: Graph, made: list[Bound]) -> None:
     for single in made:
         if single.merge.sign == 0:
             editor.select(single)
-    for group in _groups(graph, [single for single in made if single.merge.sign]):
+    for group in _groups(graph, [single for single in made if single.merge.sign and single.merge.logarithm < 0]):
         editor.add(group)
+    depths: dict[int, float] = {}
+    for single in made:
+        if (at := single.merge.logarithm) >= 0:
+            depths[at] = min(depths.get(at, 0.0), single.value)
+    for at, depth in depths.items():
+        editor.bound_logarithm(at, depth)
+    for at in sorted({at for single in made for reach in single.merge.reaches for at in reach.floors}):
+        editor.drop(at)
     editor.finish()
-    return Bounded(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), masks)
+
+
+def _unbounded(graph: Graph, ranges: Ranges, made: list[Bound]) -> tuple[Unbounded, ...]:
+    """The softmaxes that stay with values further apart than integers can hold."""
+    bounded = {reach.softmax for single in made for reach in single.merge.reaches}
+    found: list[Unbounded] = []
+    for at, name in enumerate(graph.names):
+        scores = ranges.get(graph.input(at, 0))
+        if name in ("SOFTMAX", "LOG_SOFTMAX") and scores is not None and at not in bounded:
+            beta = float(getattr(graph.operators[at].builtinOptions, "beta", 1.0))
+            found.append(Unbounded(graph.name(graph.result(at)), (scores.high - scores.low) * beta))
+    return tuple(found)
 
 
 def _graph(model: Any, number: int) -> Graph:

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_recipes.backend.converting.attention_masks.mask_paths import LEAST, Merge, Reach
+from tflite_recipes.backend.converting.attention_masks.mask_paths import LEAST, MASKED, UNMASKED, Merge
 from tflite_recipes.backend.converting.attention_masks.mask_statistics import Statistics, scores_of
+from tflite_recipes.backend.converting.attention_masks.softmax_paths import SELECT, Reach
 from tflite_recipes.backend.converting.equalization.float_graph import Graph
 
 # The share of a softmax that all values below the mask may take together.
 _SHARE = 1e-8
 # A bound that shortens the range of the scores by less than this factor is no gain.
 _GAIN = 1.5
-# A mask that is computed has these shares of its depth at least where it masks, and at most where it does not.
-_MASKED, _UNMASKED = 0.1, 1e-3
 _EQUAL = 1e-6
 
 
@@ -47,11 +46,13 @@ def bound(graph: Graph, merge: Merge, seen: Statistics) -> Bound | str:
         least = _least_top(graph, reach, low, seen)
         if least is None:
             return "the samples have no row that is not masked throughout"
-        value = min(value, least - np.log(seen.widths[graph.input(reach.softmax, 0)] / _SHARE) / reach.factor)
+        value = min(value, _as_mask(reach, least - np.log(seen.widths[graph.input(reach.softmax, 0)] / _SHARE)))
         open_rows |= _has_masked_rows(graph, reach, low, seen)
-    top = seen.high.get(scores_of(graph, merge), 0.0)
+    top = _top(graph, merge, seen)
     if merge.sign == 0:
-        return _selected(graph, merge, Bound(merge, value, low), high, top)
+        return _selected(graph, Bound(merge, value, low), high, top)
+    if merge.logarithm >= 0:
+        return Bound(merge, min(value - top, -1.0), low)
     if graph.constant(mask) is None and not _is_binary(merge, mask, seen):
         return "its values lie between masked and not masked"
     weakest = low if graph.constant(mask) is not None else -seen.least[mask]
@@ -71,19 +72,41 @@ def _added(merge: Merge, mask: int, seen: Statistics) -> tuple[float, float]:
     return (-high, -low) if merge.sign < 0 else (low, high)
 
 
+def _top(graph: Graph, merge: Merge, seen: Statistics) -> float:
+    """The greatest of the scores that a mask meets, as they act on the softmax."""
+    scores = scores_of(graph, merge)
+    is_negative = merge.reaches[0].sign < 0
+    if graph.names[merge.at] == "SUB" and merge.position == 0:
+        is_negative = not is_negative
+    return -seen.low.get(scores, 0.0) if is_negative else seen.high.get(scores, 0.0)
+
+
+def _as_mask(reach: Reach, value: float) -> float:
+    """A mask that lies below `value` in front of the softmax, whatever it is multiplied by on the way."""
+    return float(value / (reach.factor if value < 0 else reach.most))
+
+
 def _cut(reach: Reach, low: float) -> float:
     """Scores below are masked ones."""
     return max(low * reach.factor / 2, -1e30)
 
 
 def _least_top(graph: Graph, reach: Reach, low: float, seen: Statistics) -> float | None:
-    """The least of the greatest scores of rows with any that are not masked, as a value of the mask itself."""
+    """The least of the greatest scores of rows with any that are not masked, in front of the softmax, without what is
+    added on the way."""
     tops = seen.tops[graph.input(reach.softmax, 0)]
     live = tops[tops * _beta(graph, reach) > _cut(reach, low)]
     if not live.size:
         return None
-    shift = sum(max(factor * seen.low.get(t, 0.0), factor * seen.high.get(t, 0.0), 0.0) for t, factor in reach.terms)
-    return float((live.min() * _beta(graph, reach) - shift) / reach.factor)
+    shift = sum(
+        max(*(sign * factor * end for end in _ends(seen, term) for factor in (least, most)), 0.0)
+        for term, sign, least, most in reach.terms
+    )
+    return float(live.min() * _beta(graph, reach) - shift)
+
+
+def _ends(seen: Statistics, tensor: int) -> tuple[float, float]:
+    return seen.low.get(tensor, 0.0), seen.high.get(tensor, 0.0)
 
 
 def _beta(graph: Graph, reach: Reach) -> float:
@@ -95,7 +118,10 @@ def _has_masked_rows(graph: Graph, reach: Reach, low: float, seen: Statistics) -
     return bool((tops <= _cut(reach, low)).any())
 
 
-def _selected(graph: Graph, merge: Merge, made: Bound, high: float, top: float) -> Bound | str:
+def _selected(graph: Graph, made: Bound, high: float, top: float) -> Bound | str:
+    merge = made.merge
+    if graph.names[merge.at] not in SELECT:  # the lesser of the scores and a value far above or below them
+        return made if high >= top else "it bounds the scores"
     constant = graph.constant(graph.input(merge.at, merge.position))
     if constant is None and (high > made.value or not _has_full_condition(graph, merge.at)):
         return "its values are not all masked"
@@ -111,4 +137,4 @@ def _has_full_condition(graph: Graph, at: int) -> bool:
 
 def _is_binary(merge: Merge, mask: int, seen: Statistics) -> bool:
     low, high = _added(merge, mask, seen)
-    return high <= _UNMASKED * -low and seen.least[mask] >= _MASKED * -low and bool(np.isfinite(low))
+    return high <= UNMASKED * -low and seen.least[mask] >= MASKED * -low and bool(np.isfinite(low))

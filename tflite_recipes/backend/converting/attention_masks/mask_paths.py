@@ -2,60 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tflite_recipes.backend.converting.attention_masks.mask_ranges import LAYERS, Range, Ranges
+from tflite_recipes.backend.converting.attention_masks.softmax_paths import (
+    LAYOUT,
+    SELECT,
+    Reach,
+    is_plain,
+    known,
+    reaches,
+    sign_of,
+)
 from tflite_recipes.backend.converting.equalization.float_graph import Graph
 
 # A constant nearer to zero than this is no mask: exp(-20) is 2e-9.
 LEAST = 20.0
-# These place values elsewhere and change none; the values stand at the first place of their inputs.
-LAYOUT = frozenset(
-    "BROADCAST_TO EXPAND_DIMS GATHER RESHAPE SLICE SQUEEZE STRIDED_SLICE TILE TRANSPOSE".split()  # noqa: SIM905
-)
-_SELECT = ("SELECT", "SELECT_V2")
 # Where masks meet scores.
-MERGING = ("ADD", "SUB", *_SELECT)
+MERGING = ("ADD", "ADD_N", "SUB", "MINIMUM", "MAXIMUM", *SELECT)
+# A mask that is computed has these shares of its depth at least where it masks, and at most where it does not.
+MASKED, UNMASKED = 0.1, 1e-3
 # (operator, place of the constant among its inputs)
 Root = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Reach:
-    """A softmax behind a mask.
-
-    softmax: the operator's number; of a softmax that is written out, the REDUCE_MAX that it begins with. factor: what
-    the mask is multiplied by on the way. terms: tensors that are added on the way, each with its factor.
-    """
-
-    softmax: int
-    factor: float
-    terms: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Merge:
     """Where a mask meets the scores.
 
-    at, position: the operator, and the place of the mask among its inputs. sign: 1 if the mask is added, -1 if it is
-    subtracted, 0 if it is selected. roots: the constants that the mask is made of. reaches: every softmax behind it.
+    at, position: the operator, and the place of the mask among its inputs. sign: 0 if the mask is selected; else the
+    sign with which it acts on the scores in front of the softmax. roots: the constants that the mask is made of, none
+    if the samples showed it. reaches: every softmax behind it. logarithm: the LOG of 0 that makes the mask, or -1.
     """
 
     at: int
     position: int
     sign: int
-    roots: frozenset[Root]
+    roots: frozenset[Root] = frozenset()
     reaches: tuple[Reach, ...] = ()
+    logarithm: int = -1
 
 
-def merges(graph: Graph, least: float = LEAST) -> list[Merge]:
+def merges(graph: Graph, least: float = LEAST, ranges: Ranges | None = None) -> list[Merge]:
     """Return the places where masks meet scores that go to nothing but softmaxes, in the graph's order.
 
-    least: the least magnitude of a constant that may be one.
+    Args:
+        graph: The graph.
+        least: The least magnitude of a constant that may be a mask.
+        ranges: The ranges on the calibration samples. Without them, masks are found that are made of constants alone.
     """
+    ranges = ranges or {}
+    rows = _of_constants(graph, least, ranges)
+    places = {row.at for row in rows}
+    behind = _behind(graph, places)
+    for row in _of_values(graph, ranges):
+        # A mask that is computed from bounded values is bounded already.
+        if row.at not in places and graph.input(row.at, row.position) not in behind:
+            rows.append(row)
+    return sorted(rows, key=lambda row: row.at)
+
+
+def _behind(graph: Graph, places: set[int]) -> set[int]:
+    """What is computed from the results of these operators."""
+    tensors: set[int] = set()
+    for at, op in enumerate(graph.operators):
+        inputs = [] if op.inputs is None or graph.names[at] in LAYERS else op.inputs
+        if at in places or any(int(index) in tensors for index in inputs):
+            tensors |= {int(index) for index in op.outputs}
+    return tensors
+
+
+def _of_values(graph: Graph, ranges: Ranges) -> list[Merge]:
+    """The merges whose masks are seen by their values: 0 where nothing is masked, and far below the scores else."""
+    rows: list[Merge] = []
+    for at in range(len(graph.operators)):
+        if graph.names[at] not in ("ADD", "SUB", "MINIMUM", "MAXIMUM") or not is_plain(graph, at):
+            continue
+        if not (found := reaches(graph, graph.result(at), ranges)) or not (sign := sign_of(found)):
+            continue
+        ends = [known(graph, graph.input(at, position), ranges) for position in (0, 1)]
+        for position, mask in enumerate(ends):
+            if mask is None or _is_constant(graph, at, 1 - position):
+                continue
+            if graph.names[at] in ("ADD", "SUB"):
+                acting = -sign if graph.names[at] == "SUB" and position else sign
+                row = _added(graph, Merge(at, position, acting, reaches=tuple(found)), mask.acting(acting))
+                beside = (ends[1 - position], ranges.get(graph.result(at)))
+                is_mask = any(end is not None and (_is_mask(end) or _is_mask(end.acting(-1))) for end in beside)
+                rows += [row] if row is not None and not is_mask else []
+            elif graph.names[at] == ("MINIMUM" if sign > 0 else "MAXIMUM") and sign > 0 and _is_choice(mask):
+                rows.append(Merge(at, position, 0, reaches=tuple(found)))
+    return rows
+
+
+def _added(graph: Graph, row: Merge, mask: Range) -> Merge | None:
+    if _is_mask(mask):
+        return row
+    if mask.low == -np.inf and row.sign > 0 and (at := _logarithm(graph, graph.input(row.at, row.position))) >= 0:
+        return replace(row, logarithm=at)
+    return None
+
+
+def _logarithm(graph: Graph, tensor: int) -> int:
+    """The LOG that makes a tensor, which may be laid out anew in between; -1 if another operator does."""
+    makers = {graph.result(at): at for at in range(len(graph.operators))}
+    while (at := makers.get(tensor, -1)) >= 0 and graph.names[at] in LAYOUT:
+        tensor = graph.input(at, 0)
+    alone = at >= 0 and graph.names[at] == "LOG" and graph.result(at) not in graph.outputs
+    return at if alone else -1
+
+
+def _is_constant(graph: Graph, at: int, position: int) -> bool:
+    return graph.constant(graph.input(at, position)) is not None
+
+
+def _is_mask(mask: Range) -> bool:
+    """Whether values are 0, or far below, and nothing between."""
+    deep = -np.inf < mask.low <= -LEAST
+    return deep and mask.high <= UNMASKED * -mask.low and mask.least >= MASKED * -mask.low
+
+
+def _is_choice(mask: Range) -> bool:
+    """Whether values are far below 0 or far above, so that the lesser of them and the scores is one or the other."""
+    deep = -np.inf < mask.low <= -LEAST and mask.high >= LEAST
+    return deep and not mask.has_zeros and mask.least >= MASKED * max(-mask.low, mask.high)
+
+
+def _of_constants(graph: Graph, least: float, ranges: Ranges) -> list[Merge]:
     masks: dict[int, frozenset[Root]] = {}
     broken: set[Root] = set()
     rows: list[Merge] = []
@@ -68,16 +145,22 @@ def merges(graph: Graph, least: float = LEAST) -> list[Merge]:
             masks[graph.result(at)] = roots
         elif (met := _merge(graph, at, here)) is not None:
             rows.append(met)
-        else:
+        elif not _is_floor(graph, at, here):
             broken |= roots
     complete: list[Merge] = []
     for row in rows:
-        reaches = _reaches(graph, graph.result(row.at))
-        if reaches:
-            complete.append(replace(row, reaches=tuple(reaches)))
+        found = reaches(graph, graph.result(row.at), ranges)
+        sign = sign_of(found) if found else 0
+        if found and (row.sign or sign > 0):
+            complete.append(replace(row, sign=row.sign * sign, reaches=tuple(found)))
         else:
             broken |= row.roots
     return [row for row in complete if row.sign == 0 or not row.roots & broken]
+
+
+def _is_floor(graph: Graph, at: int, here: Mapping[int, frozenset[Root]]) -> bool:
+    """Whether a constant only bounds what is masked already."""
+    return graph.names[at] in ("MAXIMUM", "MINIMUM") and all(_is_constant(graph, at, position) for position in here)
 
 
 def _masks_of(graph: Graph, at: int, masks: dict[int, frozenset[Root]], least: float) -> dict[int, frozenset[Root]]:
@@ -108,14 +191,14 @@ def _keeps_mask(graph: Graph, at: int, here: dict[int, frozenset[Root]]) -> bool
         return set(here) == {0}
     if name == "FILL":
         return set(here) == {1}
-    if name == "MUL":
-        return is_plain(graph, at)
+    if name == "MUL":  # a product of two masks does not grow with its constants in proportion
+        return is_plain(graph, at) and len(here) == 1
     if name == "CONCATENATION":
         others = (graph.input(at, position) for position in range(_count(graph, at)) if position not in here)
         return all(_is_zero(graph.constant(other)) for other in others)
     if name in ("MAXIMUM", "MINIMUM"):
         return len(here) == 2
-    if name in _SELECT:
+    if name in SELECT:
         other = next((position for position in (1, 2) if position not in here), None)
         return other is None or _is_zero(graph.constant(graph.input(at, other)))
     if name in ("ADD", "SUB") and is_plain(graph, at):
@@ -138,72 +221,10 @@ def _merge(graph: Graph, at: int, here: dict[int, frozenset[Root]]) -> Merge | N
     name = graph.names[at]
     if more:
         return None
-    if name in _SELECT and position in (1, 2):
+    if name in SELECT and position in (1, 2):
         return Merge(at, position, 0, roots)
     if name == "ADD" and is_plain(graph, at):
         return Merge(at, position, 1, roots)
-    if name == "SUB" and position == 1 and is_plain(graph, at):
-        return Merge(at, position, -1, roots)
+    if name == "SUB" and is_plain(graph, at):
+        return Merge(at, position, -1 if position else 1, roots)
     return None
-
-
-def is_plain(graph: Graph, at: int) -> bool:
-    """Whether no activation is fused into an operator."""
-    return not getattr(graph.operators[at].builtinOptions, "fusedActivationFunction", 0)
-
-
-def _reaches(graph: Graph, tensor: int) -> list[Reach] | None:
-    """Every softmax that masked scores go to. None if they go anywhere else."""
-    if tensor in graph.outputs:
-        return None
-    readers = graph.readers(tensor)
-    if peaks := [at for at, _ in readers if graph.names[at] == "REDUCE_MAX"]:
-        rest = [(at, position) for at, position in readers if at not in peaks]
-        is_softmax = bool(rest) and all(_is_exponent(graph, at, position) for at, position in rest)
-        return [Reach(peaks[0], 1.0)] if is_softmax else None
-    found: list[Reach] = []
-    for at, position in readers:
-        behind = _behind(graph, at, position)
-        if behind is None:
-            return None
-        found += behind
-    return found
-
-
-def _is_exponent(graph: Graph, at: int, position: int) -> bool:
-    """Whether an operator takes something off the scores and the rest is an exponent: a softmax is written out."""
-    behind = [reader for reader, _ in graph.readers(graph.result(at))]
-    is_difference = graph.names[at] == "SUB" and position == 0 and graph.result(at) not in graph.outputs
-    return is_difference and bool(behind) and all(graph.names[reader] == "EXP" for reader in behind)
-
-
-def _behind(graph: Graph, at: int, position: int) -> list[Reach] | None:
-    name = graph.names[at]
-    if name == "SOFTMAX":
-        return [Reach(at, float(graph.operators[at].builtinOptions.beta))]
-    if (name in LAYOUT and position == 0) or (name in _SELECT and position > 0) or name == "CONCATENATION":
-        return _reaches(graph, graph.result(at))
-    other = graph.input(at, 1 - position) if position < 2 else -1
-    if not is_plain(graph, at) or other < 0:
-        return None
-    if name == "ADD" or (name == "SUB" and position == 0):
-        return _with_term(_reaches(graph, graph.result(at)), other, 1.0 if name == "ADD" else -1.0)
-    scale = graph.constant(other)
-    if name in ("MUL", "DIV") and scale is not None and scale.size == 1 and scale.item() > 0:
-        if name == "DIV" and position:
-            return None
-        factor = scale.item() if name == "MUL" else 1 / scale.item()
-        behind = _reaches(graph, graph.result(at))
-        return None if behind is None else [replace(reach, factor=reach.factor * factor) for reach in behind]
-    return None
-
-
-def _with_term(reaches: list[Reach] | None, tensor: int, sign: float) -> list[Reach] | None:
-    if reaches is None:
-        return None
-    return [replace(reach, terms=(*reach.terms, (tensor, sign * reach.factor))) for reach in reaches]
-
-
-def softmaxes(rows: list[Merge]) -> Iterator[int]:
-    """The softmaxes behind some merges, each once."""
-    yield from dict.fromkeys(reach.softmax for row in rows for reach in row.reaches)

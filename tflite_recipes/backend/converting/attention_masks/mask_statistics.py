@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tflite_recipes.backend.converting.attention_masks.mask_paths import Merge, softmaxes
+from tflite_recipes.backend.converting.attention_masks.mask_paths import Merge
+from tflite_recipes.backend.converting.attention_masks.softmax_paths import SELECT, softmaxes
 from tflite_recipes.backend.converting.equalization.float_graph import Graph
 
 
@@ -32,7 +33,7 @@ class Statistics:
 def collect(graph: Graph, rows: list[Merge], batches: Iterable[Mapping[str, Any]]) -> Statistics:
     """Return the statistics of what `rows` depend on. `batches`: the float tensors of each batch, by name."""
     made = Statistics()
-    scores = {graph.input(at, 0): _axes(graph, at) for at in softmaxes(rows)}
+    scores = {graph.input(at, 0): _axes(graph, at) for at in softmaxes(reach for row in rows for reach in row.reaches)}
     wanted = {index for row in rows for index in _read(graph, row)}
     for index in wanted:
         if (values := graph.constant(index)) is not None:
@@ -61,14 +62,14 @@ def _axes(graph: Graph, softmax: int) -> tuple[int, ...]:
 
 
 def _read(graph: Graph, row: Merge) -> set[int]:
-    terms = {tensor for reach in row.reaches for tensor, _ in reach.terms}
+    terms = {tensor for reach in row.reaches for tensor, *_ in reach.terms}
     return {graph.input(row.at, row.position), scores_of(graph, row), *terms}
 
 
 def scores_of(graph: Graph, row: Merge) -> int:
     """The tensor that a mask meets."""
-    other = 1 - row.position if row.sign else 3 - row.position
-    return graph.input(row.at, other)
+    is_selected = graph.names[row.at] in SELECT
+    return graph.input(row.at, (3 if is_selected else 1) - row.position)
 
 
 def _widen(made: Statistics, index: int, values: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from tflite_recipes.core.state import CALIBRATED
 # erf(x) = x P(x²) / Q(x²) for |x| ≤ 3.832506856900711, ±1 beyond; P and Q fitted by `fit_erf` below.
 _ERF_LIMIT = 3.832506856900711
 _NEARLY_ONE = 2.5
+# Beside a bound that is farther away, as one for masked scores is, a difference in float32 loses the value.
+_FAR = 1e3
 
 
 def erf_polynomials(degree: int = 6) -> tuple[Any, Any]:
@@ -93,6 +97,7 @@ _BY_INTEGER_OPS: dict[str, Any] = {
     "OnesLike": lambda x: x * tf.constant(0.0, x.dtype) + tf.constant(1.0, x.dtype),
     "Square": lambda x: x * x,
     "SquaredDifference": _squared,
+    "AddN": lambda *terms: functools.reduce(operator.add, terms),
     # The converter gives a minimum or maximum one scale with its inputs, and what is above the bound is lost.
     "Minimum": lambda x, y: x - tf.nn.relu(x - y),
     "Maximum": lambda x, y: y + tf.nn.relu(x - y),
@@ -111,13 +116,15 @@ def lacks_integer_kernel(op: Any, scheme: str) -> bool:
         return scheme in ("integer_only", "int16x8")
     if op.type == "SquaredDifference":
         return scheme == "int16x8"
+    if op.type == "AddN":
+        return len(op.inputs) > 1
     return not (op.type == "Neg" and feeds_gelu(op))
 
 
 def _bounds_one_side(op: Any) -> bool:
     """Whether this is a bound by a constant that the converter does not make a ReLU of, alone or with another."""
     bound = next((number for tensor in op.inputs if (number := scalar(tensor)) is not None), None)
-    if bound is None or (op.type == "Maximum" and bound == 0.0):
+    if bound is None or abs(bound) > _FAR or (op.type == "Maximum" and bound == 0.0):
         return False
     beside = [tensor.op for tensor in op.inputs] + [user for tensor in op.outputs for user in tensor.consumers()]
     return not any(other.type in ("Minimum", "Maximum", "Relu", "Relu6") for other in beside)
