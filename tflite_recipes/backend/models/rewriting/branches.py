@@ -15,12 +15,19 @@ from tensorflow.python.ops import control_flow_util_v2
 from tflite_recipes.backend.models.rewriting.miscompiled import loses_bound
 from tflite_recipes.backend.models.rewriting.values import Value, is_known, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, needed_ops
+from tflite_recipes.core.state import CALIBRATED
 
 BRANCHES = ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What may fail, or never end, on values that the branch was not meant for.
 _RISKY = frozenset({"GatherV2", "GatherNd", "ScatterNd", "Slice", "While", "StatelessWhile", "Case", "StatelessCase"})
 _RISKY_IN_INTEGERS = frozenset({"Div", "FloorDiv", "FloorMod", "Mod", "TruncateDiv", "TruncateMod", "RealDiv"})
+# What may fail in integers, or give values far beyond those that are chosen, which would set the integer scale.
+_UNBOUNDED = frozenset(
+    """
+    Div DivNoNan Exp Expm1 Inv Log Log1p Pow RealDiv Reciprocal Rsqrt Xdivy Xlogy
+    """.split()  # noqa: SIM905
+)
 
 
 def graphs(op: Any) -> tuple[Any, Any]:
@@ -78,14 +85,32 @@ def _is_safe(op: Any) -> bool:
 def _chosen(op: Any, inputs: Sequence[Value], walker: Walker) -> list[Value] | None:
     if "branches" not in walker.rules or is_known(inputs[0]) or not both_may_run(op):
         return None
+    with tf.name_scope(f"{walker.named(op)}/"):
+        condition = tf.reshape(tf.cast(symbolic(inputs[0]), tf.bool), [])
     results = []
     for graph, name in zip(graphs(op), ("then", "else"), strict=True):
         with walker.within(f"{op.name}/{name}"):
-            results.append([symbolic(value) for value in walker.run(graph, inputs[1:])])
+            given = inputs[1:]
+            if walker.scheme in CALIBRATED and any(inner.type in _UNBOUNDED for inner in _operations(graph)):
+                with tf.name_scope(f"{walker.named(op)}/{name}/"):
+                    given = [_guarded(condition, value, name == "then") for value in given]
+            results.append([symbolic(value) for value in walker.run(graph, given)])
     walker.matched("branches")
     with tf.name_scope(f"{walker.named(op)}/"):
-        condition = tf.reshape(tf.cast(symbolic(inputs[0]), tf.bool), [])
         return [tf.where(condition, one, other) for one, other in zip(*results, strict=True)]
+
+
+def _guarded(condition: Any, value: Value, is_then: bool) -> Value:
+    """The input of a branch, or 1 while the other branch is chosen: no quotient of 0, no exponent of a large value."""
+    if not isinstance(value, tf.Tensor) or not value.dtype.is_floating or value.op.type in ("Const", "ReadVariableOp"):
+        return value
+    ends = ((1.0, 0.0), (0.0, -1.0)) if is_then else ((0.0, 1.0), (-1.0, 0.0))
+    kept, less = (
+        tf.where(condition, *(tf.constant(number, value.dtype) for number in chosen_or_not)) for chosen_or_not in ends
+    )
+    # Not a choice between both, which has one scale with its inputs: they would lose what is not chosen. Not a sum,
+    # which LiteRT aborts in 16 bits with a scalar.
+    return value * kept - less
 
 
 HANDLERS: dict[str, list[Handler]] = {kind: [_chosen] for kind in BRANCHES}
