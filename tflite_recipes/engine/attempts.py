@@ -16,6 +16,7 @@ from tflite_recipes.core.analysis import Analysis, rescued
 from tflite_recipes.core.errors import RecipeError, StepError, WrongFile
 from tflite_recipes.core.schema import TARGET
 from tflite_recipes.core.state import CALIBRATED, Intent, State, TensorSpec
+from tflite_recipes.engine.judged_file import JudgedFile
 from tflite_recipes.engine.shared_results import Memo, Tell, key_of
 from tflite_recipes.engine.worker import WorkerDied, WorkerPool
 
@@ -43,6 +44,7 @@ class Attempt:
         state = self._state.to_json()
         jobs = _jobs(self._recipe.steps)
         shared = _shared(jobs) if memo is not None else 0
+        judged = JudgedFile(tell, [str(name) for name in self._recipe.config["steps"]])
         for number, steps in enumerate(jobs):
 
             def work(before: dict[str, Any], tell: Tell, steps: Sequence[StepSpec] = steps) -> dict[str, Any]:
@@ -51,9 +53,11 @@ class Attempt:
             if memo is not None and number < shared:
                 state = memo.recall(self._key(jobs[: number + 1]), state, tell, work)
             else:
-                state = self._worked(work, steps, state, tell)
+                state = self._worked(work, steps, state, judged.told)
             reached = State.from_json(state)
             self.offered, self.inputs, self.findings = reached.offered, reached.inputs, reached.findings
+            judged.after(steps[-1], reached.tflite)
+        judged.conclude()
         return State.from_json(state)
 
     def _worked(

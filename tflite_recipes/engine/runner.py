@@ -232,8 +232,10 @@ def _deliver(state: State, spool: Spool) -> None:
     with kept(reporter, "the size", "size"):
         spool.tell(events.Measured(sizes.size_metrics(state.tflite, state.parameters)))
     digest = sha256_of(state.tflite)
-    final = state.tflite.with_name(MODEL)
-    if state.tflite != final:
+    final = state.workdir / MODEL
+    if not state.tflite.resolve().is_relative_to(state.workdir):
+        shutil.copyfile(state.tflite, final)  # a file of the user's own, which stays where it is
+    elif state.tflite != final:
         os.replace(state.tflite, final)
     with kept(reporter, "the table of sizes", run_page.REPORT, judges=False):
         try:
