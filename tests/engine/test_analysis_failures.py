@@ -181,3 +181,11 @@ def test_kept_reports_what_fails_inside_and_goes_on():
         ("target.metadata", False),
     ]
     assert told[1].problem.what == "no room"
+
+
+@pytest.mark.parametrize("kind", [StepError, WorkerDied])
+def test_failing_target_keeps_the_file_and_is_not_evaluated(recipe, tmp_path, kind):
+    problem = Problem("the compiler died", "target", "target=generic")
+    result = run(recipe, tmp_path, target=kind(problem))
+    assert (result.outcome, result.status, result.problems) == ("not_evaluated", ExitStatus.FAILED, (problem,))
+    assert result.path.is_file()

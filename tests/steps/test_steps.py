@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.checkout import first_way, write
 from support.reporters import RecordingReporter
+from support.tflite_builders import dense
 
 from tflite_recipes.conversion.ranges import Ranges
 from tflite_recipes.conversion.schemes import CALIBRATED, IOType, Quantizer, Scheme, takes
 from tflite_recipes.core.shapes import shape_problems
 from tflite_recipes.core.state import Gate, State, TensorSpec
+from tflite_recipes.files.models import read_float_tflite
 from tflite_recipes.steps import optimization as optimization_step
 from tflite_recipes.steps import source as sources
 from tflite_recipes.steps.calibration import DigitsCalibration, NpzCalibration, RandomCalibration
@@ -407,3 +409,27 @@ def test_the_size_of_the_file_is_a_gate_where_there_is_a_limit(tmp_path, limit, 
     target = GenericTarget(limit, True, [], metadata=False, deploy=False)
     assert target(state, judge) == state
     assert judge.gates == ([] if limit is None else [gate(limit, passed)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["ops.json", "io_contract.json"])
+def test_listing_that_cannot_be_written_loses_no_file(tmp_path, monkeypatch, lost):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(dense())
+    found = read_float_tflite(path)
+    sides = {"inputs": found.inputs, "outputs": found.outputs, "signature": found.signature}
+    state, reporter = State(tmp_path / "work", float_file=path, **sides), RecordingReporter()
+    state.workdir.mkdir()
+    keep = optimization_step._keep
+
+    def fails(state, name, data, reporter):
+        if name == lost:
+            raise OSError(28, "No space left on device")
+        keep(state, name, data, reporter)
+
+    monkeypatch.setattr(optimization_step, "_keep", fails)
+    after = optimization(Scheme.none, Quantizer.tflite_converter)(state, reporter)
+    assert after.tflite.is_file()
+    ((problem, judges),) = reporter.failures
+    assert (problem.where, judges) == ("optimization", False)
+    assert lost in problem.what

@@ -41,6 +41,13 @@ class RecordingReporter:
         (gate,) = (gate for gate in self.gates if gate.name == f"target.{name}")
         return gate
 
+    @property
+    def failure(self) -> Problem:
+        """Return the problem of the only failed analysis, which must be one that the outcome depends on."""
+        ((problem, judges),) = self.failures
+        assert judges
+        return problem
+
     def progress(self, what: str, done: int, total: int, detail: str = "") -> None:
         self.progressed.append((what, done, total))
 

@@ -18,7 +18,7 @@ from tflite_recipes.core.state import State
 
 
 class Analysis:
-    """Mark a step that leaves the file as it is. If it fails, the run delivers the file and is not evaluated."""
+    """Mark a step that a file is good without: if it fails, the run delivers the file and is not evaluated."""
 
 
 # In the scratch folder while an analysis is at work: what the run goes on with if the process dies of it.

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.conversion import estimates
+from tflite_recipes.core.analysis import kept
 from tflite_recipes.core.errors import Problem, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.number_format import estimated
@@ -44,9 +45,15 @@ class EthosUTarget(EthosUSettings):
         yield from (*self.unread_labels(), *self.label_problems(steps))
 
     def __call__(self, state: State, reporter: Reporter) -> State:
+        state = self.described(state, reporter)
+        with kept(reporter, "the compilation by Vela", "target", state=state):
+            self._compile(state, reporter)
+        return state
+
+    def _compile(self, state: State, reporter: Reporter) -> None:
+        """Compile the file, and answer the gates. Errors: StepError if Vela does not compile it."""
         from tflite_recipes.backend.compilers import npu_placement, vela
 
-        state = self.described(state, reporter)
         assert state.tflite is not None
         folder = state.workdir / "vela"
         try:
@@ -63,8 +70,8 @@ class EthosUTarget(EthosUSettings):
         self._warn(state, compiled, share, reporter)
         for gate in self._gates(state, compiled, share):
             reporter.judge(gate)
-        self._keep(state, compiled, share, reporter)
-        return state
+        with kept(reporter, "the files of Vela", "target.deploy", judges=False, state=state):
+            self._keep(state, compiled, share, reporter)
 
     def _options(self) -> Options:
         from tflite_recipes.backend.compilers.vela import Options

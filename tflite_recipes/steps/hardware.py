@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tflite_recipes.conversion.schemes import IO_TYPES, IOType
+from tflite_recipes.core.analysis import Analysis
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import ExistingPath, within
@@ -30,7 +31,7 @@ _IO_TYPES = (IOType.float32, IOType.int8, IOType.uint8, IOType.int16)
 
 
 @dataclass(frozen=True)
-class Hardware:
+class Hardware(Analysis):
     """What a target has, and what may be used of it.
 
     `flash_kb` and `ram_kb` are in KiB (1024 bytes), `max_latency_ms` in milliseconds for one inference; each is a gate,

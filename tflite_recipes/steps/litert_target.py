@@ -72,8 +72,9 @@ class GenericTarget(Hardware):
         return state
 
     def _judge(self, state: State, reporter: Reporter) -> None:
-        for gate in self._measured(state, reporter):
-            reporter.judge(gate)
+        with kept(reporter, "the measurement", "target", state=state):
+            for gate in self._measured(state, reporter):
+                reporter.judge(gate)
 
     @property
     def uses_gpu(self) -> bool:
@@ -150,10 +151,6 @@ class CpuTarget(GenericTarget, RemoteRunner):
             what = f"{words} has a limit, and with target.runner=none it is not measured"
             ors = ("target.runner=local", assignment(key, None))
             yield Problem(what, key, "target.runner=ssh target.host=USER@DEVICE", ors)
-
-    def _judge(self, state: State, reporter: Reporter) -> None:
-        with kept(reporter, "the measurement", "target", state=state):
-            super()._judge(state, reporter)
 
     def _measured(self, state: State, reporter: Reporter) -> Iterator[Gate]:
         from tflite_recipes.backend.measuring import latency

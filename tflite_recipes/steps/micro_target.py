@@ -72,9 +72,15 @@ class MicroTarget(Hardware):
         yield from micro_checks.op_problems(steps, OpSet.custom in self.op_sets)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
+        state = self.described(state, reporter)
+        with kept(reporter, "the check for the microcontroller", "target", state=state):
+            self._judge(state, reporter)
+        return state
+
+    def _judge(self, state: State, reporter: Reporter) -> None:
+        """Measure what there is to measure, and answer its gates. Errors: StepError if that fails."""
         from tflite_recipes.files import tflite as tflite_file
 
-        state = self.described(state, reporter)
         assert state.tflite is not None
         file = tflite_file.read_tflite(state.tflite)
         tell_pruning(state, reporter)
@@ -91,7 +97,6 @@ class MicroTarget(Hardware):
         if self.deploy:
             with kept(reporter, "the files for deployment", "target.deploy", judges=False, state=state):
                 self._deliver(told, reporter)
-        return state
 
     def _asked(
         self, file: TFLiteFile, state: State, reporter: Reporter

@@ -69,10 +69,12 @@ class Optimization(OptimizationSettings):
         done = lstm_state.with_state(done, file, reporter)
         with kept(reporter, "the count of ops", "optimization", state=done):
             self._report(done, reporter, file)
-        contract = io_contract.io_contract(file, done)
-        _keep(done, "ops.json", tflite_file.to_json(file), reporter)
-        _keep(done, "io_contract.json", contract, reporter)
-        io_contract.check_declared(contract, state.intent.contract)
+        with kept(reporter, "ops.json", "optimization", judges=False):
+            _keep(done, "ops.json", tflite_file.to_json(file), reporter)
+        with kept(reporter, "io_contract.json", "optimization", judges=False):
+            _keep(done, "io_contract.json", io_contract.io_contract(file, done), reporter)
+        if state.intent.contract:
+            io_contract.check_declared(io_contract.io_contract(file, done), state.intent.contract)
         done = replace(done, runnable=_verify(done, file, samples, reporter))
         with kept(reporter, "the error analysis", "optimization", state=done):
             self._report_errors(done, samples, reporter)
