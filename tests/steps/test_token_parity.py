@@ -51,10 +51,11 @@ def ran(model: Path, *overrides: str) -> api.RunResult:
 
 
 @pytest.mark.parametrize(
-    ("name", "limits"), [("ids", {"ids": ROWS}), ("floats", {"numbers": ROWS}), ("tables", {"pair": 9})]
+    ("name", "limits"),
+    [("ids", {"ids": (0, ROWS - 1)}), ("floats", {"numbers": (0, ROWS - 1)}), ("tables", {"pair": (0, 8)})],
 )
 def test_inputs_that_are_indices_are_drawn_from_the_whole_table(
-    here: Path, models: Path, name: str, limits: dict[str, int]
+    here: Path, models: Path, name: str, limits: dict[str, tuple[int, int]]
 ) -> None:
     result = ran(models / f"{name}.keras")
     assert result.status == ExitStatus.DONE, result.problems

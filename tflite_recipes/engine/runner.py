@@ -245,7 +245,7 @@ def _deliver(state: State, spool: Spool) -> None:
             spool.tell(events.Warned(f"the report has no sizes by layer: {error}"))
     spool.tell(events.Tagged({"tflite_recipes.tflite_sha256": digest}))
     with kept(reporter, "the input example", "model", judges=False):
-        if (example := write_example(state)) is not None:
+        if (example := write_example(replace(state, tflite=final))) is not None:
             spool.tell(events.Noted({FEEDING: example[1]}))
             spool.tell(events.ArtifactKept(str(example[0]), "model"))
     spool.tell(events.ArtifactKept(str(final), "model"))

@@ -92,7 +92,8 @@ class ParityEvaluation(Analysis):
         if state.calibration is None:
             return npz.random_arrays(inputs, self.samples, self.seed, 0.0, 1.0, limits), "seeded random inputs"
         arrays = npz.choose(npz.open_arrays(state.calibration), self.samples, self.seed)
-        narrow = {name: size for name, size in limits.items() if size > 2 and float(arrays[name].max(initial=0)) <= 1}
+        wide = {name: ends for name, ends in limits.items() if ends[1] > 1}
+        narrow = {name: ends for name, ends in wide.items() if float(arrays[name].max(initial=0)) <= 1}
         if not narrow:
             return arrays, "calibration samples"
         own = [replace(spec, shape=(None, *arrays[spec.name].shape[1:])) for spec in inputs if spec.name in narrow]

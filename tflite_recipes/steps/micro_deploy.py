@@ -47,6 +47,7 @@ def deliver(
 def _sample(state: State, file: TFLiteFile) -> Sample:
     """As many samples as one invoke takes, and what LiteRT's own kernels make of them. Errors: StepError."""
     from tflite_recipes.backend.running import runtime
+    from tflite_recipes.files.tflite.index_limits import index_limits
     from tflite_recipes.targets.deploy.firmware import Sample
 
     assert state.tflite is not None
@@ -56,7 +57,8 @@ def _sample(state: State, file: TFLiteFile) -> Sample:
     if state.calibration is not None:
         arrays, origin = npz.choose(npz.open_arrays(state.calibration), batch, 0), "a calibration sample"
     else:
-        arrays, origin = npz.random_arrays(state.inputs, batch, 0, 0.0, 1.0), "seeded random values"
+        limits = index_limits(file, state.signature)
+        arrays, origin = npz.random_arrays(state.inputs, batch, 0, 0.0, 1.0, limits), "seeded random values"
     fed = {name: runtime.padded(arrays[name], batch) if len(arrays[name]) < batch else arrays[name] for name in shapes}
     tflite, stateful = state.tflite, state.stateful
     outputs = runtime.run(tflite, state.signature, fed, lambda *_: None, xnnpack=False, stateful=stateful)

@@ -20,7 +20,8 @@ from tflite_recipes.core.errors import Problem, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
 from tflite_recipes.files.samples import npz
-from tflite_recipes.files.tflite import Operator, Subgraph, Tensor, TFLiteFile
+from tflite_recipes.files.tflite import Operator, Subgraph, Tensor, TFLiteFile, read_tflite
+from tflite_recipes.files.tflite.index_limits import index_limits
 from tflite_recipes.targets.micro.kernels import has_kernel
 
 # What the interpreter takes besides the tensors that the file tells of. It is reserved, and never touched.
@@ -142,7 +143,8 @@ def _samples(state: State, count: int) -> tuple[dict[str, Any], str]:
     """Real-valued samples by input name, and where they come from."""
     if state.calibration is not None:
         return npz.choose(npz.open_arrays(state.calibration), count, 0), "calibration samples"
-    return npz.random_arrays(state.inputs, count, 0, 0.0, 1.0), "seeded random inputs"
+    limits = index_limits(read_tflite(state.tflite), state.signature) if state.tflite else {}
+    return npz.random_arrays(state.inputs, count, 0, 0.0, 1.0, limits), "seeded random inputs"
 
 
 def _fed(inputs: tuple[tuple[str, Tensor], ...], arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import psutil
 
 from tflite_recipes.backend.measuring import benchmark_script
 from tflite_recipes.backend.running import runtime
+from tflite_recipes.backend.running.random_rows import random_rows
 from tflite_recipes.conversion.op_places import layers_of_ops
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.events import Reporter
@@ -93,8 +94,7 @@ def prepare(state: State, settings: Settings) -> tuple[Path, str]:
 def _sample(state: State) -> tuple[dict[str, Any], str]:
     rows = fixed_batch(state.inputs)
     if state.calibration is None:
-        sized = npz.with_sizes(state.inputs, state.intent.sizes)
-        return npz.random_arrays(sized, rows, 0, 0.0, 1.0), "seeded random values, 0 to 1"
+        return random_rows(state, rows, 0), "seeded random values, 0 to 1"
     whole = npz.open_arrays(state.calibration)
     arrays = {spec.name: np.asarray(whole[spec.name][:rows]) for spec in state.inputs}
     return {name: runtime.padded(values, rows) for name, values in arrays.items()}, "the first calibration samples"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflite_recipes.backend.running import runtime
+from tflite_recipes.backend.running.random_rows import random_rows
 from tflite_recipes.conversion.diagnosis import is_about_types, open_sizes, sizes_given
 from tflite_recipes.conversion.quality.parity import tells_nothing
 from tflite_recipes.conversion.remedies import override_of
@@ -31,7 +32,7 @@ def verify(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) 
     assert state.tflite is not None
     fixed = fixed_batch(state.inputs)
     rows = fixed * max(1, _ROWS // fixed)
-    arrays = samples or npz.random_batches(state.inputs, state.intent.sizes, _ROWS, 0)
+    arrays = samples or random_rows(state, _ROWS, 0)
     batch = {spec.name: np.asarray(arrays[spec.name][:rows]) for spec in state.inputs}
     results = []
     for xnnpack in (True, False):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tflite_recipes.backend.running import runtime
+from tflite_recipes.backend.running.random_rows import random_rows
 from tflite_recipes.core.errors import StepError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
@@ -69,7 +70,7 @@ def _samples(state: State) -> tuple[dict[str, Any], str]:
     if state.calibration is not None:
         arrays = {name: np.asarray(array[:_ROWS]) for name, array in npz.open_arrays(state.calibration).items()}
         return arrays, f"{len(next(iter(arrays.values())))} calibration samples"
-    arrays = npz.random_batches(state.inputs, state.intent.sizes, _ROWS, _SEED)
+    arrays = random_rows(state, _ROWS, _SEED)
     return arrays, f"{len(next(iter(arrays.values())))} seeded random inputs"
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from tflite_recipes.backend.running import runtime
 from tflite_recipes.backend.running.paired_outputs import apart
+from tflite_recipes.backend.running.random_rows import random_rows
 from tflite_recipes.conversion.quality.parity import tells_nothing
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
-from tflite_recipes.files.samples import npz
 
 _ROWS = 8
 # One interpreter rounds alike at each invoke. A share of the output's range below one step of eight bits.
@@ -30,7 +30,7 @@ def check(state: State, samples: Mapping[str, Any] | None, reporter: Reporter) -
     if state.stateful or state.random:
         return
     assert state.tflite is not None
-    arrays = samples or npz.random_batches(state.inputs, state.intent.sizes, _ROWS, 0)
+    arrays = samples or random_rows(state, _ROWS, 0)
     given = min(len(values) for values in arrays.values())
     planned = replace(runtime.plan(state.tflite, state.signature, min(given, _ROWS)), interpreters=1)
     rows = planned.batch * max(1, min(given, _ROWS) // planned.batch)

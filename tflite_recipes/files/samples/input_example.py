@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.state import State
 from tflite_recipes.files.samples import npz
 
@@ -49,6 +50,17 @@ def keep_of_evaluation(state: State, arrays: Mapping[str, Any]) -> None:
         (state.workdir / EXAMPLE).write_text(text, encoding="utf-8")
 
 
+def _limits(state: State) -> dict[str, tuple[int, int]]:
+    """Return between which numbers inputs lie that are indices; {} for a file that our reader does not understand."""
+    from tflite_recipes.files.tflite import read_tflite
+    from tflite_recipes.files.tflite.index_limits import index_limits
+
+    try:
+        return index_limits(read_tflite(state.tflite), state.signature) if state.tflite is not None else {}
+    except RequestError:
+        return {}
+
+
 def write_example(state: State) -> tuple[Path, str] | None:
     """The example's file in the scratch folder, and what it is: the first calibration sample, else the first
     evaluation sample, else random numbers. None where there can be none."""
@@ -60,7 +72,7 @@ def write_example(state: State) -> tuple[Path, str] | None:
     else:
         inputs = npz.with_sizes(state.inputs, state.intent.sizes)
         try:
-            drawn = npz.random_arrays(inputs, 1, 0, 0.0, 1.0)
+            drawn = npz.random_arrays(inputs, 1, 0, 0.0, 1.0, _limits(state))
         except TypeError:  # numpy's, of a type that it does not know
             return None
         # Digits that say nothing.

@@ -237,17 +237,16 @@ def random_arrays(
     seed: int,
     low: float,
     high: float,
-    below: Mapping[str, int] | None = None,
+    limits: Mapping[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """Return seeded uniform samples for each input, (samples, …): whole numbers in low…high for integer inputs, within
     their type; words of five letters for text inputs. Dynamic sizes are taken as 1.
 
-    below: for inputs that are indices, of whatever type, what these stay below; they begin at 0.
+    limits: for inputs that are indices, of whatever type, the least and the greatest.
     """
     import numpy as np
 
-    below = below or {}
-
+    limits = limits or {}
     rng = np.random.default_rng(seed)
     arrays: dict[str, Any] = {}
     for spec in inputs:
@@ -257,12 +256,12 @@ def random_arrays(
             arrays[spec.name] = letters.view("S5").reshape(shape).astype(object)
         elif spec.dtype == "bool":
             arrays[spec.name] = rng.integers(0, 2, shape).astype(bool)
-        elif spec.name in below:
-            arrays[spec.name] = rng.integers(0, below[spec.name], shape).astype(spec.dtype)
+        elif spec.name in limits:
+            arrays[spec.name] = rng.integers(*limits[spec.name], shape, endpoint=True).astype(spec.dtype)
         elif np.dtype(spec.dtype).kind in "iu":
-            limits = np.iinfo(spec.dtype)
-            least = min(max(int(low), limits.min), limits.max)
-            arrays[spec.name] = rng.integers(least, max(min(int(high), limits.max), least), shape, spec.dtype, True)
+            whole = np.iinfo(spec.dtype)
+            least = min(max(int(low), whole.min), whole.max)
+            arrays[spec.name] = rng.integers(least, max(min(int(high), whole.max), least), shape, spec.dtype, True)
         else:
             arrays[spec.name] = rng.uniform(low, high, shape).astype(spec.dtype)
     return arrays
@@ -370,8 +369,14 @@ def _statistics(array: Any) -> dict[str, float]:
     return {"min": min(lows), "max": max(highs), "mean": sum(sums) / array.size}
 
 
-def random_batches(inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any], samples: int, seed: int) -> dict[str, Any]:
+def random_batches(
+    inputs: tuple[TensorSpec, ...],
+    sizes: Mapping[str, Any],
+    samples: int,
+    seed: int,
+    limits: Mapping[str, tuple[int, int]] | None = None,
+) -> dict[str, Any]:
     """Return about so many samples in 0…1, in whole batches, with sizes for the dimensions that are open; see
     `random_arrays` and `with_sizes`."""
     batch = fixed_batch(inputs)
-    return random_arrays(with_sizes(inputs, sizes), batch * max(1, samples // batch), seed, 0.0, 1.0)
+    return random_arrays(with_sizes(inputs, sizes), batch * max(1, samples // batch), seed, 0.0, 1.0, limits)
