@@ -129,8 +129,8 @@ def test_death_of_a_run_whose_time_is_over_delivers_no_file(recipe, tmp_path):
     assert (result.outcome, result.path) == ("failed", None)
 
 
-def test_death_after_the_analysis_is_not_rescued(recipe, tmp_path):
-    result = run(recipe, tmp_path, optimization=None, target=WorkerDied(KILLED))
+def test_death_outside_of_an_analysis_is_not_rescued(recipe, tmp_path):
+    result = run(recipe, tmp_path, optimization=WorkerDied(KILLED))
     assert (result.outcome, result.path) == ("failed", None)
 
 

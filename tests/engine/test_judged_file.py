@@ -26,6 +26,9 @@ class StandIn:
     def ready(self):
         return self
 
+    def held(self):
+        return 0
+
     def kill(self):
         pass
 

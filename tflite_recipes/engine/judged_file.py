@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from tflite_recipes.config.recipe import StepSpec
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import Problem, StepError, assignment
+from tflite_recipes.files.models import sha256_of
 
 # The steps of ours that look at the finished file.
 _LOOKING = ("target", "evaluation")
@@ -55,7 +55,7 @@ class JudgedFile:
                 what = "the step left no .tflite: the state's file is missing"
                 raise StepError(Problem(what, spec.name))
             return
-        before, self._sha256 = self._sha256, _digest(tflite)
+        before, self._sha256 = self._sha256, sha256_of(tflite)
         is_own = spec.instance is None
         if before and before != self._sha256:
             if is_own:
@@ -89,8 +89,3 @@ def _moved(listed: Sequence[str], late: Sequence[str], first: str) -> list[str]:
     others = [name for name in listed if name not in late]
     place = others.index(first)
     return [*others[:place], *late, *others[place:]]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
