@@ -13,7 +13,7 @@ from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core import events
 from tflite_recipes.core.analysis import Analysis, rescued
-from tflite_recipes.core.errors import RecipeError, StepError, WrongFile
+from tflite_recipes.core.errors import Problem, RecipeError, StepError, WrongFile
 from tflite_recipes.core.schema import TARGET
 from tflite_recipes.core.state import CALIBRATED, Intent, State, TensorSpec
 from tflite_recipes.engine.judged_file import JudgedFile
@@ -149,6 +149,26 @@ def telling(first: StepError, last: StepError) -> StepError:
     """Of the errors of two attempts, the one to tell: the last where it is not about converting any more."""
     of_converting = isinstance(last, WorkerDied) or any(problem.remedies for problem in last.problems)
     return first if of_converting else last
+
+
+def without_idle_fixes(error: StepError, attempt: Attempt, intent: Intent) -> StepError:
+    """Return the error without fixes that this run has shown to be idle.
+
+    Those are remedies that an attempt took and failed with, and those of `conversion.fallback` that change nothing in
+    the model: asked for by hand they match nothing.
+    """
+    if isinstance(error, WorkerDied):
+        return error
+    problems = [_without_idle(problem, attempt, intent) for problem in error.problems]
+    return error if problems == list(error.problems) else type(error)(problems)
+
+
+def _without_idle(problem: Problem, attempt: Attempt, intent: Intent) -> Problem:
+    unoffered = {name for name in intent.fallback if name not in attempt.offered}
+    idle = [name for name in problem.remedies if name in unoffered or name in intent.taken]
+    lines = {override_of(name, attempt.inputs) for name in idle}
+    left = tuple(line for line in problem.alternatives if line not in lines)
+    return replace(problem, fix="" if problem.fix in lines else problem.fix, alternatives=left)
 
 
 def explained(error: StepError, attempt: Attempt) -> StepError:

@@ -20,7 +20,7 @@ from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
 from tflite_recipes.core.result import LOG, MODEL, RunResult
 from tflite_recipes.core.state import Intent, State
 from tflite_recipes.engine import memory_check, memory_limits
-from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling
+from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling, without_idle_fixes
 from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
 from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.shared_results import Memo
@@ -219,7 +219,8 @@ def _run_steps(
             first = first or error
             remedy = next_remedy(error, spool.step, attempt, intent)
             if remedy is None:
-                raise explained(telling(first, error), attempt) from error
+                final = explained(telling(first, error), attempt)
+                raise (without_idle_fixes(final, attempt, intent) if spool.step == "optimization" else final) from error
             spool.tell(events.Warned(retry(error, remedy, attempt)))
             clock.attempt_failed()
             intent = replace(intent, taken=(*intent.taken, remedy))
