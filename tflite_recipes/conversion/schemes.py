@@ -97,3 +97,23 @@ def takes_per_tensor_dense(quantizer: Quantizer, scheme: Scheme) -> bool:
 def needs_samples(scheme: Scheme, rules: Iterable[RuleScheme] = ()) -> bool:
     """Whether ranges of activations have to be measured."""
     return scheme in CALIBRATED or any(rule in (RuleScheme.full_integer, RuleScheme.int16x8) for rule in rules)
+
+
+# What other tools and papers call the schemes.
+_OTHER_NAMES: dict[Scheme, tuple[str, ...]] = {
+    Scheme.none: ("float", "float32", "fp32", "f32", "off", "no"),
+    Scheme.float16: ("fp16", "f16", "half"),
+    Scheme.dynamic_range: ("dynamic", "drq", "dynamic_int8", "hybrid", "w8", "default"),
+    Scheme.weight_only_int8: ("weight_only", "weights", "w8a32"),
+    Scheme.weight_only_int4: ("int4", "i4", "w4", "w4a32", "weights_int4"),
+    Scheme.dynamic_range_int4: ("w4a8", "dynamic_int4"),
+    Scheme.integer_only: ("int8", "i8", "uint8", "w8a8", "8bit", "integer", "int", "int8_only", "full_int8"),
+    Scheme.full_integer: ("int8_fallback", "integer_fallback"),
+    Scheme.int16x8: ("16x8", "int16", "i16", "w8a16", "a16w8", "int16_int8"),
+}
+
+
+def by_other_name(name: str) -> str:
+    """Return the scheme that is known elsewhere by this name; "" for other names."""
+    plain = name.lower().replace("-", "_")
+    return next((scheme.name for scheme, names in _OTHER_NAMES.items() if plain in names), "")

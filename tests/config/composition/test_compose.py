@@ -593,7 +593,7 @@ BAD = [
          "+target=cpu", "mygroup=opt", "sorce=digits", "freeze=null", "worker=3"],
         {
             "calibration": ("there is no option 'dgits'; did you mean digits?", "calibration=digits"),
-            "optimization": ("there is no option 'int8'; did you mean int16x8", "optimization=int16x8"),
+            "optimization": ("there is no option 'int8'; did you mean integer_only?", "optimization=integer_only"),
             "hydra/launcher": ("did you mean joblib", "hydra/launcher=joblib"),
             "evaluation": ("there is no option 'qqqqq'; there are csv, digits", "evaluation=none"),
             "pruning": ("did you mean constant?", "pruning=constant"),

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tflite_recipes.config import catalog
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED
+from tflite_recipes.conversion.schemes import by_other_name
 from tflite_recipes.core import paths
 from tflite_recipes.core.errors import Problem, assignment, gist
 from tflite_recipes.core.schema import TARGET, class_of, closest, near, types_of
@@ -237,6 +238,8 @@ def _no_such_option(override: Override) -> tuple[Problem | None, list[str]]:
         return fragment_problem(key_of(key), str(missing[0])), []
     offered = _offered(override.key_or_group)
     similar = [str(missing[0])] if str(missing[0]) in known else near(str(missing[0]), offered)
+    if key_of(key) == "optimization" and (meant := by_other_name(str(missing[0]))) in offered:
+        similar = [meant]
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(offered) or 'none'}"
     # Where nothing is like it: none is the option that needs no more keys.
     offered.sort(key=lambda name: name != "none")
