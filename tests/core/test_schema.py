@@ -343,3 +343,10 @@ def test_a_path_that_may_be_null_has_to_exist_all_the_same(tmp_path):
     (problem,) = schema.build(Section, GOOD | {"perhaps": str(tmp_path / "label.txt")}, "s")[1]
     assert problem.where == "s.perhaps"
     assert problem.fix == f"s.perhaps={tmp_path / 'labels.txt'}"
+
+
+def test_missing_model_is_no_file_of_samples_beside_it(here):
+    write(here / "a.keras.npz", "")
+    assert one(path="a.keras")[2] == ""
+    write(here / "a1.keras", "")
+    assert one(path="a.keras")[2] == "group.path=a1.keras"

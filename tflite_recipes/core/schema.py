@@ -501,6 +501,10 @@ def _between(low: float | None, high: float | None, value: float) -> float:
     return low + 1.0 if low is not None else (high or 0) - 1.0
 
 
+# A missing model is no file of samples beside it, whatever its name is like.
+_OF_MODELS = (".keras", ".h5", ".hdf5", ".tflite", ".pb")
+
+
 def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]:
     is_path = any(isinstance(mark, NamesFile) for mark in marks) and isinstance(value, str)
     if is_path and (reason := paths.unusable(value)):
@@ -512,7 +516,8 @@ def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]
         return [Problem(f"there is no {value}: ~ is not expanded here", key, assignment(key, at_home))]
     folder = Path(value).parent
     beside = paths.names_in(folder)
-    similar = near(Path(value).name, beside)
+    models = [name for name in beside if Path(name).suffix in _OF_MODELS or os.path.isdir(folder / name)]
+    similar = near(Path(value).name, models if Path(value).suffix in _OF_MODELS else beside)
     if similar:
         return [Problem(f"there is no {value}", key, assignment(key, str(folder / similar[0])))]
     named = value or "file of an empty name"
