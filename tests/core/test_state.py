@@ -18,11 +18,15 @@ sizes = st.none() | st.integers(1, 1000)
 specs = st.builds(TensorSpec, st.text(), st.lists(sizes).map(tuple), st.sampled_from(["float32", "int8", "string"]))
 paths = st.text("abc/ ", min_size=1).map(Path)
 names = st.lists(st.text()).map(tuple)
+# NaN is not equal to itself.
+numbers = st.floats(allow_nan=False)
 BY_HINT = {
     tuple[str, ...]: names,
     str: st.text(),
     int: st.integers(),
     bool: st.booleans(),
+    float: numbers,
+    float | None: st.none() | numbers,
     Mapping[str, str]: st.dictionaries(st.text(), st.text()),
     Mapping[str, Any]: st.dictionaries(st.text(), st.text()),
     Mapping[str, list[int]]: st.dictionaries(st.text(), st.lists(st.integers())),

@@ -332,7 +332,7 @@ def test_generator(here, models, by_npz):
     broken = ["calibration=generator", "calibration.function=mine.py:broken", "optimization=integer_only"]
     failed = api.run("convert", [*source, *broken], progress=False)
     assert failed.status == ExitStatus.REQUEST
-    assert failed.problems[0].what == "mine.py:broken failed at sample 1: OSError: gone"
+    assert failed.problems[0].what == "mine.py:broken failed at sample 1: OSError at line 16 of mine.py: gone"
 
 
 @pytest.mark.slow

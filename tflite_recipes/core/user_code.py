@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -92,6 +95,20 @@ def own_modules() -> dict[str, Path]:
         elif module is not None:
             _NOT_OWN[name] = module
     return found
+
+
+def forget_own_modules() -> None:
+    """Let the user's modules be imported as they are now.
+
+    Python takes a module's compiled form for current if the file has the same size and was changed within the same
+    second, and a run may take less than that. So it goes too.
+    """
+    for name, file in own_modules().items():
+        del sys.modules[name]
+        if file.suffix == ".py":
+            with contextlib.suppress(OSError, ValueError):
+                os.unlink(importlib.util.cache_from_source(str(file)))
+    importlib.invalidate_caches()
 
 
 def _origin(place: str) -> tuple[Path | None, str]:

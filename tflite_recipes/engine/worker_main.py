@@ -6,7 +6,6 @@ Run by `worker.Worker` as `python -m tflite_recipes.engine.worker_main JOB_FD ME
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import json
 import os
 import queue
@@ -107,9 +106,7 @@ def _stand_in(folder: str) -> None:
     earlier run, before they were edited, or others of the same name elsewhere."""
     os.chdir(folder)
     schema.import_from_here()
-    for name in user_code.own_modules():
-        del sys.modules[name]
-    importlib.invalidate_caches()
+    user_code.forget_own_modules()
 
 
 def _run(job: Mapping[str, Any], tell: events.Listener) -> dict[str, Any]:
