@@ -105,7 +105,8 @@ def test_sync_from_anywhere_and_once(recorded, tmp_path, mlflow_server, cli_proc
         run_record.update(folder, **values)
         answer = cli_process("sync", str(folder))
         assert (answer.status, answer.err) == (0, "")
-        assert answer.out.splitlines() == [f"{folder} -> {run.info.run_id}", "1 told"]
+        told = [f"uploading to {mlflow_server.uri}", f"{folder} -> {run.info.run_id}", "1 told"]
+        assert answer.out.splitlines() == told
     assert len(runs_of(mlflow_server.uri, "once")) == 1
     writers.whole(client(mlflow_server.uri), run.info.run_id, folder)
 

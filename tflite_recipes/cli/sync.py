@@ -17,9 +17,11 @@ def add_to(add: Add) -> None:
     """The command's own lines in the parser."""
     sync = add("sync", _sync, "upload runs that MLflow was not, or not wholly, told of")
     sync.epilog = (
-        "Each run goes where it was to go, once: what is there already is completed, never doubled. Passwords are not\n"
-        "kept in a run's folder: give them again, by tracking.uri=URI, MLFLOW_TRACKING_URI, or the variables that\n"
-        "MLflow and the database read (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD).\n\n"
+        "Each run goes where it was to go, once: what is there already is completed, never doubled. The server is\n"
+        "printed before anything is sent there. Passwords are not kept in a run's folder. Give them again in\n"
+        "tracking.uri=URI or MLFLOW_TRACKING_URI, or name the server by one of these and set the variables that\n"
+        "MLflow and the database read (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD). A server\n"
+        "that only the folder names gets no credentials of the environment.\n\n"
         "exit status: 0 all is up; 2 a folder is damaged, or the request is wrong; 4 some could not be told"
     )
     sync.add_argument("words", nargs="*", metavar="FOLDER|tracking.uri=URI", help="default: outputs")
@@ -29,23 +31,24 @@ def add_to(add: Add) -> None:
 
 def _sync(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes.report.console import show_problems
+    from tflite_recipes.report.terminal import show
     from tflite_recipes.tracking.missing_runs import Outcome, sync
 
     folders, uri = _asked(options)
     counts: Counter[Outcome] = Counter()
     sweeps: list[str] = []
-    for synced in sync(folders, uri, options.dry_run):
+    for synced in sync(folders, uri, options.dry_run, lambda server: show(f"uploading to {server}")):
         counts[synced.outcome] += 1
         waiting = synced.outcome is Outcome.WAITING
         came_to = f"{synced.outcome.value} at {synced.uri}" if waiting else synced.run_id or synced.outcome.value
-        print(f"{synced.folder} -> {came_to}", flush=True)
+        show(f"{synced.folder} -> {came_to}")
         show_problems(synced.problems)
         if synced.sweep:
             sweeps.append(f"tflite-recipes compare {synced.run_id} --tracking-uri {shlex.quote(synced.uri)}")
     said = [f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome]]
-    print(", ".join(said) or "nothing to upload: MLflow knows all runs there")
+    show(", ".join(said) or "nothing to upload: MLflow knows all runs there")
     for command in sweeps:  # which a sweep does by itself at its end
-        print(f"its runs beside each other: {command}")
+        show(f"its runs beside each other: {command}")
     if counts[Outcome.AWAY]:
         return ExitStatus.UNTRACKED
     return ExitStatus.REQUEST if counts[Outcome.DAMAGED] else ExitStatus.DONE

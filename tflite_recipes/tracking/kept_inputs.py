@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import InputRead
 from tflite_recipes.core.outcome import RunOutcome
@@ -23,6 +25,8 @@ KEPT, NOT_KEPT = f"{PREFIX}.inputs_kept", f"{PREFIX}.inputs_not_kept"
 _ODD = re.compile(r"[#%?\\\x00-\x1f\x7f\ud800-\udfff]")
 # Each file is a request: a folder of more than these would hold up the end of a run for minutes.
 _MOST_FILES = 1000
+# Files that are looked at in a folder that an event names, which may be the root of a disk.
+_MOST_COUNTED = 100_000
 _JUDGES = "evaluation."  # what only judges the file, and does not make it
 
 
@@ -94,12 +98,18 @@ def _too_much(chosen: Sequence[InputRead], limit: float) -> str:
     size = sum(given.bytes for given in chosen) / 1e6
     if size > limit:
         return f"{size:.1f} MB of inputs, and tracking.log_source_limit_mb is {limit:g}"
-    files = 0
-    for given in chosen:
-        files += len(files_in(Path(given.path))) if Path(given.path).is_dir() else 1
+    files = sum(_count(Path(given.path), _MOST_COUNTED) for given in chosen)
     if files > _MOST_FILES:
-        return f"{files} files, and no more than {_MOST_FILES} are kept without tracking.log_source=true"
+        number = f"{files}" if files < _MOST_COUNTED else f"at least {_MOST_COUNTED}"
+        return f"{number} files, and no more than {_MOST_FILES} are kept without tracking.log_source=true"
     return ""
+
+
+def _count(place: Path, most: int) -> int:
+    """Return the number of files at a path, counted up to `most`."""
+    if not place.is_dir():
+        return 1
+    return len(list(itertools.islice((name for _, _, names in os.walk(place) for name in names), most)))
 
 
 def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
@@ -108,6 +118,12 @@ def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
     try:
         if place.is_file() and place.suffix == ".index" and weights_kind(place) is WeightsKind.CHECKPOINT:
             return "a part of a checkpoint, which is several files"
+        if why := regular_files.unreadable(place):
+            return why
+        if place.is_file() and place.stat().st_size != given.bytes:
+            return "changed since the run read it"
+        if _count(place, _MOST_COUNTED) == _MOST_COUNTED:
+            return f"a folder of at least {_MOST_COUNTED} files"
         files = _files(place)
         if odd := next((name for name, _ in files if _ODD.search(name)), None):
             return f"the name {odd!r} cannot be an artifact's"
@@ -121,6 +137,8 @@ def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
         return "changed while it was uploaded" if _marks(_files(place)) != before else ""
     except (RequestError, FileNotFoundError):
         return "gone since the run read it"
+    except regular_files.Refused as error:
+        return error.strerror or "it cannot be read"
     except Exception as error:
         if refused(error):
             return f"refused: {first_line(error)}"

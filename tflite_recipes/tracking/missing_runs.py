@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from pathlib import Path
 
-from tflite_recipes.core import paths
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core import paths, regular_files
+from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.tracking_uri import located, same_place, sqlite_file, without_password
+from tflite_recipes.tracking import credentials
 from tflite_recipes.tracking.client import be_patient, first_line, greet
 from tflite_recipes.tracking.run_record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.run_upload import Place, above, replay
@@ -42,15 +44,23 @@ class Synced:
     sweep: bool = False
 
 
-def sync(folders: Sequence[Path], uri: str | None = None, dry_run: bool = False) -> Iterator[Synced]:
+def sync(
+    folders: Sequence[Path],
+    uri: str | None = None,
+    dry_run: bool = False,
+    announce: Callable[[str], None] = lambda server: None,
+) -> Iterator[Synced]:
     """Tell MLflow what it lacks of the runs in these folders and below, those above before those below.
 
     uri: where all of them go, with its password; None for where each belongs (MLFLOW_TRACKING_URI lends its password
     to those that differ from it in that only). Runs that are complete, and those without a record, are passed over.
-    dry_run: say what there is to tell, and ask nobody. Errors: RequestError where a folder is not there.
+    dry_run: say what there is to tell, and ask nobody. announce: called once with each server, without a password,
+    before anything is sent there. The credentials of the environment go only to a server that the user named, see
+    `credentials.is_named`. Errors: RequestError where a folder is not there.
     """
     be_patient()
     known: dict[str, Place | str] = {}
+    announced: set[str] = set()
     for folder, record in _incomplete(folders):
         if isinstance(record, RequestError):
             yield Synced(folder, Outcome.DAMAGED, problems=record.problems)
@@ -58,8 +68,15 @@ def sync(folders: Sequence[Path], uri: str | None = None, dry_run: bool = False)
         there = destination(record, uri)
         if dry_run:
             yield Synced(folder, Outcome.WAITING, without_password(there), record.run_id)
-        else:
-            yield _one(folder, there, known)
+            continue
+        if there not in announced:
+            announced.add(there)
+            announce(without_password(there))
+        is_named = credentials.is_named(there, uri)
+        with contextlib.nullcontext() if is_named else credentials.withheld():
+            synced = _one(folder, there, known)
+        withholding = not is_named and synced.outcome is Outcome.AWAY and credentials.present()
+        yield _told_to_name(synced) if withholding else synced
 
 
 def destination(record: Record, uri: str | None) -> str:
@@ -68,6 +85,18 @@ def destination(record: Record, uri: str | None) -> str:
         return located(uri)
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     return given if given and same_place(given, record.uri) else record.uri
+
+
+def _told_to_name(synced: Synced) -> Synced:
+    """Say that a server got no credentials, and how it gets them."""
+    what = "The credentials of the environment were withheld, because only the folder names this server"
+    return replace(
+        synced,
+        problems=(
+            *synced.problems,
+            Problem(what, "tracking.uri", "", (assignment("tracking.uri", synced.uri),)),
+        ),
+    )
 
 
 def _one(folder: Path, uri: str, known: dict[str, Place | str]) -> Synced:
@@ -136,7 +165,7 @@ def _ordered(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not paths.is_folder(folder):
             raise RequestError(Problem(f"there is no folder {paths.shortened(str(folder))}", "FOLDER"))
-        for file in folder.rglob(RECORD):
+        for file in regular_files.files_below(folder, RECORD):
             found += [*_around(file.parent), file.parent]
     return sorted(dict.fromkeys(found), key=lambda place: (len(place.resolve().parts), str(place)))
 

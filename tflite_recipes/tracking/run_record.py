@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import stat
 import tempfile
 import time
 import uuid
@@ -14,9 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from tflite_recipes.core import schema
+from tflite_recipes.core import regular_files, schema
 from tflite_recipes.core.environment import version
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.plain_types import misfits
 from tflite_recipes.core.tracking_uri import located, without_password
 from tflite_recipes.tracking.client import PREFIX
 from tflite_recipes.tracking.settings import Mlflow
@@ -24,6 +27,7 @@ from tflite_recipes.tracking.settings import Mlflow
 RECORD = "tracking.json"
 KEY_TAG = f"{PREFIX}.run_key"
 _LOCK = ".tracking.lock"
+_MOST = 4 << 20  # bytes of a record
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Record:
     def typed(self, uri: str) -> Mlflow:
         """The settings as the run had them, at this URI. Errors: RequestError where the record holds others."""
         settings, problems = schema.build(Mlflow, {**self.settings, "uri": uri}, "tracking")
-        if problems:
-            raise RequestError(problems)
+        if problems:  # no override mends what a record holds
+            raise RequestError([Problem(f"{problem.where}: {problem.what}", RECORD) for problem in problems])
         assert isinstance(settings, Mlflow)
         return settings
 
@@ -77,7 +81,10 @@ def begun(settings: Mlflow, tags: Mapping[str, str], **values: Any) -> Record:
 def save(folder: Path, record: Record) -> None:
     """Write the record, whole or not at all."""
     beside = folder / f".{RECORD}.{os.getpid()}"
-    beside.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    with contextlib.suppress(FileNotFoundError):
+        beside.unlink()
+    with beside.open("x", encoding="utf-8") as stream:  # "x" does not follow a link that somebody left there
+        stream.write(json.dumps(asdict(record), indent=2) + "\n")
     os.replace(beside, folder / RECORD)
 
 
@@ -85,17 +92,44 @@ def load(folder: Path) -> Record:
     """The folder's record. Errors: RequestError where there is none, or something else."""
     file = folder / RECORD
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = regular_files.parse_json(regular_files.read_text(file, _MOST))
+        if wrong := misfits(Record, data) or _sweep_misfits(data.get("sweep")):
+            raise _no_record(file, wrong)
         record = Record(**data)
-        if not (isinstance(record.key, str) and isinstance(record.settings["uri"], str)):
-            raise ValueError("it has no key, or no URI")
+        if not isinstance(record.settings.get("uri"), str):
+            raise _no_record(file, "its settings have no URI")
+        if not re.fullmatch(r"[\w-]{1,200}", record.key):
+            raise _no_record(file, "its key is not a word")
     except FileNotFoundError as error:
         raise RequestError(Problem("there is no record of a tracked run", str(file))) from error
     except OSError as error:
         raise RequestError(Problem(f"cannot be read: {error.strerror}", str(file))) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise RequestError(Problem("is not a record of a tracked run", str(file))) from error
+    except UnicodeDecodeError as error:
+        raise _no_record(file, "it is not UTF-8 text") from error
+    except ValueError as error:
+        raise _no_record(file, "it is not JSON, or nested too deep") from error
     return record
+
+
+def _no_record(file: Path, why: str) -> RequestError:
+    return RequestError(Problem(f"is not a record of a tracked run: {why}", str(file)))
+
+
+@dataclass(frozen=True)
+class _SweepRecord:
+    """What a sweep's record must hold besides what it may."""
+
+    recipe: str
+    started: float
+    params: Mapping[str, Any]
+    overrides: list[str] = field(default_factory=list)
+    outcome: str | None = None
+    ended: float | None = None
+
+
+def _sweep_misfits(sweep: Any) -> str:
+    wrong = misfits(_SweepRecord, sweep) if sweep is not None else ""
+    return f"in its sweep, {wrong}" if wrong else ""
 
 
 def update(folder: Path, **values: Any) -> Record:
@@ -115,7 +149,10 @@ def held(folder: Path, holder: str) -> Iterator[None]:
 
     holder: "run" or "sync". Errors: Busy where a run holds it; another sync is waited for.
     """
-    lock = _locked(folder / _LOCK, holder)
+    try:
+        lock = _locked(folder / _LOCK, holder)
+    except OSError as error:
+        raise RequestError(Problem(f"cannot be locked: {error.strerror}", str(folder / _LOCK))) from error
     try:
         yield
     finally:
@@ -154,7 +191,7 @@ def _running_file(key: str) -> Path:
 
 def _locked(file: Path, holder: str) -> IO[str]:
     while True:
-        stream = file.open("a+", encoding="utf-8")
+        stream = _lock_file(file)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -172,3 +209,14 @@ def _locked(file: Path, holder: str) -> IO[str]:
                 stream.flush()
                 return stream
         stream.close()
+
+
+def _lock_file(file: Path) -> IO[str]:
+    """Open a lock's file, made if it is missing. Errors: OSError, also for anything but a regular file: a link that
+    somebody left there leads to a file that is none of ours, and opening a pipe never ends."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    stream = open(os.open(file, flags, 0o666), "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise regular_files.Refused("it is not a regular file", file)
+    return stream

@@ -65,16 +65,17 @@ def replay_held(folder: Path, place: Place) -> Record:
     parent = _parent(folder, record, place, experiment)
     run_id = existing(place.client, experiment, record.key, record.run_id)
     writer = RunWriter(place.client, settings, parent, run_id, record.stamp, record.cwd)
-    gone = spool_reader.missing(told)
+    left_out = spool_reader.left_out(told, folder)
     for event in told:
-        if isinstance(event, events.ArtifactKept) and Path(event.path) in gone:
+        if isinstance(event, events.ArtifactKept) and event in left_out:
             continue
         writer.tell(event)
         if isinstance(event, events.RunStarted):
             record = update(folder, run_id=writer.run_id, parent_run_id=parent)
-    if gone:
-        what = f"is gone from the folder; the rest of the run is up, as {writer.run_id}"
-        raise RequestError([Problem(what, str(path)) for path in gone])
+    if left_out:
+        rest = f"it is left out, and the rest of the run is uploaded as {writer.run_id}"
+        reasons = {event.path: why for event, why in left_out.items()}
+        raise RequestError([Problem(f"{why}; {rest}", path) for path, why in reasons.items()])
     return update(folder, complete=True, registered=writer.registered)
 
 

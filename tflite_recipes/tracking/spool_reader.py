@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tflite_recipes.core import events
+from tflite_recipes.core import events, regular_files
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.outcome import RunOutcome
+from tflite_recipes.core.plain_types import misfits
 from tflite_recipes.core.result import SPOOL
+from tflite_recipes.core.state import Gate
+
+# Bytes that the events of a run may have. Those of a search of a hundred candidates have 3 MB.
+_MOST = 256 << 20
 
 
 def read(folder: Path, cwd: str) -> list[events.Event]:
@@ -26,15 +32,40 @@ def read(folder: Path, cwd: str) -> list[events.Event]:
     return told
 
 
-def missing(told: list[events.Event]) -> list[Path]:
-    """The artifacts that are gone from the folder."""
-    paths = [Path(event.path) for event in told if isinstance(event, events.ArtifactKept)]
-    return [path for path in dict.fromkeys(paths) if not path.exists()]
+def left_out(told: list[events.Event], folder: Path) -> dict[events.ArtifactKept, str]:
+    """Return the artifacts that must not be uploaded, each with the reason.
+
+    A folder that came from somebody else can name any file of the machine: an artifact is a regular file that really
+    lies in the run's folder, whatever links lead to it.
+    """
+    whole = folder.resolve()
+    kept = [event for event in told if isinstance(event, events.ArtifactKept)]
+    reasons = {event: _why_not(event, whole) for event in kept}
+    return {event: reason for event, reason in reasons.items() if reason}
+
+
+def _why_not(event: events.ArtifactKept, folder: Path) -> str:
+    place = event.folder
+    if place and (posixpath.normpath(place) != place or place.startswith(("/", ".."))):
+        return f"belongs to {place!r}, which is no folder of a run"
+    try:
+        real = Path(event.path).resolve()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
+        return "is not a path"
+    if not real.is_relative_to(folder):
+        return "lies outside the folder of the run"
+    if not os.path.lexists(real):
+        return "is gone from the folder"
+    try:
+        regular_files.open_regular(real).close()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
 
 
 def _parsed(file: Path) -> list[events.Event]:
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = regular_files.read_bytes(file, _MOST).split(b"\n")
     except OSError as error:
         raise RequestError(Problem(f"cannot be read: {error.strerror}", str(file))) from error
     found: list[events.Event] = []
@@ -42,7 +73,7 @@ def _parsed(file: Path) -> list[events.Event]:
         if not line.strip():
             continue
         try:
-            found.append(events.from_json(json.loads(line)))
+            found.append(_event(regular_files.parse_json(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == len(lines):  # no newline behind it: the process ended while it wrote
                 break
@@ -51,6 +82,19 @@ def _parsed(file: Path) -> list[events.Event]:
     if not found or not isinstance(found[0], events.RunStarted):
         raise RequestError(Problem("does not begin with the start of a run", f"{file}, line 1"))
     return found
+
+
+def _event(data: Any) -> events.Event:
+    """Return the event that a line holds. Errors: ValueError, KeyError or TypeError for anything else."""
+    if isinstance(data, Mapping):
+        problems = data.get("problems", ())
+        parts = [(Gate, data.get("gate")), (Problem, data.get("problem")), *((Problem, one) for one in problems)]
+        if wrong := [words for kind, part in parts if part is not None and (words := misfits(kind, part))]:
+            raise ValueError(wrong[0])
+    event = events.from_json(data)
+    if wrong_field := misfits(type(event), vars(event)):
+        raise ValueError(wrong_field)
+    return event
 
 
 def _located(told: list[events.Event], folder: Path, cwd: str) -> Iterator[events.Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.files.models.refusals import instead_of, refusal
 
 
@@ -17,10 +18,10 @@ def sha256_of(path: Path) -> str:
     """SHA-256, in hex, of a file's bytes; of a folder: of its files' names and digests, wherever the folder is.
 
     A SavedModel's `fingerprint.pb` does not count, because it differs between saves of the same model.
-    Errors: RequestError where there is nothing at `path`.
+    Errors: RequestError where there is nothing at `path`; OSError for a file that cannot be opened, or is sparse.
     """
     if path.is_file():
-        with path.open("rb") as file:
+        with regular_files.open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     whole = hashlib.sha256()
     for name, file_path in files_in(path):
