@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_recipes.cli.parser import Add
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist, printable
 
 
@@ -93,8 +94,10 @@ class _Copy:
 
 
 def _read(source: Path) -> str:
+    from tflite_recipes.config.catalog import MOST
+
     try:
-        return source.read_text(encoding="utf-8")
+        return regular_files.read_text(source, MOST)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(Problem(f"cannot be read: {gist(error)}", str(source))) from error
 

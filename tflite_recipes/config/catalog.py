@@ -11,13 +11,15 @@ from typing import Any
 
 import yaml
 
-from tflite_recipes.core import paths
+from tflite_recipes.config import yaml_text
+from tflite_recipes.core import paths, regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.resources import shipped
 from tflite_recipes.core.schema import near
 from tflite_recipes.files.models.model_kinds import source_overrides
 
 BUILTIN = "builtin"
+MOST = 1 << 20  # bytes of a recipe or an option
 # Begins the name of a file, or of a folder of files, that options share and that is no option itself.
 _FRAGMENT = "_"
 _REQUIRED = "???"
@@ -45,7 +47,11 @@ def list_recipes() -> dict[str, Path]:
 
 def describe(path: Path) -> str:
     """The comment lines that open a file, without the command that runs it."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = regular_files.read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        return f"cannot be read: {gist(error)}"
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     texts = [line.lstrip("# ").strip() for line in lines if "@package" not in line]
     return next((text for text in texts if text and not text.startswith("tflite-recipes run")), "")
 
@@ -177,6 +183,8 @@ def find(name: str) -> Path:
     given = Path(name)
     if reason := paths.unusable(name):
         raise RequestError(Problem(f"there is no recipe {paths.shortened(name)!r}: {reason}", "recipe"))
+    if given.suffix in (".yaml", ".yml") and (reason := regular_files.unreadable(given)):
+        raise RequestError(Problem(f"{paths.shortened(name)} cannot be read: {reason}", "recipe"))
     if given.suffix in (".yaml", ".yml") and paths.is_file(given):
         return given.resolve()
     known = list_recipes()
@@ -217,17 +225,24 @@ def find_option(name: str) -> Path | None:
 @functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
     """Return what a text of YAML holds. Options are read again and again, and a text always holds the same."""
-    return yaml.safe_load(text)
+    return yaml_text.load(text)
+
+
+def yaml_problem(error: Exception, path: Path) -> Problem:
+    """Return the problem of a file that cannot be read as YAML, for an error of reading it."""
+    if isinstance(error, yaml_text.Unfit):
+        return Problem(str(error), f"{path} {error.key}".rstrip())
+    if isinstance(error, (UnicodeDecodeError, OSError)):
+        return Problem(f"cannot be read as YAML: {gist(error)}", str(path))
+    return Problem(f"cannot be read as YAML: {error}", str(path))
 
 
 def read(path: Path) -> dict[str, Any]:
     """A recipe's or an option's own content. Errors: RequestError, also where a recipe inherits itself."""
     try:
-        content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, OSError) as error:
-        raise RequestError(Problem(f"cannot be read as YAML: {gist(error)}", str(path))) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
-        raise RequestError(Problem(f"cannot be read as YAML: {error}", str(path))) from error
+        content = copy.deepcopy(_parsed(regular_files.read_text(path, MOST)))
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: a date that no calendar has
+        raise RequestError(yaml_problem(error, path)) from error
     if not isinstance(content, dict):
         raise RequestError(Problem("holds no recipe: it is not a mapping", str(path)))
     defaults = content.get("defaults") or []

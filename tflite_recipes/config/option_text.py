@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tflite_recipes.config import catalog
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.schema import TARGET
 
 
@@ -31,11 +32,11 @@ def option_text(path: Path, folders: Sequence[Path] | None = None) -> str:
     values = catalog.option_values(path, folders)
     entries: dict[str, _Entry] = {}
     for file, _ in catalog.option_files(path, folders):
-        for key, entry in _entries(file.read_text(encoding="utf-8")).items():
+        for key, entry in _entries(regular_files.read_text(file, catalog.MOST)).items():
             comment = entry.comment or (entries[key].comment if key in entries else "")
             entries[key] = _Entry(comment, entry.body)
     keys = sorted(values, key=lambda key: key != TARGET)
-    return _head(path.read_text(encoding="utf-8")) + "".join(
+    return _head(regular_files.read_text(path, catalog.MOST)) + "".join(
         entries[key].comment + _body(key, values[key], entries[key]) if key in entries else _dumped(key, values[key])
         for key in keys
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -9,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 # A file is sparse if it claims at least so many bytes, and so many times as many as it has data for. A file system
 # that compresses reports data for whatever was written, so that a compressed file is not taken for a sparse one.
@@ -76,9 +77,9 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None, follow: 
         if not stat.S_ISREG(about.st_mode):
             raise Refused(_wrong_kind(about.st_mode), path)
         if _seems_sparse(about) and _has_little_data(stream.fileno(), about.st_size):
-            raise Refused(f"it is a sparse file: {_size(about.st_size)}, almost all of them holes", path)
+            raise Refused(f"it is a sparse file: {size_in_words(about.st_size)}, almost all of them holes", path)
         if most is not None and about.st_size > most:
-            raise Refused(f"it has {_size(about.st_size)}, and at most {_size(most)} are read", path)
+            raise Refused(f"it has {size_in_words(about.st_size)}, and at most {size_in_words(most)} are read", path)
     except BaseException:
         stream.close()
         raise
@@ -90,7 +91,7 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     with open_regular(path, most) as stream:
         data = stream.read(most + 1)
     if len(data) > most:  # it has grown, or its size is not known beforehand, as below /proc
-        raise Refused(f"it has more than {_size(most)}", path)
+        raise Refused(f"it has more than {size_in_words(most)}", path)
     return data
 
 
@@ -154,8 +155,19 @@ def _has_little_data(descriptor: int, size: int) -> bool:
     return data * _SPARSE_RATIO < size
 
 
-def _size(count: int) -> str:
+def size_in_words(count: int) -> str:
+    """Return a number of bytes as people read it."""
     for unit, bytes_of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= bytes_of:
             return f"{count / bytes_of:.3g} {unit}"
     return f"{count} bytes"
+
+
+@contextlib.contextmanager
+def open_lines(path: str | os.PathLike[str], most: int, encoding: str = "utf-8") -> Iterator[TextIO]:
+    """Open a regular file of at most so many bytes as text with its own line ends, as module csv wants it.
+
+    Errors: those of `open_regular`.
+    """
+    with io.TextIOWrapper(open_regular(path, most), encoding=encoding, newline="") as stream:
+        yield stream

@@ -25,11 +25,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tflite_recipes.core import paths, public_names
+from tflite_recipes.core import paths, public_names, regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.core.raised import raised
 
 TARGET = "_target_"
+MOST_CODE = 4 << 20  # bytes of a file of Python code
 OF_FILE = "tflite_recipes_user_"  # what the modules that are loaded from a named file are called, before its name
 
 
@@ -142,9 +143,19 @@ def import_from_here() -> None:
         _own_folder = here
 
 
+def unusable_code(path: Path) -> str:
+    """Return why a path is no file of Python code that may be read, "" if it is one."""
+    reason = regular_files.unreadable(path)
+    if not reason and not paths.is_file(path):
+        return f"there is no file {path}"
+    if not reason and path.stat().st_size > MOST_CODE:
+        reason = f"it has more than {regular_files.size_in_words(MOST_CODE)}"
+    return f"{path} cannot be read: {reason}" if reason else ""
+
+
 def _load_file(path: Path) -> types.ModuleType:
-    if not paths.is_file(path):
-        raise RequestError(Problem(f"there is no file {path}"))
+    if reason := unusable_code(path):
+        raise RequestError(Problem(reason))
     name = f"{OF_FILE}{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path.resolve()):
@@ -509,6 +520,8 @@ def _no_such_path(key: str, value: Any, marks: tuple[Any, ...]) -> list[Problem]
     is_path = any(isinstance(mark, NamesFile) for mark in marks) and isinstance(value, str)
     if is_path and (reason := paths.unusable(value)):
         return [Problem(f"there is no {paths.shortened(value)!r}: {reason}", key)]
+    if is_path and (reason := regular_files.unreadable(value)):
+        return [Problem(f"{paths.shortened(value)} cannot be read: {reason}", key)]
     if not _must_exist(marks) or value is None or os.path.exists(value):
         return []
     at_home = os.path.expanduser(value)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tflite_recipes.conversion.schemes import Quantizer, Scheme
-from tflite_recipes.core import paths, user_code
+from tflite_recipes.core import paths, regular_files, user_code
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.raised import raised
-from tflite_recipes.core.schema import ExistingPath, NeedsTrust, PossiblePath, near, within
+from tflite_recipes.core.schema import ExistingPath, NeedsTrust, PossiblePath, near, unusable_code, within
 from tflite_recipes.core.shapes import Shapes, shape_problems
 from tflite_recipes.core.state import State, TensorSpec
 from tflite_recipes.files import models as model_files
@@ -374,6 +374,8 @@ def code_problems(target: str, where: str) -> Iterable[Problem]:
         here = (Path(top).is_dir()) or Path(f"{top}.py").is_file()
         if not here and importlib.util.find_spec(top) is None:
             yield Problem(f"there is no module {place!r}, neither installed nor in {Path.cwd()}", where)
+    elif regular_files.unreadable(place) or (paths.is_file(place) and unusable_code(Path(place))):
+        yield Problem(unusable_code(Path(place)), where)
     elif not paths.is_file(place):
         folder = Path(place).parent
         beside = [str(folder / name) for name in paths.names_in(folder) if name.endswith(".py")]

@@ -241,7 +241,7 @@ def test_not_a_model(save: Callable[[Any], Path], data: bytes, what: str) -> Non
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="cannot be read: No such file"):
         read_tflite(tmp_path / "none.tflite")
-    with pytest.raises(RequestError, match="cannot be read: Is a directory"):
+    with pytest.raises(RequestError, match="cannot be read: it is a folder"):
         read_tflite(tmp_path)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -29,8 +30,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tflite_recipes.config import catalog
+from tflite_recipes.config import catalog, yaml_text
 from tflite_recipes.config import recipe as recipes
+from tflite_recipes.config.composition import interpolations
 from tflite_recipes.config.composition.inherited_recipes import inherited, keys_set
 from tflite_recipes.config.composition.overrides import (
     apply,
@@ -50,6 +52,7 @@ from tflite_recipes.config.composition.overrides import (
 )
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED, is_resolved, is_whole, unfold
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.resources import shipped
 from tflite_recipes.core.schema import defaults_of, near
@@ -67,9 +70,13 @@ class _Options(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         file = Path(self.path, self._normalize_file_name(config_path))
-        text = file.read_text(encoding="utf-8")
+        try:
+            text = regular_files.read_text(file, catalog.MOST)
+            config = pickle.loads(_config_of(text))
+        except (yaml.YAMLError, ValueError, OSError) as error:
+            raise RequestError(catalog.yaml_problem(error, file)) from error
         return ConfigResult(
-            config=pickle.loads(_config_of(text)),
+            config=config,
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
             header=self._get_header_dict(text[:512]),
@@ -85,6 +92,7 @@ class _Options(FileConfigSource):
 def _config_of(text: str) -> bytes:
     """Return the pickle of the config that a text of YAML is. The jobs of a sweep and the candidates of a search read
     the same options; a text takes 3 ms, its pickle 0.1 ms."""
+    yaml_text.check(text)
     return pickle.dumps(OmegaConf.load(io.StringIO(text)))
 
 
@@ -305,7 +313,10 @@ def build(
         raise RequestError(fragments)
     task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(task, resolve=True)
+        with interpolations.bounded():
+            plain = OmegaConf.to_container(task, resolve=True)
+    except RecursionError as error:
+        raise RequestError(Problem("its interpolations stand for each other in a circle", str(file.path))) from error
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or ""
         raise RequestError(Problem(str(error).splitlines()[0], key)) from error
@@ -362,6 +373,8 @@ def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | Non
         if found := catalog.circles(own):
             return None, found
         return None, [Problem("its defaults inherit each other in a circle", str(file.path))]
+    except RequestError as error:
+        return None, list(error.problems)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: an option that is no text
         telling = str(error).partition("Config search path")[0]
         text = " ".join(line.strip() for line in telling.splitlines() if line.strip())

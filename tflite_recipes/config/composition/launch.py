@@ -60,6 +60,8 @@ def launch(name: str, arguments: Sequence[str], config_dir: Path | None, task: C
         with _arguments(["tflite-recipes", "--config-name", file.config_name, *arguments]), _raising():
             try:
                 hydra_main(version_base="1.3", config_path=None)(job)()
+            except RequestError:
+                raise
             except SystemExit as leaving:  # Hydra's own errors end with 1, which is a gate's answer here
                 if leaving.code:
                     raise RequestError(Problem("Hydra refused this, for the reason above", name)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -125,7 +126,9 @@ def with_names(override: Override, config: DictConfig) -> Problem:
     """The problem that a mapping of names was given a list. The names are those of the model's inputs where it lies at
     a path: a list of lists is one for each, any other is for the first."""
     key, value = override.key_or_group, cast("list[Any]", override.value())
-    path = OmegaConf.select(config, f"{key.partition('.')[0]}.path", throw_on_missing=False)
+    path = None
+    with contextlib.suppress(OmegaConfBaseException):  # of an interpolation, which is reported when all are resolved
+        path = OmegaConf.select(config, f"{key.partition('.')[0]}.path", throw_on_missing=False)
     names = [spec.name for spec in inputs_at(Path(path))] if isinstance(path, str) else []
     several = len(value) == len(names) and all(isinstance(item, list) for item in value)
     named = dict(zip(names, value, strict=True)) if several else dict.fromkeys(names[:1], value)

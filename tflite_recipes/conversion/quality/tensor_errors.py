@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.conversion.quality.decibels import MOST_DB
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 
+_MOST = 64 << 20  # bytes of a table; a row has about 200
 TABLE = "quantization_error.csv"
 # What makes a graph's input.
 INPUT = "INPUT"
@@ -128,7 +130,7 @@ def _cell(value: Any) -> str:
 def read_csv(path: Path) -> list[TensorError]:
     """What `write_csv` wrote. Errors: RequestError for a file that is not there or is not such a table."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with regular_files.open_lines(path, _MOST) as stream:
             table = csv.DictReader(stream)
             missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
             if missing:

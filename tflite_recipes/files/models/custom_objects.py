@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, assignment
+from tflite_recipes.core.schema import MOST_CODE
 
 _WHERE = "source.custom_objects"
 _MOST_FILES = 200
@@ -62,8 +64,8 @@ def _defined_around(model: Path) -> dict[str, str]:
     files = [*_python_files(Path()), *_python_files(model.parent)]
     for file in itertools.islice(files, _MOST_FILES):
         try:
-            body = ast.parse(file.read_bytes()).body
-        except (SyntaxError, ValueError, OSError):
+            body = ast.parse(regular_files.read_bytes(file, MOST_CODE)).body
+        except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):  # of deeply nested code
             continue
         for node in body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)):

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem
 from tflite_recipes.files.models import allowed_names
 from tflite_recipes.files.models.protos import message_class
-from tflite_recipes.files.models.refusals import GRAPH_FILE, damaged, listed
+from tflite_recipes.files.models.refusals import GRAPH_FILE, MOST_GRAPH, damaged, listed
 
 # Maps are, in the bytes, pairs. An attribute is read where it names functions, or a text.
 _MESSAGES = {
@@ -77,7 +78,7 @@ def reaching_ops(folder: Path) -> tuple[str, ...]:
     path = folder / GRAPH_FILE
     saved = message_class("tflite_recipes_graph_ops", _MESSAGES, "SavedModel")()
     try:
-        saved.ParseFromString(path.read_bytes())
+        saved.ParseFromString(regular_files.read_bytes(path, MOST_GRAPH))
     except (DecodeError, OSError) as error:
         raise damaged(path, error) from error
     found = {op for graph in saved.meta_graphs for op in _of(graph)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.files.archives import MOST_TEXT
 from tflite_recipes.files.models.refusals import damaged, listed, refusal, weights_only
 
 
@@ -71,4 +72,7 @@ def _attribute(attributes: Any, name: str) -> str:
     if stored.shape != () or stored.get_type().get_class() != h5py.h5t.STRING:
         raise ValueError(f"{name} is not a text")
     value = attributes[name]
-    return value.decode() if isinstance(value, bytes) else str(value)
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"{name} has {len(text)} characters, and at most {MOST_TEXT} are read")
+    return text

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.regular_files import parse_json
 from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files import archives
 from tflite_recipes.files.models.foreign_data import foreign_data
 from tflite_recipes.files.models.hdf5 import read_hdf5
 from tflite_recipes.files.models.keras_inputs import keras_inputs
@@ -93,8 +93,8 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         raise RequestError(large)
     text, version = _read_zip(path) if head.startswith(ZIP) else read_hdf5(path)
     try:
-        model = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        model = parse_json(text)
+    except ValueError as error:
         raise damaged(path, error) from error
     if not isinstance(model, dict) or not isinstance(model.get("class_name"), str) or "config" not in model:
         raise refusal(f"{path} does not describe a model")
@@ -131,10 +131,10 @@ def config_of(path: Path) -> str:
 def _read_zip(path: Path) -> tuple[str, str]:
     """The config's text and the Keras version."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.open_zip(path) as archive:
             names = archive.namelist()
-            config = archive.read("config.json").decode() if "config.json" in names else None
-            metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else None
+            config = archives.read_member(archive, "config.json").decode() if "config.json" in names else None
+            metadata = parse_json(archives.read_member(archive, "metadata.json")) if "metadata.json" in names else None
     except Exception as error:  # what damage makes zipfile and its decompressors raise is open-ended
         raise damaged(path, error) from error
     if config is None:

@@ -8,12 +8,15 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 
 _WHERE = "source.path"
 FACTORY = "source=factory source.function=my_model.py:build"
 _WEIGHTS = "source.weights"
 GRAPH_FILE = "saved_model.pb"
+# Protobuf counts the bytes of a message in 31 bits.
+MOST_GRAPH = 2**31
 ZIP, HDF5, TFLITE = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"TFL3"
 
 
@@ -101,9 +104,11 @@ def listed(names: Sequence[str]) -> str:
 def first_bytes(path: Path) -> bytes:
     """What a file begins with; empty where there is no file. Errors: RequestError where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        if path.is_dir():
+            return b""
+        with regular_files.open_regular(path) as file:
             return file.read(32)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
         raise refusal(f"{path} cannot be read: {error.strerror}") from error

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.models.protos import message_class
-from tflite_recipes.files.models.refusals import GRAPH_FILE, damaged, no_saved_model
+from tflite_recipes.files.models.refusals import GRAPH_FILE, MOST_GRAPH, damaged, no_saved_model
 
 # By TensorFlow's DataType number; plus 100 is a reference to the same type, which only TensorFlow 1 graphs have.
 _DTYPES = (
@@ -55,7 +56,7 @@ def read_saved_model(path: Path) -> tuple[SignatureInfo, ...]:
 
     saved = message_class("tflite_recipes_saved_model", _MESSAGES, "SavedModel")()
     try:
-        saved.ParseFromString(graph.read_bytes())
+        saved.ParseFromString(regular_files.read_bytes(graph, MOST_GRAPH))
     except (DecodeError, OSError) as error:
         raise damaged(graph, error) from error
     if not saved.meta_graphs:

@@ -9,7 +9,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
+
 _FOOTER = 48
+# Bytes of an index and of a name in it: LevelDB spells names by what differs from the one before.
+_MOST, _LONGEST_NAME = 256 << 20, 1 << 14
 _MAGIC = 0xDB4775248B80FB57
 _SIZE_FIELD = 5  # of BundleEntryProto: bytes of the tensor
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -17,7 +21,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def sizes(index: Path) -> dict[str, int]:
     """Bytes of each tensor by its name. Errors: ValueError, IndexError or struct.error where the file is damaged."""
-    data = index.read_bytes()
+    data = regular_files.read_bytes(index, _MOST)
     footer = data[-_FOOTER:]
     if len(footer) < _FOOTER or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
         raise ValueError(f"{index} is no checkpoint index")
@@ -46,6 +50,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, at = _varint(block, at)
         own, at = _varint(block, at)
         length, at = _varint(block, at)
+        if shared + own > _LONGEST_NAME:
+            raise ValueError("a name in the checkpoint index is too long")
         key = key[:shared] + block[at : at + own]
         yield key, block[at + own : at + own + length]
         at += own + length
@@ -74,4 +80,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     while data[at] & 0x80:
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise ValueError("a number in the checkpoint index is damaged")
     return value | data[at] << shift, at + 1

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.regular_files import parse_json
+from tflite_recipes.files import archives
 from tflite_recipes.files.models import tensor_bundle
-from tflite_recipes.files.models.refusals import GRAPH_FILE, ZIP, first_bytes
+from tflite_recipes.files.models.refusals import GRAPH_FILE, ZIP, damaged, first_bytes
 
 # Flatbuffers and protobufs count their bytes in 31 bits; every conversion goes through both.
 LIMIT = 2**31
+# Bytes above which an array may be only so many times as large as what the file holds of it.
+_HOLLOW, _HOLLOW_RATIO = 64 << 20, 200
 _WEIGHTS = "model.weights.h5"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member; its name and an extra field stand before the data
 
@@ -30,12 +34,17 @@ def too_large(whose: str, size: int | None, where: str) -> list[Problem]:
 
 
 def keras_weight_bytes(path: Path) -> int | None:
-    """Bytes of a `.keras` or `.h5` file's weights, without the optimizer's; None where the file does not tell."""
+    """Bytes of a `.keras` or `.h5` file's weights, without the optimizer's; None where the file does not tell.
+
+    Errors: RequestError if its weights promise much more than the file holds.
+    """
     try:
         if first_bytes(path).startswith(ZIP):
             return _in_zip(path)
-        with path.open("rb") as file:
+        with regular_files.open_regular(path) as file:
             return _in_hdf5(file)
+    except Hollow as error:
+        raise damaged(path, error) from error
     except Exception:  # a damaged file is said by whoever loads it; what HDF5 raises for one is open-ended
         return None
 
@@ -51,17 +60,21 @@ def saved_model_weight_bytes(path: Path) -> int | None:
         return None
 
 
+class Hollow(ValueError):
+    """An array that promises much more than the file holds."""
+
+
 def _in_zip(path: Path) -> int | None:
-    with zipfile.ZipFile(path) as archive:
+    with archives.open_zip(path) as archive:
         if _WEIGHTS not in archive.namelist():
             return None
         member = archive.getinfo(_WEIGHTS)
         if member.compress_type != zipfile.ZIP_STORED:
             # Unpacked it may be several times the weights, because optimizers store theirs beside them. Of a model
             # that was never compiled it is the weights.
-            compiled = json.loads(archive.read("config.json")).get("compile_config")
+            compiled = parse_json(archives.read_member(archive, "config.json")).get("compile_config")
             return None if compiled else member.file_size
-    with path.open("rb") as file:
+    with regular_files.open_regular(path) as file:
         file.seek(member.header_offset)
         _, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
         start = member.header_offset + _LOCAL_HEADER.size + name + extra
@@ -71,11 +84,17 @@ def _in_zip(path: Path) -> int | None:
 def _in_hdf5(file: Any) -> int:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
-    sizes = []
+    sizes, hollow = [], []
 
     def add(_: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset):
-            sizes.append(node.size * node.dtype.itemsize)
+        if not isinstance(node, h5py.Dataset):
+            return
+        size = node.size * node.dtype.itemsize
+        # A dataset that nobody wrote to takes no place, and is read as zeros
+        if size > _HOLLOW and size > _HOLLOW_RATIO * node.id.get_storage_size():
+            words = [regular_files.size_in_words(n) for n in (size, node.id.get_storage_size())]
+            hollow.append("{} in it promises {}, and the file holds {}".format(node.name, *words))
+        sizes.append(size)
 
     with h5py.File(file, "r") as opened:
         # `.h5` models have all their weights there; weights files do not have the group.
@@ -85,6 +104,8 @@ def _in_hdf5(file: Any) -> int:
                 add(name, root[name])
                 if isinstance(root[name], h5py.Group):
                     root[name].visititems(add)
+    if hollow and sum(sizes) < LIMIT:
+        raise Hollow(hollow[0])
     return sum(sizes)
 
 

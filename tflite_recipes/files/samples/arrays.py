@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.schema import near
 from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files import archives
 from tflite_recipes.files.samples import npz
 from tflite_recipes.files.samples.folders import HasPath, only_input
 from tflite_recipes.files.samples.sample_source import Samples
@@ -40,14 +42,14 @@ class NpzFile(HasPath):
 
         def rows(wanted: Sequence[int] | None) -> Iterator[dict[str, Any]]:
             every = range(found[names[0]].shape[0] or 0) if wanted is None else wanted
-            with npz.reading_npz(f"{path}", where), zipfile.ZipFile(path) as archive:
+            with npz.reading_npz(f"{path}", where), archives.open_zip(path) as archive:
                 streams = [_member_rows(archive, name, every) for name in names]
                 for values in zip(*streams, strict=True):
                     yield dict(zip(names, values, strict=True))
 
         kept = None
         if labels is not None:
-            with npz.reading_npz(f"{path}, array {labels!r}:", where), zipfile.ZipFile(path) as archive:
+            with npz.reading_npz(f"{path}, array {labels!r}:", where), archives.open_zip(path) as archive:
                 kept = list(_member_rows(archive, labels, range(found[labels].shape[0] or 0)))
             _check_labels(kept, f"{path}, array {labels!r}", where)
         count = found[names[0]].shape[0] or 0
@@ -183,6 +185,7 @@ def _spec(name: str, file: Path, where: str) -> TensorSpec:
     import numpy as np
 
     try:
+        regular_files.open_regular(file).close()
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy raises all kinds of errors for a damaged header
         ors = ("write it with numpy.save(FILE, ARRAY)",)

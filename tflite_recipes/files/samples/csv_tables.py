@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.core.schema import near
 from tflite_recipes.core.state import TensorSpec
@@ -18,6 +21,10 @@ from tflite_recipes.files.samples.sample_source import Samples
 from tflite_recipes.files.samples.scaling import Scaling
 
 _SHOWN = 12
+# Columns of a table, and characters of a line. An image of 224 x 224 in colour has 150,528 values.
+_MOST_COLUMNS, _LONGEST_LINE = 200_000, 16 << 20
+# Names that a mistyped one is compared with: each takes 20 µs.
+_COMPARED = 5_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,11 @@ class CsvFile(HasPath):
             what = f"{self.path} opens with numbers, not with the names of its columns"
             ors = (f"sed -i '1i {self.delimiter.join(f'c{i}' for i in range(min(len(names), 3)))}…' {self.path}",)
             raise RequestError(Problem(what, where, f"{where}=OTHER.csv", ors))
-        twice = sorted({name for name in names if names.count(name) > 1})
+        if len(names) > _MOST_COLUMNS:
+            what = f"{self.path} has {len(names)} columns, and at most {_MOST_COLUMNS} are read"
+            ors = (f"save the values as .npy: {where.partition('.')[0]}=npy",)
+            raise RequestError(Problem(what, where, "", ors))
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)[:_SHOWN]
         if twice:
             what = f"{self.path} has several columns {', '.join(map(repr, twice))}"
             raise RequestError(Problem(what, where, f"{where}=OTHER.csv"))
@@ -80,13 +91,14 @@ class CsvFile(HasPath):
     def _column_problems(self, header: list[str], group: str) -> Iterable[Problem]:
         listed = ", ".join(header[:_SHOWN]) + (", …" if len(header) > _SHOWN else "")
         if self.label is not None and self.label not in header:
-            better = next(iter(near(self.label, header)), None)
+            better = next(iter(near(self.label, header[:_COMPARED])), None)
             what = f"{self.path} has no column {self.label!r}; it has {listed}"
             yield Problem(what, f"{group}.label", assignment(f"{group}.label", better))
+        known = set(header)
         for name, columns in self.inputs.items():
             for column in columns:
-                if column not in header:
-                    better = next(iter(near(column, header)), header[0])
+                if column not in known:
+                    better = next(iter(near(column, header[:_COMPARED])), header[0])
                     fixed = [better if other == column else other for other in columns]
                     what = f"{self.path} has no column {column!r}; it has {listed}"
                     key = f"{group}.inputs"
@@ -139,7 +151,8 @@ class CsvFile(HasPath):
                 labels.append(sys.intern(cells[labelled].strip()))
 
         def rows(wanted: Sequence[int] | None) -> Iterator[dict[str, Any]]:
-            places = {spec: [header.index(name) for name in columns[spec.name]] for spec in inputs}
+            at_name = {name: at for at, name in enumerate(header)}
+            places = {spec: [at_name[name] for name in columns[spec.name]] for spec in inputs}
             scaled, awaited = scaling.function(), iter(range(lines) if wanted is None else wanted)
             row = next(awaited, None)
             for number, (line, cells) in enumerate(self._lines(header, where)):
@@ -203,7 +216,8 @@ class _Text:
 
     def __init__(self, path: Path, where: str) -> None:
         self._path, self._where = path, where
-        self._stream = path.open(encoding="utf-8-sig", newline="")
+        binary = regular_files.open_regular(path)
+        self._stream = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
 
     def __enter__(self) -> Iterator[str]:
         return self._lines()
@@ -213,7 +227,11 @@ class _Text:
 
     def _lines(self) -> Iterator[str]:
         try:
-            yield from self._stream
+            while line := self._stream.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    what = f"{self._path} has a line of more than {_LONGEST_LINE} characters"
+                    raise RequestError(Problem(what, self._where))
+                yield line
         except UnicodeDecodeError as error:
             what = f"{self._path} is not UTF-8 text: {error.reason} at byte {error.start}"
             raise RequestError(Problem(what, self._where, f"{self._where}=OTHER.csv")) from error

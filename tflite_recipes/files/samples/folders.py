@@ -44,7 +44,8 @@ def listing(folder: Path, endings: tuple[str, ...]) -> Listing:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in names:
             if not name.startswith("."):
-                (files if name.lower().endswith(endings) else others).append(Path(place, name))
+                path = Path(place, name)
+                (files if name.lower().endswith(endings) and path.is_file() else others).append(path)
     files.sort(key=lambda file: file.relative_to(folder).parts)
     parts = [file.relative_to(folder).parts for file in files]
     labels = tuple(part[0] if len(part) > 1 else "" for part in parts)

@@ -9,6 +9,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.core.schema import within
 from tflite_recipes.core.state import TensorSpec
@@ -16,6 +17,9 @@ from tflite_recipes.files.samples.folders import HasPath, folder_problems, left_
 from tflite_recipes.files.samples.sample_source import Samples
 from tflite_recipes.files.samples.scaling import Scaling
 
+# An image of more pixels than `_LARGE` may have so many for each byte of its file; photographs have about 10. Decoding
+# takes at least 3 bytes for each.
+_MOST_PIXELS, _LARGE, _PIXELS_A_BYTE = 150_000_000, 20_000_000, 100
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -109,8 +113,16 @@ def decode(data: bytes | Path, geometry: Geometry) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as opened:
-            return geometry.pixels(opened)
+        with io.BytesIO(data) if isinstance(data, bytes) else regular_files.open_regular(data) as stream:
+            held = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            with Image.open(stream) as opened:
+                pixels = opened.size[0] * opened.size[1]
+                if pixels > _MOST_PIXELS or (pixels > _LARGE and pixels > _PIXELS_A_BYTE * held):
+                    width, height = opened.size
+                    size = regular_files.size_in_words(held)
+                    raise ValueError(f"it promises {width} x {height} pixels, and has {size}")
+                return geometry.pixels(opened)
     except Exception as error:  # what damage makes Pillow's decoders raise is open-ended
         text = "it is no image that Pillow knows" if "cannot identify" in str(error) else gist(error)
         raise ValueError(text) from error

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import mmap
-import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.core.shapes import fixed_batch, shape_fits
 from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files import archives
 
 Arrays = Mapping[str, Any]  # numpy arrays by input name; numpy is imported where it is needed, as it takes 0.1 s
 
@@ -22,15 +24,19 @@ def headers(path: Path, where: str) -> dict[str, TensorSpec]:
     import numpy as np
 
     found: dict[str, TensorSpec] = {}
-    with reading_npz(f"{path}", where), zipfile.ZipFile(path) as archive:
+    with reading_npz(f"{path}", where), archives.open_zip(path) as archive:
         for member in archive.namelist():
             name = member.removesuffix(".npy")
+            held = archive.getinfo(member).file_size
             with archive.open(member) as stream:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0
                 if version >= (2, 0):
                     read = np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(stream)
+            if not dtype.hasobject and (promised := math.prod(shape) * dtype.itemsize) > held:
+                words = [regular_files.size_in_words(n) for n in (promised, held)]
+                raise ValueError("array {!r} promises {}, and the file holds {}".format(name, *words))
             found[name] = TensorSpec(name, shape, dtype.name)
     return found
 
@@ -142,7 +148,7 @@ def load_npz(path: Path, inputs: tuple[TensorSpec, ...], where: str, extra: tupl
     if problems:
         raise RequestError(problems)
     arrays: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as data:
+    with archives.open_zip(path), np.load(path, allow_pickle=False) as data:
         for name in (*(spec.name for spec in inputs), *extra):
             with reading_npz(f"{path}, array {name!r}:", where):
                 arrays[name] = data[name]

@@ -16,7 +16,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.core import schema
+from tflite_recipes.core import regular_files, schema
 from tflite_recipes.core.errors import Problem, RequestError, assignment, gist
 from tflite_recipes.core.schema import near
 from tflite_recipes.core.state import TensorSpec
@@ -75,7 +75,8 @@ class TfrecordFiles(HasPath):
         path = Path(self.path)
         if not path.is_dir():
             return [path]
-        return sorted(file for file in path.iterdir() if ".tfrecord" in file.name or ".record" in file.name)
+        named = (file for file in path.iterdir() if ".tfrecord" in file.name or ".record" in file.name)
+        return sorted(file for file in named if file.is_file())
 
     def typed(self, group: str) -> dict[str, Feature]:
         """The features as they are typed. Errors: RequestError."""
@@ -291,23 +292,32 @@ def first_features(file: Path, where: str) -> dict[str, tuple[str, int]]:
     """Names of the first record's features, each with its kind (bytes, float, int64; "" for an empty one) and its
     length in bytes. Errors: RequestError for a file without one, a wrong checksum, or anything but an Example."""
     try:
-        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as stream:
-            return _features_of(_record(stream))
+        with regular_files.open_regular(file) as opened:
+            held = file.stat().st_size
+            if file.name.endswith(".gz"):
+                with gzip.open(opened) as stream:
+                    return _features_of(_record(stream, min(_DEFLATE_RATIO * held, _LARGEST_PACKED)))
+            return _features_of(_record(opened, held))
     except (OSError, ValueError, EOFError, IndexError, struct.error) as error:
         what = f"{file} cannot be read as TFRecord: {gist(error)}"
         raise RequestError(Problem(what, where, f"{where}=OTHER.tfrecord")) from error
 
 
-_LARGEST = 1 << 30
+_LARGEST, _LARGEST_PACKED = 1 << 30, 128 << 20
+_DEFLATE_RATIO = 1032  # what zeros are packed to, at most
 
 
-def _record(stream: Any) -> bytes:
+def _record(stream: Any, most: int) -> bytes:
+    """Return the first record of a stream in which it can have at most so many bytes. Errors: ValueError."""
     head = stream.read(12)
     if not head:
         raise ValueError("it is empty")
     length, check = struct.unpack("<QI", head)
     if masked_crc32c(head[:8]) != check or length > _LARGEST:
         raise ValueError("the length of its first record has a wrong checksum")
+    if length > most:
+        words = [regular_files.size_in_words(n) for n in (length, most)]
+        raise ValueError("its first record promises {}, and can have {}".format(*words))
     data, check = stream.read(length), stream.read(4)
     if len(data) < length or len(check) < 4:
         raise ValueError("it ends within its first record")

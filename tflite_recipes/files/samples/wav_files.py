@@ -10,12 +10,14 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import Annotated, Any
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.schema import within
 from tflite_recipes.core.state import TensorSpec
 from tflite_recipes.files.samples.folders import HasPath, folder_problems, left_out, listing, only_input
 from tflite_recipes.files.samples.sample_source import Samples
 
+_HIGHEST_RATE, _MOST_CHANNELS = 1_000_000, 256
 ENDINGS = (".wav",)
 _CHECKED = 1000  # headers that a check reads; a run reads all that it uses
 
@@ -157,7 +159,8 @@ def _channels(spec: TensorSpec | None) -> int | None:
 def _opened(file: Path, where: str) -> Iterator[wave.Wave_read]:
     """The file, to be read inside. Errors: RequestError."""
     try:
-        with wave.open(str(file), "rb") as sound:
+        with regular_files.open_regular(file) as stream, wave.open(stream, "rb") as sound:
+            _check_promises(sound, file.stat().st_size)
             yield sound
     except RequestError:
         raise
@@ -167,6 +170,17 @@ def _opened(file: Path, where: str) -> Iterator[wave.Wave_read]:
             text += "; uncompressed integer samples (PCM) are needed"
         ors = (f"sox {file} -e signed-integer -b 16 {file.stem}_pcm.wav",)
         raise RequestError(Problem(f"{file} cannot be read: {text}", where, f"{where}=FOLDER", ors)) from error
+
+
+def _check_promises(sound: wave.Wave_read, held: int) -> None:
+    """Hold a header against the file's size. Errors: ValueError."""
+    rate, channels = sound.getframerate(), sound.getnchannels()
+    if not 1 <= rate <= _HIGHEST_RATE or channels > _MOST_CHANNELS:
+        raise ValueError(f"it has {channels} channels at {rate} samples a second")
+    promised = sound.getnframes() * channels * sound.getsampwidth()
+    if promised > held:
+        words = [regular_files.size_in_words(n) for n in (promised, held)]
+        raise ValueError("its header promises {} of samples, and the file has {}".format(*words))
 
 
 def _wave(file: Path, frames: int, where: str) -> Any:

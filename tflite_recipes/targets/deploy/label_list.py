@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError
 
 FILE = "labels.txt"
+_MOST = 16 << 20  # bytes of a list of labels
 _WHERE = "target.labels"
 
 
@@ -15,7 +17,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """The labels, without the space around each. Errors: RequestError for a file that cannot be read, is not UTF-8 or
     empty, or has an empty line before its last label."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = regular_files.read_bytes(path, _MOST).decode("utf-8-sig")
     except OSError as error:
         raise _problem(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

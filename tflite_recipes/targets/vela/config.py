@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 
 _OWN = "target.config=null"  # the file that comes with Vela
@@ -47,6 +48,9 @@ class VelaConfig:
     modes: Mapping[str, MemoryMode] = field(default_factory=dict)
 
 
+_MOST = 4 << 20  # bytes of a configuration file
+
+
 def installed() -> bool:
     """Whether Vela can be run by this Python."""
     return importlib.util.find_spec("ethosu") is not None and importlib.util.find_spec("ethosu.vela") is not None
@@ -66,7 +70,7 @@ def read(path: Path) -> VelaConfig:
     """Read a configuration file. RequestError where it is none, or defines no system or no memory mode."""
     parser = configparser.ConfigParser()
     try:
-        with path.open(encoding="utf-8") as file:
+        with regular_files.open_lines(path, _MOST) as file:
             parser.read_file(file)
         sections = {name: _inherited(parser, name) for name in parser.sections()}
         systems = {name: _system(name, values) for name, values in _of(sections, _SYSTEM).items()}
