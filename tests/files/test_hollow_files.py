@@ -64,6 +64,16 @@ def test_read_keras_file_with_padded_weights_is_refused(here):
     refused(models.read_keras_file, path)
 
 
+def test_weights_problems_of_padded_or_unwritten_weights_name_the_key(here):
+    h5py = pytest.importorskip("h5py")
+    keras_archive(here / "a.keras", model__weights__h5=bytes(100 << 20))
+    with h5py.File(here / "a.weights.h5", "w") as file:
+        file.create_dataset("layers/d/vars/0", (1 << 28,), "float32", chunks=(1 << 20,))
+    for name in ("a.keras", "a.weights.h5"):
+        (problem,) = models.weights_problems(here / name)
+        assert problem.where == "source.weights"
+
+
 def test_read_keras_file_nested_too_deep_is_refused(here):
     for text in ("[" * 100_000, '{"a":' * 300 + "1" + "}" * 300):
         with zipfile.ZipFile(here / "a.keras", "w") as archive:

@@ -74,7 +74,7 @@ def test_what_is_no_tflite_file_is_refused(tmp_path, content, what, fix):
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert "directory" in said(tmp_path).what
+    assert "is a folder" in said(tmp_path).what
     (tmp_path / "saved_model.pb").touch()
     assert said(tmp_path).fix == f"source=saved_model source.path={tmp_path}"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core.errors import ExitStatus
+from tflite_recipes.core.plain_output import show
 
 
 def add_to(add: Add) -> None:
@@ -25,7 +26,7 @@ def add_to(add: Add) -> None:
 def _show(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes.config import composition
 
-    print(composition.compose(options.recipe, options.overrides).to_yaml(), end="")
+    show(composition.compose(options.recipe, options.overrides).to_yaml(), end="")
     return ExitStatus.DONE
 
 
@@ -37,10 +38,10 @@ def _check(options: argparse.Namespace) -> ExitStatus:
     if options.deep:
         return _check_deep(prepared.recipes)
     if options.multirun:
-        print(f"nothing wrong with the {len(prepared.recipes)} jobs of {recipe.name}")
+        show(f"nothing wrong with the {len(prepared.recipes)} jobs of {recipe.name}")
         return ExitStatus.DONE
     chosen = ", ".join(f"{group}={option}" for group, option in recipe.choices.items())
-    print(f"nothing wrong with {recipe.name}: {chosen}\nrecipe digest {recipe.digest}")
+    show(f"nothing wrong with {recipe.name}: {chosen}\nrecipe digest {recipe.digest}")
     return ExitStatus.DONE
 
 

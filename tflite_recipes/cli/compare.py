@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from tflite_recipes.cli import tracking_options
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist
+from tflite_recipes.core.plain_output import show
 from tflite_recipes.past_runs.compare import LIMIT
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _diff(options: argparse.Namespace) -> ExitStatus:
         raise RequestError(Problem(what, "diff", "", ("tflite-recipes diff RUN_A RUN_B",)))
     found = api.diff(*words, tracking_uri=uri, everything=options.all)
     if options.json:
-        print(json.dumps(diff_json(found), indent=2))
+        show(json.dumps(diff_json(found), indent=2))
     else:
         show_diff(found, options.all)
     return ExitStatus.DONE
@@ -68,13 +69,13 @@ def _compare(options: argparse.Namespace) -> ExitStatus:
     chosen = {name: getattr(options, name) for name in ("candidates", "limit", "x", "y")}
     found = api.compare(*words, tracking_uri=uri, **chosen)
     if options.json:
-        print(json.dumps(comparison_json(found), indent=2))
+        show(json.dumps(comparison_json(found), indent=2))
     else:
         show_comparison(found)
     say = sys.stderr if options.json else sys.stdout
     if options.output is not None:
         written = output_files.write(found, options.output)
-        print(f"written: {', '.join(str(path) for path in written)}", file=say)
+        show(f"written: {', '.join(str(path) for path in written)}", say)
     return _keep(found, options, say)
 
 
@@ -88,7 +89,7 @@ def keep_of_sweep(uri: str, parent_run_id: str) -> None:
     except Exception as error:
         failure = gist(error)
     if failure is not None:
-        print(f"the runs' comparison is not logged: {failure}", file=sys.stderr)
+        show(f"the runs' comparison is not logged: {failure}", sys.stderr)
 
 
 def _keep(found: Comparison, options: argparse.Namespace, say: TextIO) -> ExitStatus:
@@ -99,12 +100,12 @@ def _keep(found: Comparison, options: argparse.Namespace, say: TextIO) -> ExitSt
         return ExitStatus.DONE
     if found.parent_run_id is None:
         rest = "" if options.output is not None else "; --output DIR writes page and plot here"
-        print(f"the runs share no parent run, so nothing is logged{rest}", file=say)
+        show(f"the runs share no parent run, so nothing is logged{rest}", say)
         return ExitStatus.DONE
     failure = api.log(found)
     if failure is not None:
-        print(f"not logged to the parent run {found.parent_run_id}: {failure}", file=sys.stderr)
+        show(f"not logged to the parent run {found.parent_run_id}: {failure}", sys.stderr)
         return ExitStatus.UNTRACKED
     place = "compare" if found.whole else "compare/selection"
-    print(f"logged to the parent run {found.parent_run_id}: artifacts {place}/", file=say)
+    show(f"logged to the parent run {found.parent_run_id}: artifacts {place}/", say)
     return ExitStatus.DONE

@@ -12,6 +12,7 @@ from tflite_recipes.cli import check, compare, ls, reproduce, run, sync
 from tflite_recipes.cli import parser as parsing
 from tflite_recipes.core import paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.plain_output import show
 
 _COMMANDS = (run, ls, check, reproduce, compare, sync)
 _EPILOG = """\
@@ -68,7 +69,7 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if given[:1] in (["-sc"], ["--shell-completion"]):
         from tflite_recipes.cli.completion import shell_completion
 
-        print(shell_completion(given[1] if len(given) > 1 else ""), end="")
+        show(shell_completion(given[1] if len(given) > 1 else ""), end="")
         return ExitStatus.DONE
     for word in given:
         if reason := paths.impossible(word):
@@ -84,7 +85,7 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if options.version:
         from tflite_recipes.core.environment import version
 
-        print(f"tflite-recipes {version()}")
+        show(f"tflite-recipes {version()}")
         return ExitStatus.DONE
     if options.command is None:
         parser.print_help()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core import regular_files
-from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist, printable
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist
+from tflite_recipes.core.plain_output import show
 
 
 def add_to(add: Add) -> None:
@@ -51,7 +52,7 @@ def _ls(options: argparse.Namespace) -> ExitStatus:
     groups = catalog.list_groups()
     if options.group is None:
         show_listing({name: catalog.describe(path) for name, path in catalog.list_recipes().items()})
-        print(f"\ngroups (tflite-recipes ls GROUP): {', '.join(groups)}")
+        show(f"\ngroups (tflite-recipes ls GROUP): {', '.join(groups)}")
         return ExitStatus.DONE
     if options.group not in groups:
         similar = near(options.group, list(groups))
@@ -80,7 +81,7 @@ def _cp(options: argparse.Namespace) -> ExitStatus:
         what = f"{copy.target} exists already, and is left as it is"
         other = f"tflite-recipes cp {name} {copy.target.with_stem(f'{copy.target.stem}_2')}"
         raise RequestError(Problem(what, "FILE", "", (other,))) from None
-    print(printable(f"{copy.target}: yours to change; {copy.use}"))
+    show(f"{copy.target}: yours to change; {copy.use}")
     return ExitStatus.DONE
 
 
@@ -145,10 +146,10 @@ def _rules(options: argparse.Namespace) -> ExitStatus:
     chosen = rule_suggestions.choose(rows, options.top, options.below)
     if not chosen:
         limit = "" if options.below is None else f" with an own SQNR below {options.below:g} dB"
-        print(f"{options.place} has no quantized op{limit}: there is no rule to give", file=sys.stderr)
+        show(f"{options.place} has no quantized op{limit}: there is no rule to give", sys.stderr)
         return ExitStatus.DONE
     show_chosen(chosen, options.scheme)
     found = rule_suggestions.rules(chosen, options.scheme)
-    print(rule_suggestions.to_yaml(found) if options.yaml else rule_suggestions.override(found), end="")
-    print(end="" if options.yaml else "\n")
+    text = rule_suggestions.to_yaml(found) if options.yaml else rule_suggestions.override(found)
+    show(text, end="" if options.yaml else "\n")
     return ExitStatus.DONE

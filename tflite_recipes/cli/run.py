@@ -18,6 +18,7 @@ from tflite_recipes.cli import compare
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core import paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.plain_output import show
 
 if TYPE_CHECKING:
     from tflite_recipes.config.composition import Job
@@ -111,7 +112,7 @@ def _sweep(options: argparse.Namespace, prepared: Any) -> ExitStatus:
     own = [([text for text in overrides if text not in shared], result) for overrides, result in jobs]
     for overrides, result in own:
         if result.problems:
-            print(f"\n{' '.join(overrides)}:", file=sys.stderr)
+            show(f"\n{' '.join(overrides)}:", sys.stderr)
             show_problems(result.problems)
     show_sweep(own, sweep.run_id if sweep is not None else None)
     if sweep is not None and sweep.failure:

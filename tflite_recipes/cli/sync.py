@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
+from tflite_recipes.core.plain_output import show
 
 _URI = "tracking.uri="
 
@@ -31,7 +32,6 @@ def add_to(add: Add) -> None:
 
 def _sync(options: argparse.Namespace) -> ExitStatus:
     from tflite_recipes.report.console import show_problems
-    from tflite_recipes.report.terminal import show
     from tflite_recipes.tracking.missing_runs import Outcome, sync
 
     folders, uri = _asked(options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.config.recipe import Recipe
+from tflite_recipes.core.regular_files import parse_json
 from tflite_recipes.core.schema import NamesFile, marked
 from tflite_recipes.files import models
 from tflite_recipes.files.models.digest import saved_model_bytes
@@ -60,7 +61,7 @@ def to_text(inputs: Sequence[Input]) -> str:
 
 def from_text(text: str) -> tuple[Input, ...]:
     """What `to_text` wrote. Errors: ValueError, TypeError, KeyError where it is something else."""
-    listed: Iterable[Mapping[str, Any]] = json.loads(text)
+    listed: Iterable[Mapping[str, Any]] = parse_json(text)
     return tuple(
         Input(str(entry["key"]), str(entry["path"]), str(entry["sha256"]), int(entry["bytes"])) for entry in listed
     )

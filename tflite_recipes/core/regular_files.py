@@ -157,7 +157,7 @@ def _has_little_data(descriptor: int, size: int) -> bool:
 
 def size_in_words(count: int) -> str:
     """Return a number of bytes as people read it."""
-    for unit, bytes_of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+    for unit, bytes_of in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= bytes_of:
             return f"{count / bytes_of:.3g} {unit}"
     return f"{count} bytes"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console as RichConsole
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -19,24 +16,10 @@ from tflite_recipes.core.errors import ExitStatus, Problem
 from tflite_recipes.core.number_format import figure, labelled, tensor_kind
 from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import CANDIDATES, LOG, RunResult
+from tflite_recipes.report.terminal import rich_console
 
 if TYPE_CHECKING:
     from tflite_recipes.files.tflite import Inspection
-
-
-class _Console(RichConsole):
-    """Goes on in silence when its reader has gone (`| head`): what is being done is not for its eyes alone."""
-
-    def on_broken_pipe(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def rich_console(stream: TextIO | None = None) -> RichConsole:
-    """Plain text where nobody looks on: no colours, no wrapping of what may be parsed or pasted."""
-    target = stream or sys.stdout
-    if target.isatty():
-        return _Console(file=target, highlight=False)
-    return _Console(file=target, highlight=False, width=160, no_color=True, soft_wrap=True)
 
 
 class Console:
@@ -91,10 +74,10 @@ class Console:
             return
         if self._bar is None:
             columns = (
-                TextColumn("  {task.description}"),
+                TextColumn("  {task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
             )
             self._bar = Progress(*columns, console=self._out, transient=True)
             self._bar.start()
@@ -205,7 +188,7 @@ def show_rehearsal(result: RunResult, contract: Mapping[str, Any], candidate: st
         for side in ("inputs", "outputs"):
             for entry in contract[side]:
                 kinds = (tensor_kind(entry[one]) for one in ("source", "tflite"))
-                table.add_row(side[:-1], escape(entry["name"]), *kinds)
+                table.add_row(side[:-1], entry["name"], *kinds)
         out.print(table)
         for line in [*contract["remedies"], *contract["notes"]]:
             out.print(line, markup=False, soft_wrap=True)
@@ -238,7 +221,7 @@ def show_sweep(results: Sequence[tuple[Sequence[str], RunResult]], parent: str |
         metrics: Mapping[str, Any] = result.metrics
         table.add_row(
             str(number),
-            escape(" ".join(overrides)),
+            " ".join(overrides),
             _outcome(result),
             f"{metrics['size.tflite_bytes']:,.0f} B" if result.path else "",
             f"{metrics['accuracy.tflite']:.4f}" if result.path and "accuracy.tflite" in metrics else "",
@@ -256,7 +239,7 @@ def show_chosen(chosen: Sequence[Sensitive], scheme: str) -> None:
     for column in ("own SQNR", "op", "layer", "output"):
         table.add_column(column)
     for op in chosen:
-        table.add_row(figure("own_db", op.score), op.op, escape(op.layer), escape(op.tensor))
+        table.add_row(figure("own_db", op.score), op.op, op.layer, op.tensor)
     out = rich_console(sys.stderr)
     out.print(table)
     out.print(f"{len(chosen)} ops become {scheme}:", markup=False)

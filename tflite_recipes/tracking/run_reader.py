@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.conversion.former_names import in_todays_names
-from tflite_recipes.core.errors import Problem, RequestError
+from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.outcome import of_tags, verdict_of_tags
+from tflite_recipes.core.regular_files import parse_json
 from tflite_recipes.tracking.client import PREFIX, client, first_line
 from tflite_recipes.tracking.settings import uri_problems
 
@@ -115,7 +115,10 @@ class PastRuns:
     def json(self, run: PastRun, path: str) -> Any:
         """The content of a JSON artifact; None where there is none."""
         text = self.text(run, path)
-        return None if text is None else json.loads(text)
+        try:
+            return None if text is None else parse_json(text)
+        except ValueError as error:
+            raise RequestError(Problem(f"its {path} is not JSON: {gist(error)}", run.run_id)) from error
 
     def download(self, run: PastRun, path: str, folder: Path) -> Path | None:
         """An artifact, a file or a folder, copied into `folder` under its own name; None where there is none."""

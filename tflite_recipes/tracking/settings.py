@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
 
-from tflite_recipes.core import old_names
+from tflite_recipes.core import old_names, regular_files
 from tflite_recipes.core.errors import Problem, assignment
 from tflite_recipes.core.schema import within
-from tflite_recipes.core.tracking_uri import without_password
+from tflite_recipes.core.tracking_uri import sqlite_file, without_password
 from tflite_recipes.tracking.mlflow_limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
 from tflite_recipes.tracking.model_registry import name_problems
 
@@ -83,6 +83,9 @@ def uri_problems(uri: str) -> Iterable[Problem]:
         host = re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri)
         fix = f"tracking.uri=http://{uri}" if host else "tracking.uri=sqlite:///mlflow.db"
         yield Problem(what, "tracking.uri", fix)
+    file = sqlite_file(uri)
+    if file is not None and (reason := regular_files.unreadable(file)):
+        yield Problem(f"{file} cannot be opened: {reason}", "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
 
 
 def _too_long(text: str, key: str, limit: int) -> Iterable[Problem]:

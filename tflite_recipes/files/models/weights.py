@@ -43,7 +43,7 @@ def keras_weight_bytes(path: Path) -> int | None:
             return _in_zip(path)
         with regular_files.open_regular(path) as file:
             return _in_hdf5(file)
-    except Hollow as error:
+    except archives.Hollow as error:
         raise damaged(path, error) from error
     except Exception:  # a damaged file is said by whoever loads it; what HDF5 raises for one is open-ended
         return None
@@ -58,10 +58,6 @@ def saved_model_weight_bytes(path: Path) -> int | None:
         return graph + (_model_part(tensor_bundle.sizes(index)) if index.is_file() else 0)
     except (OSError, ValueError, IndexError, struct.error):
         return None
-
-
-class Hollow(ValueError):
-    """An array that promises much more than the file holds."""
 
 
 def _in_zip(path: Path) -> int | None:
@@ -105,7 +101,7 @@ def _in_hdf5(file: Any) -> int:
                 if isinstance(root[name], h5py.Group):
                     root[name].visititems(add)
     if hollow and sum(sizes) < LIMIT:
-        raise Hollow(hollow[0])
+        raise archives.Hollow(hollow[0])
     return sum(sizes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
@@ -83,4 +84,7 @@ def weights_problems(path: Path, trust: bool = False) -> Iterable[Problem]:
         fix = assignment(_WHERE, str(near)) if near else ""
         yield Problem(f"{path} {what}", _WHERE, fix, () if near else (assignment(_WHERE, None),))
     elif weights_kind(path) is not WeightsKind.CHECKPOINT:
-        yield from too_large(str(path), keras_weight_bytes(path), _WHERE)
+        try:
+            yield from too_large(str(path), keras_weight_bytes(path), _WHERE)
+        except RequestError as error:
+            yield from (replace(problem, where=_WHERE) for problem in error.problems)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.config import recipe as recipes
-from tflite_recipes.config import recipe_inputs
+from tflite_recipes.config import recipe_inputs, yaml_text
 from tflite_recipes.conversion.former_names import in_todays_names
 from tflite_recipes.core import environment
+from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.engine.search.delivery import SEARCH_RECIPE
 from tflite_recipes.tracking.run_reader import PastRun, PastRuns
 
@@ -84,7 +85,13 @@ def config_of(text: str) -> dict[str, Any]:
 def _content(text: str) -> dict[str, Any]:
     import yaml
 
-    return yaml.safe_load(text) or {}
+    try:
+        content = yaml_text.load(text) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise RequestError(Problem(f"cannot be read as YAML: {gist(error)}", "recipe.yaml of a run")) from error
+    if not isinstance(content, dict):
+        raise RequestError(Problem("is not a mapping", "recipe.yaml of a run"))
+    return content
 
 
 def _recipe_digest(runs: PastRuns, run: PastRun, recipe: str | None) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from tflite_recipes.core.errors import printable
@@ -18,7 +17,7 @@ from tflite_recipes.past_runs.compare.comparison import ComparedRun, Comparison
 from tflite_recipes.past_runs.compare.run_diff import CHANGED, SAME, TIMES, Change, MetricChange, RunDiff, Side
 from tflite_recipes.past_runs.compare.tensor_types import TensorsDiff
 from tflite_recipes.report.bar_chart import short
-from tflite_recipes.report.console import rich_console
+from tflite_recipes.report.terminal import rich_console
 
 _TENSORS = 20
 _GAP = 1
@@ -248,13 +247,11 @@ def _share(relative: float, negative: bool) -> str:
 def _grid(out: Console, head: Sequence[str], rows: Sequence[Row], right: Sequence[bool]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for title, figures in zip(head, right, strict=True):
-        table.add_column(
-            escape(printable(title)), justify="right" if figures else "left", overflow="fold", no_wrap=figures
-        )
+        table.add_column(title, justify="right" if figures else "left", overflow="fold", no_wrap=figures)
     for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+        table.add_row(*row)
     out.print(table)
 
 
 def _line(out: Console, text: str, style: str | None = None) -> None:
-    out.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)
+    out.print(text, style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)
