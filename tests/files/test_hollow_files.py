@@ -64,14 +64,10 @@ def test_read_keras_file_with_padded_weights_is_refused(here):
     refused(models.read_keras_file, path)
 
 
-def test_weights_problems_of_padded_or_unwritten_weights_name_the_key(here):
-    h5py = pytest.importorskip("h5py")
+def test_weights_problems_of_padded_weights_name_the_key(here):
     keras_archive(here / "a.keras", model__weights__h5=bytes(100 << 20))
-    with h5py.File(here / "a.weights.h5", "w") as file:
-        file.create_dataset("layers/d/vars/0", (1 << 28,), "float32", chunks=(1 << 20,))
-    for name in ("a.keras", "a.weights.h5"):
-        (problem,) = models.weights_problems(here / name)
-        assert problem.where == "source.weights"
+    (problem,) = models.weights_problems(here / "a.keras")
+    assert problem.where == "source.weights"
 
 
 def test_read_keras_file_nested_too_deep_is_refused(here):
@@ -81,13 +77,13 @@ def test_read_keras_file_nested_too_deep_is_refused(here):
         refused(models.read_keras_file, here / "a.keras")
 
 
-def test_read_h5_with_weights_that_nobody_wrote_is_refused(here):
+def test_check_promises_of_h5_with_weights_that_nobody_wrote_is_refused(here):
     h5py = pytest.importorskip("h5py")
     with h5py.File(here / "a.h5", "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {}})
         file.create_dataset("model_weights/d/kernel", (1 << 28,), "float32", chunks=(1 << 20,))
     assert (here / "a.h5").stat().st_size < 1 << 20
-    (problem,) = refused(models.read_keras_file, here / "a.h5")
+    (problem,) = refused(models.check_promises, here / "a.h5", "source.path")
     assert problem.where == "source.path"
 
 

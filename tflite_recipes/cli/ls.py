@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core import regular_files
-from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist
+from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, gist, printable
 from tflite_recipes.core.plain_output import show
 
 

@@ -135,6 +135,7 @@ class KerasSource(Source):
     def __call__(self, state: State, reporter: Reporter) -> State:
         from tflite_recipes.backend.models import source_model
 
+        model_files.check_promises(Path(self.path), "source.path")
         model = source_model.load_keras(Path(self.path), self.custom_objects, self.trust, self.input_shapes, reporter)
         user_code.record("custom_objects", self.custom_objects, state, reporter)
         return source_model.enter(state, model, model_files.sha256_of(Path(self.path)))
@@ -355,6 +356,7 @@ class FactorySource(Source):
         user_code.record("function", [self.function], state, reporter)
         if self.weights is None:
             return source_model.enter(state, model)
+        model_files.check_promises(Path(self.weights), "source.weights")
         weight_loading.load(model, Path(self.weights), self.function, reporter)
         return source_model.enter(state, model, weight_loading.digest(model, Path(self.weights)))
 

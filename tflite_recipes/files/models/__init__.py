@@ -8,7 +8,7 @@ from tflite_recipes.files.models.keras_file import KerasFile, config_of, read_ke
 from tflite_recipes.files.models.refusals import GRAPH_FILE
 from tflite_recipes.files.models.saved_model import SignatureInfo, read_saved_model
 from tflite_recipes.files.models.tflite_model import FloatTFLite, read_float_tflite
-from tflite_recipes.files.models.weights import keras_weight_bytes, saved_model_weight_bytes, too_large
+from tflite_recipes.files.models.weights import check_promises, keras_weight_bytes, saved_model_weight_bytes, too_large
 from tflite_recipes.files.models.weights_file import (
     WeightsKind,
     checkpoint_prefix,
@@ -25,6 +25,7 @@ __all__ = [
     "SignatureInfo",
     "WeightsKind",
     "bare",
+    "check_promises",
     "checkpoint_prefix",
     "config_of",
     "files_in",

@@ -6,11 +6,12 @@ import io
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tflite_recipes.core import regular_files
-from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.regular_files import parse_json
 from tflite_recipes.files import archives
 from tflite_recipes.files.models import tensor_bundle
@@ -38,6 +39,27 @@ def keras_weight_bytes(path: Path) -> int | None:
 
     Errors: RequestError if its weights promise much more than the file holds.
     """
+    return _weights(path).size
+
+
+def check_promises(path: Path, where: str) -> None:
+    """Refuse weights that take much more memory than their file has bytes. Errors: RequestError.
+
+    A dataset of HDF5 that nobody wrote to takes no place in the file, and is read as zeros.
+    """
+    if hollow := _weights(path).hollow:
+        raise RequestError(Problem(f"{path} is not loaded: {hollow}", where))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """size: bytes, None if the file does not tell. hollow: a dataset that promises too much, in words."""
+
+    size: int | None = None
+    hollow: str = ""
+
+
+def _weights(path: Path) -> _Weights:
     try:
         if first_bytes(path).startswith(ZIP):
             return _in_zip(path)
@@ -46,7 +68,7 @@ def keras_weight_bytes(path: Path) -> int | None:
     except archives.Hollow as error:
         raise damaged(path, error) from error
     except Exception:  # a damaged file is said by whoever loads it; what HDF5 raises for one is open-ended
-        return None
+        return _Weights()
 
 
 def saved_model_weight_bytes(path: Path) -> int | None:
@@ -60,16 +82,16 @@ def saved_model_weight_bytes(path: Path) -> int | None:
         return None
 
 
-def _in_zip(path: Path) -> int | None:
+def _in_zip(path: Path) -> _Weights:
     with archives.open_zip(path) as archive:
         if _WEIGHTS not in archive.namelist():
-            return None
+            return _Weights()
         member = archive.getinfo(_WEIGHTS)
         if member.compress_type != zipfile.ZIP_STORED:
             # Unpacked it may be several times the weights, because optimizers store theirs beside them. Of a model
             # that was never compiled it is the weights.
             compiled = parse_json(archives.read_member(archive, "config.json")).get("compile_config")
-            return None if compiled else member.file_size
+            return _Weights(None if compiled else member.file_size)
     with regular_files.open_regular(path) as file:
         file.seek(member.header_offset)
         _, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
@@ -77,7 +99,7 @@ def _in_zip(path: Path) -> int | None:
         return _in_hdf5(_Window(file, start, member.file_size))
 
 
-def _in_hdf5(file: Any) -> int:
+def _in_hdf5(file: Any) -> _Weights:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
     sizes, hollow = [], []
@@ -86,7 +108,6 @@ def _in_hdf5(file: Any) -> int:
         if not isinstance(node, h5py.Dataset):
             return
         size = node.size * node.dtype.itemsize
-        # A dataset that nobody wrote to takes no place, and is read as zeros
         if size > _HOLLOW and size > _HOLLOW_RATIO * node.id.get_storage_size():
             words = [regular_files.size_in_words(n) for n in (size, node.id.get_storage_size())]
             hollow.append("{} in it promises {}, and the file holds {}".format(node.name, *words))
@@ -100,9 +121,7 @@ def _in_hdf5(file: Any) -> int:
                 add(name, root[name])
                 if isinstance(root[name], h5py.Group):
                     root[name].visititems(add)
-    if hollow and sum(sizes) < LIMIT:
-        raise archives.Hollow(hollow[0])
-    return sum(sizes)
+    return _Weights(sum(sizes), hollow[0] if hollow else "")
 
 
 class _Window(io.RawIOBase):
