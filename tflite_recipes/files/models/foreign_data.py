@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.core.errors import Problem
+from tflite_recipes.files import archives
 from tflite_recipes.files.models.refusals import HDF5, ZIP, damaged, first_bytes
 
 
@@ -36,7 +37,7 @@ def foreign_data(path: Path, where: str = "source.path") -> Problem | None:
 def _in_archive(path: Path) -> Iterator[str]:
     if not zipfile.is_zipfile(path):
         return  # the reader says that it is damaged
-    with zipfile.ZipFile(path) as archive:
+    with archives.open_zip(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as packed:
                 # HDF5 may also begin behind a block of the user's, so the name counts too.

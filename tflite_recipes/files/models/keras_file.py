@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
