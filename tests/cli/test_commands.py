@@ -85,6 +85,7 @@ def test_ls(cli, here):
     assert ["own", "My", "data"] in [line.split() for line in cli("ls", "calibration").out.splitlines()]
 
 
+@pytest.mark.slow
 def test_show_can_be_run_again_to_the_same_digest(cli, here):
     shown = cli("show", "digits_pruned", "calibration.samples=70", "optimization=int16x8")
     assert shown.status == 0

@@ -158,6 +158,7 @@ def test_no_key_is_the_class_behind_a_section(standing: Path) -> None:
     assert not [text for text in found if "_target_" in text]
 
 
+@pytest.mark.slow
 def test_a_resolved_recipe_completes_like_the_one_it_came_from(
     cli: Callable[..., Answer], standing: Path, tmp_path: Path
 ) -> None:

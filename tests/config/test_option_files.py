@@ -86,6 +86,7 @@ def test_a_fragment_says_what_it_is_and_several_options_inherit_it(path):
     assert len(heirs) > 1
 
 
+@pytest.mark.slow
 def test_a_fragment_is_never_listed(here, cli):
     write(here / "conf" / "target" / "_mine.yaml", "# What my boards share\n\nflash_kb: 100\n")
     write(here / "conf" / "_shared" / "part.yaml", "# What groups share\n\nflash_kb: 100\n")
@@ -140,6 +141,7 @@ def test_a_wrong_option_is_never_taken_for_a_fragment(here):
     assert "_ethos_u" not in problem.what.split()
 
 
+@pytest.mark.slow
 def test_a_sweep_over_all_options_has_no_fragments(here):
     swept = composition.prepare(
         "digits_integer_only", ["target=glob(*ethos_u85*,exclude=[*_1024,*_2048,*_256,*_512])"], sweep=True

@@ -198,6 +198,7 @@ def test_csv_of_many_columns_is_read(here):
     assert list(CsvFile(str(here / "a.csv")).source_problems(wide, "calibration")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "overrides"),
     [

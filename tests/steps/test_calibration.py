@@ -46,6 +46,7 @@ def test_the_same_rows_as_ever_are_chosen_of_an_npz(here):
     assert heard.progressed[-1][1:] == (10, 10)
 
 
+@pytest.mark.slow
 def test_digits_are_drawn_as_ever_unless_stratified(here):
     from tflite_recipes.files.samples import digits
 
@@ -139,6 +140,7 @@ def check(*overrides):
     return api.check("digits_integer_only", list(overrides))
 
 
+@pytest.mark.slow
 def test_a_check_accepts_each_source(here):
     sample_files.images(here / "images", 2, (9, 9, 3), ("a", "b"))
     np.save("x.npy", np.zeros((3, 8, 8, 1)))

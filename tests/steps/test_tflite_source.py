@@ -83,6 +83,7 @@ def check(*overrides):
     return {problem.where: problem.fix for problem in api.check("convert", ["source=tflite", *overrides])}
 
 
+@pytest.mark.slow
 def test_what_needs_a_model_in_memory_is_refused_with_its_fix(here):
     (here / "model.tflite").write_bytes(dense())
     path = "source.path=model.tflite"

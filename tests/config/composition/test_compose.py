@@ -197,6 +197,7 @@ def test_what_show_prints_gives_the_same_recipe_again(here):
     assert again.to_yaml() == first.to_yaml()
 
 
+@pytest.mark.slow
 def test_a_resolved_recipe_stays_open_to_values_and_options(here):
     file = shown("digits_integer_only", "calibration.samples=50")
     assert compose(file, "calibration.samples=60").config["calibration"]["samples"] == 60
@@ -206,6 +207,7 @@ def test_a_resolved_recipe_stays_open_to_values_and_options(here):
     assert compose(file, "pruning=constant", "pruning.data=digits").choices["pruning"] == "constant"
 
 
+@pytest.mark.slow
 def test_an_older_resolved_recipe_takes_the_keys_that_came_later(here):
     lines = Path(shown("digits_integer_only")).read_text().splitlines()
     later = ("equalize:", "method:", "relative_drop:", "rules:", "shuffle:")
@@ -236,6 +238,7 @@ def older(text, groups=(), **keys):
     return yaml.safe_dump(content, sort_keys=False)
 
 
+@pytest.mark.slow
 def test_resolved_recipe_lacking_keys_gets_their_defaults_and_not_todays_values(here):
     text = compose("digits_integer_only", "target=cpu").to_yaml()
     lacking = {
@@ -264,6 +267,7 @@ def test_resolved_recipe_without_a_whole_section_gets_its_defaults(here):
     assert config["conversion"]["fallback"] == []
 
 
+@pytest.mark.slow
 def test_resolved_recipe_without_a_group_has_nothing_chosen_in_it(here):
     """As if `evaluation` and `pruning` had come later; the base's option for `evaluation` is not nothing."""
     first = compose("digits_integer_only", "target=cpu")
@@ -298,6 +302,7 @@ def test_launch_composes_an_older_recipe_as_a_check_does(here):
     assert jobs[0].recipe.config["conversion"]["fallback"] == []
 
 
+@pytest.mark.slow
 def test_a_resolved_recipe_with_a_group_of_the_users_own(here):
     write(here / "mine.py", "class Scale: pass\n")
     for name, factor in (("one", 1), ("two", 2)):
@@ -324,6 +329,7 @@ def past(file, *groups):
     return write(file, older(compose("digits_integer_only").to_yaml(), groups, **lacking))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "name"),
     [
@@ -386,6 +392,7 @@ MOVES = {
 }
 
 
+@pytest.mark.slow
 @slow_examples
 @given(st.data())
 def test_overrides_may_come_before_or_after_a_recipe_is_resolved(here, data):

@@ -482,6 +482,7 @@ def test_every_cut_of_a_keras_file_is_refused(tmp_path: Path, kind: str) -> None
         problem_of(model_files.read_keras_file, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 64, 512, 4096])
 def test_blocks_of_zeros_do_not_hang_the_reader(tmp_path: Path, size: int) -> None:
     path = sample("h5", tmp_path)

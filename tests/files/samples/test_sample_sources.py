@@ -828,6 +828,7 @@ def test_functions_that_fail_or_give_something_else_are_named(here, function, wh
 # Memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "npz_compressed", "npy", "images", "csv", "function"])
 def test_memory_does_not_grow_with_the_number_of_samples(here, kind, monkeypatch):
     """Of many more samples, a quarter of what they weigh would be seen; blocks and bookkeeping are far less."""

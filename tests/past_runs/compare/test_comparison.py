@@ -194,6 +194,7 @@ def test_the_page_is_whole_safe_and_names_every_run():
     assert "size.tflite_bytes (less is better)" in text
 
 
+@pytest.mark.slow
 def test_the_picture_is_a_png_and_leaves_nothing_beside_it(tmp_path):
     written = output_files.write(compared(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
