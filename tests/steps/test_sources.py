@@ -140,6 +140,8 @@ def test_an_unknown_input_name_is_refused_with_the_models_own(here):
         "source.input_shapes={picture:[1,32,32,3]}",
     )
     assert wrong.status == ExitStatus.REQUEST
+    assert wrong.problems[0].where == "source.arguments.weights"
+    assert wrong.problems[0].alternatives == ("source.weights=null, and source.arguments without weights",)
     named = convert(
         "source=keras_application",
         "source.arguments={input_shape:[32,32,3]}",

@@ -165,7 +165,11 @@ def test_a_server_that_dies_and_comes_back(recorded, tmp_path):
             [sys.executable, "-m", "tflite_recipes", "sync", "runs"], cwd=tmp_path, capture_output=True, text=True
         )
         assert (answer.returncode, answer.stderr) == (0, "")
-        assert answer.stdout.splitlines() == [f"runs/run0 -> {trackers[0].run_id}", "1 told"]
+        assert answer.stdout.splitlines() == [
+            f"uploading to {server.uri}",
+            f"runs/run0 -> {trackers[0].run_id}",
+            "1 told",
+        ]
         assert len(runs_of(server.uri, "dying")) == 2
         for tracker, folder in zip(trackers, (early, late), strict=True):
             writers.whole(client(server.uri), tracker.run_id, folder)
@@ -221,7 +225,8 @@ def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli_p
         answer = cli_process("sync", "elsewhere", cwd=here)
         assert answer.status == 0, answer.err
         assert (
-            f"its runs beside each other: tflite-recipes compare {answer.out.split()[2]} --tracking-uri" in answer.out
+            f"its runs beside each other: tflite-recipes compare {answer.out.splitlines()[1].split()[2]} --tracking-uri"
+            in answer.out
         )
         every = {run.info.run_id: run for run in runs_of(server.uri, "tflite_recipes")}
         again = cli_process("sync", "elsewhere", cwd=here)

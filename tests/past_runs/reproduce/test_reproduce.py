@@ -247,7 +247,7 @@ def test_what_is_gone_or_makes_no_sense_is_said(desk, stand):
     def endless(folder):
         write(folder / "inputs.json", '[{"key": "source.path", "path": "a", "sha256": "b", "bytes": Infinity}]')
 
-    for change, said in ((no_model, "model.tflite is gone"), (endless, "list of inputs cannot be read")):
+    for change, said in ((no_model, "model.tflite is gone"), (endless, "list of inputs is damaged")):
         with pytest.raises(RequestError, match=said):
             reproduce(desk, copied(desk, change))
     assert not Path("outputs").exists()

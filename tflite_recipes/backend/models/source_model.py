@@ -318,6 +318,10 @@ def build_application(name: str, weights: str | None, arguments: Mapping[str, An
     """A model of `keras.applications`. Errors: RequestError for its arguments, StepError for weights out of reach."""
     session.fresh(seed)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    if "weights" in values:
+        ways = (f"{assignment('source.weights', values['weights'])}, and source.arguments without weights",)
+        what = "weights is a key of source, not of its arguments"
+        raise RequestError(Problem(what, "source.arguments.weights", "", ways))
     if wrong := misfit(getattr(keras.applications, name), weights=weights, **values):
         raise RequestError(Problem(f"{name} {wrong}", "source.arguments"))
     try:

@@ -205,7 +205,7 @@ def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None,
                     problems.setdefault(problem, []).append(" ".join(job))
     if problems:
         raise RequestError([_in_job(problem, where, len(jobs)) for problem, where in problems.items()])
-    taken = tuple(f"++{text}" if key_of(text) in request.free else text for text in latest)
+    taken = tuple(f"++{text}" if key_of(text) in request.free and not text.startswith("~") else text for text in latest)
     shared = set(latest).intersection(*jobs)
     return Prepared(tuple(composed), taken, tuple(sorted({key_of(text) for text in shared})))
 
