@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.checkout import REPOSITORY
+from support.stand_in_worker import StandInWorker
 
 from tflite_recipes.config import composition
 from tflite_recipes.conversion.remedies import Finding, Remedy, Rule, asked_together, override_of, problem_of
@@ -82,17 +83,11 @@ def test_the_table_of_ops_is_of_a_piece():
     assert {name for names in REMEDIES.values() for name in names} <= set(Rule.__members__)
 
 
-class Dying:
+class Dying(StandInWorker):
     """A pool whose worker dies over `optimization` until a remedy is taken, as the converter's calibrator does."""
 
     def __init__(self, cures: str, error: StepError) -> None:
         self.cures, self.error, self.taken = cures, error, []
-
-    def ready(self):
-        return self
-
-    def held(self):
-        return 0
 
     def run(self, job, tell, limits, started):
         state = State.from_json(job["state"])

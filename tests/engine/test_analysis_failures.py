@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from support import tracked_models
+from support.stand_in_worker import StandInWorker
 
 from tflite_recipes.config import composition
 from tflite_recipes.core import events
@@ -28,21 +29,12 @@ class DiesWithin:
     death: Problem = KILLED
 
 
-class StandIn:
+class StandIn(StandInWorker):
     """Does the jobs of a run: writes a file, answers a gate, and raises or tells what it is given for a step."""
 
     def __init__(self, failures):
         self._failures = failures
         self.deaths = 0
-
-    def ready(self):
-        return self
-
-    def held(self):
-        return 0
-
-    def kill(self):
-        pass
 
     def run(self, job, tell, limits, started):
         state, name = State.from_json(job["state"]), job["steps"][-1]["name"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import tracked_models
+from support.stand_in_worker import StandInWorker
 
 from tflite_recipes.config import composition
 from tflite_recipes.core import events
@@ -17,20 +18,11 @@ OURS = ["source", "substitution", "freeze", "calibration", "optimization"]
 GATE = Gate("evaluation.max_drop", 0.0, 0.02, True)
 
 
-class StandIn:
-    """Does the jobs of a run: `optimization` writes a file, and each step changes the state as it is told to."""
+class StandIn(StandInWorker):
+    """Do the jobs of a run: `optimization` writes a file, and each step applies its change to the state."""
 
     def __init__(self, gates, changes):
         self._gates, self._changes = gates, changes
-
-    def ready(self):
-        return self
-
-    def held(self):
-        return 0
-
-    def kill(self):
-        pass
 
     def run(self, job, tell, limits, started):
         state, name = State.from_json(job["state"]), job["steps"][-1]["name"]

@@ -1,4 +1,4 @@
-"""Files that promise more than they hold, and paths that are no files, through the readers and through `check`."""
+"""Files that hold less than they declare, and paths that are not files, through the readers and through `check`."""
 
 import gzip
 import json

@@ -194,7 +194,7 @@ _UNSAFE = set(
 
 
 def keras_classes() -> Iterator[str]:
-    """Yield the classes of both Kerases of which models, losses, metrics and optimizers are made."""
+    """Yield the classes of layers, losses, metrics, optimizers and the like in both versions of Keras."""
     import keras
     import tf_keras
     from tf_keras.src.layers import serialization

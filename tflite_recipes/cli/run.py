@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> ExitStatus:
         what = f"{' '.join(unknown)} is not known here"
         raise RequestError(Problem(what, "run", "", ("tflite-recipes run --help",)))
     overrides = [*options.overrides, *options.rest]
-    if options.config_dir is not None and not paths.is_folder(options.config_dir):
+    if options.config_dir is not None and not os.path.isdir(options.config_dir):
         what = f"there is no folder {paths.shortened(str(options.config_dir))}"
         raise RequestError(Problem(what, "--config-dir"))
     if questions := _questions(options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,13 +186,13 @@ def find(name: str) -> Path:
         raise RequestError(Problem(f"there is no recipe {paths.shortened(name)!r}: {reason}", "recipe"))
     if given.suffix in (".yaml", ".yml") and (reason := regular_files.unreadable(given)):
         raise RequestError(Problem(f"{paths.shortened(name)} cannot be read: {reason}", "recipe"))
-    if given.suffix in (".yaml", ".yml") and paths.is_file(given):
+    if given.suffix in (".yaml", ".yml") and os.path.isfile(given):
         return given.resolve()
     known = list_recipes()
     if name in known:
         return known[name]
     builtin = shipped("recipes") / f"{name if name.startswith(f'{BUILTIN}/') else f'{BUILTIN}/{name}'}.yaml"
-    if paths.is_file(builtin):
+    if os.path.isfile(builtin):
         return builtin
     if overrides := source_overrides(given):
         raise RequestError(Problem(f"{name} is a model, not a recipe", "recipe", "", (f"convert {overrides}",)))

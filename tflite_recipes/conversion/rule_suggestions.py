@@ -12,7 +12,7 @@ from typing import Any
 from tflite_recipes.conversion.quality.tensor_errors import TABLE, TensorError, read_csv
 from tflite_recipes.conversion.schemes import RuleScheme
 from tflite_recipes.conversion.sensitivity import Sensitive, sensitivity
-from tflite_recipes.core import paths, regular_files
+from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 
 KEY = "optimization.rules"
@@ -24,7 +24,7 @@ _WORTH = 0.9
 
 def read(place: Path) -> list[TensorError]:
     """The table in a file, or in a run's output folder. Errors: RequestError."""
-    path = place / TABLE if paths.is_folder(place) else place
+    path = place / TABLE if os.path.isdir(place) else place
     if reason := regular_files.unreadable(path):
         raise RequestError(Problem(f"cannot be read: {reason}", str(path)))
     if not os.path.exists(path):

@@ -9,16 +9,6 @@ _LONGEST_NAME = 255
 _LONGEST_PATH = 4095
 
 
-def is_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is there; false for what no path can be."""
-    return os.path.isfile(path)
-
-
-def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder is there; false for what no path can be."""
-    return os.path.isdir(path)
-
-
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
     """Return the sorted names in a folder; none if it is not there or cannot be read."""
     try:

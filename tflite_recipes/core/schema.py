@@ -146,7 +146,7 @@ def import_from_here() -> None:
 def unusable_code(path: Path) -> str:
     """Return why a path is no file of Python code that may be read, "" if it is one."""
     reason = regular_files.unreadable(path)
-    if not reason and not paths.is_file(path):
+    if not reason and not os.path.isfile(path):
         return f"there is no file {path}"
     if not reason and path.stat().st_size > MOST_CODE:
         reason = f"it has more than {regular_files.size_in_words(MOST_CODE)}"

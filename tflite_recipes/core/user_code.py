@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tflite_recipes.core import paths, schema
+from tflite_recipes.core import schema
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
 
@@ -35,7 +35,7 @@ def found_beside(config: Any, folder: Path) -> Any:
     if isinstance(config, list):
         return [found_beside(value, folder) for value in config]
     match = _IN_FILE.fullmatch(config) if isinstance(config, str) else None
-    if match is None or os.path.isfile(match["file"]) or not paths.is_file(folder / match["file"]):
+    if match is None or os.path.isfile(match["file"]) or not os.path.isfile(folder / match["file"]):
         return config
     return f"{os.path.relpath(folder / match['file'])}:{match['name']}"
 

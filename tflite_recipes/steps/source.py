@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -376,9 +377,9 @@ def code_problems(target: str, where: str) -> Iterable[Problem]:
         here = (Path(top).is_dir()) or Path(f"{top}.py").is_file()
         if not here and importlib.util.find_spec(top) is None:
             yield Problem(f"there is no module {place!r}, neither installed nor in {Path.cwd()}", where)
-    elif regular_files.unreadable(place) or (paths.is_file(place) and unusable_code(Path(place))):
+    elif regular_files.unreadable(place) or (os.path.isfile(place) and unusable_code(Path(place))):
         yield Problem(unusable_code(Path(place)), where)
-    elif not paths.is_file(place):
+    elif not os.path.isfile(place):
         folder = Path(place).parent
         beside = [str(folder / name) for name in paths.names_in(folder) if name.endswith(".py")]
         similar = near(place, beside)

@@ -163,7 +163,7 @@ def _ordered(folders: Iterable[Path]) -> list[Path]:
     """The folders with records at and below these, and those above that they are part of, the outermost first."""
     found: list[Path] = []
     for folder in folders:
-        if not paths.is_folder(folder):
+        if not os.path.isdir(folder):
             raise RequestError(Problem(f"there is no folder {paths.shortened(str(folder))}", "FOLDER"))
         for file in regular_files.files_below(folder, RECORD):
             found += [*_around(file.parent), file.parent]

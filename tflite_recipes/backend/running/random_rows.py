@@ -1,4 +1,4 @@
-"""Samples for a file of which nobody gave any."""
+"""Random samples, for files that have none."""
 
 from __future__ import annotations
 

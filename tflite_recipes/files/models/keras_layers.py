@@ -14,10 +14,6 @@ from tflite_recipes.files.models.custom_objects import NAMELESS
 from tflite_recipes.files.models.protos import message_class
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 def walk(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
     """Every object in a config, in the order of the file, with the name of the layer it belongs to. JSON inside of
     texts counts: Keras 2 keeps composite tensors in that way."""
@@ -71,8 +67,9 @@ _KERAS, _TFMOT = ("keras", "tf_keras"), "tensorflow_model_optimization"
 # Packages that a Keras imports by itself where they are installed.
 _IMPORTED = (*_KERAS, _TFMOT, "keras_hub", "keras_cv", "keras_nlp", "tensorflow")
 # Data that is neither a class nor a function.
-_DATA = _words(
-    "__keras_tensor__ __tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __tuple__ TensorShape CompositeTensor"
+_DATA = (
+    *("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"),
+    *("TensorShape", "CompositeTensor"),
 )
 _OP_LAYERS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer")
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tflite_recipes.core import regular_files
+from tflite_recipes.core import paths, regular_files
 from tflite_recipes.core.errors import Problem, RequestError, gist
 
 _WHERE = "source.path"
@@ -45,7 +45,7 @@ def no_keras_file(path: Path, head: bytes) -> RequestError:
     if (folder / GRAPH_FILE).is_file():
         return refusal(f"{folder} is a SavedModel folder, not a Keras file", f"source=saved_model {_override(folder)}")
     if path.is_dir():
-        what = f"{path} is a folder, not a Keras file; it holds {listed(_names_in(path))}"
+        what = f"{path} is a folder, not a Keras file; it holds {listed(paths.names_in(path))}"
         return refusal(what, *map(_override, _keras_files_in(path)[:1]))
     what = "is neither a .keras nor an .h5 file by its content: another format, damaged or cut short"
     if not head:
@@ -78,7 +78,7 @@ def no_saved_model(path: Path) -> RequestError:
     # Model servers keep numbered versions in a folder.
     fixes = [_override(graph.parent) for graph in sorted(path.glob(f"*/{GRAPH_FILE}"), reverse=True)]
     fixes += [f"source=keras {_override(file)}" for file in _keras_files_in(path)]
-    what = f"{path} is no SavedModel folder: it has no {GRAPH_FILE}, but {listed(_names_in(path))}"
+    what = f"{path} is no SavedModel folder: it has no {GRAPH_FILE}, but {listed(paths.names_in(path))}"
     return refusal(what, *fixes[:1])
 
 
@@ -91,7 +91,7 @@ def instead_of(path: Path) -> str:
 
 def beside(path: Path) -> Path | None:
     """The most similar name beside a path that does not exist."""
-    similar = difflib.get_close_matches(path.name, _names_in(path.parent), n=1)
+    similar = difflib.get_close_matches(path.name, paths.names_in(path.parent), n=1)
     return path.parent / similar[0] if similar else None
 
 
@@ -114,12 +114,8 @@ def first_bytes(path: Path) -> bytes:
         raise refusal(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _names_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-
-
 def _keras_files_in(folder: Path) -> list[Path]:
-    return [folder / name for name in _names_in(folder) if name.endswith((".keras", ".h5", ".hdf5"))]
+    return [folder / name for name in paths.names_in(folder) if name.endswith((".keras", ".h5", ".hdf5"))]
 
 
 def _override(path: Path, key: str = _WHERE) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from tflite_recipes.backend.converting.equalization.float_graph import Graph
 
 SOFTMAXES = ("SOFTMAX", "LOG_SOFTMAX", "REDUCE_MAX")
-# Behind these a mask is no longer a mask: they sum products.
+# These sum products, so their results are not masks.
 LAYERS = frozenset(
     "BATCH_MATMUL CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED SOFTMAX TRANSPOSE_CONV WHILE IF".split()  # noqa: SIM905
 )
