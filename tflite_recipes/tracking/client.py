@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
+from tflite_recipes.tracking import sqlite_store
 
 PREFIX = "tflite_recipes"
 _REQUEST = "MLFLOW_HTTP_REQUEST_"
@@ -53,6 +54,8 @@ def client(uri: str) -> Any:
     place = _with_driver(located(uri))
     _reach(place)
     with alone(place):
+        if (file := sqlite_file(place)) and not file.startswith("file:"):
+            steadily(sqlite_store.prepare, Path(file))
         made = steadily(MlflowClient, tracking_uri=place)
     return _Steady(made) if sqlite_file(place) else made
 
