@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,11 +18,15 @@ from pathlib import Path
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 
+# What processes leave that tests kill is written down there, and not among the files of the user.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tflite_recipes_tests_")
+
 import pytest
 from hypothesis import settings
 from support import servers
 from support.checkout import SHARED, Answer
 
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # Or every process that a test starts would compile the whole package again, which takes longer than most tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

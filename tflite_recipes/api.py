@@ -13,7 +13,6 @@ import functools
 import json
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.config import composition
 from tflite_recipes.config.recipe import Recipe, StepSpec
-from tflite_recipes.core import public_names
+from tflite_recipes.core import leftovers, public_names
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.core.events import Listener
 from tflite_recipes.core.result import SPOOL, RunResult
@@ -80,7 +79,7 @@ def rehearse(recipe: str | Recipe, overrides: Sequence[str] = (), *, progress: b
     kept = [spec for spec in composed.steps if spec.name not in _NOT_REHEARSED]
     parity = StepSpec("evaluation", public_names.public_name(ParityEvaluation), {"samples": 16, "seed": 0})
     tried = replace(composed, steps=(*kept, parity))
-    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+    with leftovers.temporary_folder() as folder:
         result = run_steps(tried, Path(folder), _console(progress), _POOL, composed.intent)
         written = Path(folder) / "io_contract.json"
         contract = json.loads(written.read_text(encoding="utf-8")) if result.path and written.exists() else {}

@@ -2,9 +2,9 @@
 
 import os
 import socket
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -73,12 +73,20 @@ def test_an_answer_brings_patience_back(patience, tmp_path):
     assert said() == ("20", "1")
 
 
-def test_alone_lets_one_in_at_a_time_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [("sqlite:///{}/runs.db", "."), ("file://{}/tracking.json", "."), ("postgresql://host/db", "state")],
+)
+def test_alone_lets_one_in_at_a_time_and_leaves_no_file(uri, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     inside, most = [], []
 
+    def locks():
+        return [path.parent.relative_to(tmp_path).parts[:1] for path in tmp_path.rglob(".*.lock")]
+
     def enter(number):
-        with alone("sqlite:///runs.db"):
+        with alone(uri.format(tmp_path)):
+            assert locks() == [Path(place).parts]
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.005)
@@ -87,4 +95,11 @@ def test_alone_lets_one_in_at_a_time_and_leaves_no_file(tmp_path, monkeypatch):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(enter, range(40)))
     assert most == [1] * 40
-    assert list(tmp_path.iterdir()) == []
+    assert locks() == []
+
+
+def test_alone_in_a_folder_that_cannot_be_written_has_its_lock_in_the_state_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "file").touch()
+    with alone(f"sqlite:///{tmp_path}/file/runs.db"):
+        assert len(list(tmp_path.rglob(".*.lock"))) == 1

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tflite_recipes.cli import check, compare, ls, reproduce, run, sync
 from tflite_recipes.cli import parser as parsing
-from tflite_recipes.core import paths
+from tflite_recipes.core import leftovers, paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.core.plain_output import show
 
@@ -97,7 +97,12 @@ def _dispatch(given: list[str]) -> ExitStatus:
         ways = (f"tflite-recipes {options.command} --help",)
         raise RequestError(Problem(f"{' '.join(rest)} is not known here", options.command, "", ways))
     command: parsing.Command = options.function
-    return command(options)
+    leftovers.remove_abandoned()
+    try:
+        with leftovers.temporary_files_together():
+            return command(options)
+    finally:
+        leftovers.remove_abandoned()  # of processes that were just ending
 
 
 def _known_command(given: list[str]) -> None:

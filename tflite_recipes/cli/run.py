@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflite_recipes.cli import compare
 from tflite_recipes.cli.parser import Add
-from tflite_recipes.core import paths
+from tflite_recipes.core import leftovers, paths
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.core.plain_output import show
 
@@ -89,6 +88,7 @@ def finish(result: RunResult) -> ExitStatus:
 
 def _sweep(options: argparse.Namespace, prepared: Any) -> ExitStatus:
     from tflite_recipes.config import composition
+    from tflite_recipes.engine.guard import guarded
     from tflite_recipes.report.console import show_problems, show_sweep
 
     tracking, sweep = prepared.recipes[0].tracking, None
@@ -98,7 +98,7 @@ def _sweep(options: argparse.Namespace, prepared: Any) -> ExitStatus:
         sweep = Sweep(tracking, prepared.recipes[0].name, [*options.overrides, *options.rest])
     outcome, folder = "KILLED", None
     told = {"sweep": sweep.to_json() if sweep is not None else None, "shared": list(prepared.shared)}
-    with _collected(told) as results:
+    with _collected(told) as results, guarded():
         try:
             composition.launch(options.recipe, ["--multirun", *prepared.overrides], options.config_dir, _job)
             jobs = _gathered(results)
@@ -127,7 +127,7 @@ def _sweep(options: argparse.Namespace, prepared: Any) -> ExitStatus:
 def _collected(settings: dict[str, Any]) -> Iterator[Path]:
     """A folder for the results of the jobs that Hydra launches, because a launcher may run them in other processes. Its
     place goes down in the environment."""
-    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+    with leftovers.temporary_folder() as folder:
         os.environ[_SWEEP] = json.dumps({**settings, "results": folder})
         try:
             yield Path(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tflite_recipes.config import recipe_inputs
 from tflite_recipes.config.recipe import Recipe
-from tflite_recipes.core import events
+from tflite_recipes.core import events, leftovers
 from tflite_recipes.core.analysis import failure, kept
 from tflite_recipes.core.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
@@ -183,15 +183,12 @@ def tell_origins(recipe: Recipe, spool: Spool, shared: bool = False) -> None:
 @contextlib.contextmanager
 def scratch_folder(output_dir: Path, pool: WorkerPool) -> Iterator[Path]:
     """A folder for what only lasts as long as a run. The worker is ended before it goes in an interrupt."""
-    scratch = output_dir / ".work"
-    scratch.mkdir(exist_ok=True)
-    try:
-        yield scratch
-    except KeyboardInterrupt:
-        pool.kill()  # or it would write on
-        raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with leftovers.folder(output_dir / f".work_{leftovers.token()}") as scratch:
+        try:
+            yield scratch
+        except KeyboardInterrupt:
+            pool.kill()  # or it would write on
+            raise
 
 
 def _run_steps(
@@ -235,7 +232,10 @@ def _deliver(state: State, spool: Spool) -> None:
     digest = sha256_of(state.tflite)
     final = state.workdir / MODEL
     if not state.tflite.resolve().is_relative_to(state.workdir):
-        shutil.copyfile(state.tflite, final)  # a file of the user's own, which stays where it is
+        copied = final.with_name(f".{MODEL}.{leftovers.token()}")
+        with leftovers.claimed(copied):
+            shutil.copyfile(state.tflite, copied)  # a file of the user's own, which stays where it is
+            os.replace(copied, final)
     elif state.tflite != final:
         os.replace(state.tflite, final)
     with kept(reporter, "the table of sizes", run_page.REPORT, judges=False):

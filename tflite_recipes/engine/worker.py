@@ -18,9 +18,10 @@ from typing import Any
 
 import psutil
 
-from tflite_recipes.core import events
+from tflite_recipes.core import events, leftovers
 from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError, WrongFile
 from tflite_recipes.core.schema import WorkerLimits
+from tflite_recipes.engine.guard import FAMILY, family
 
 _POLL_S = 0.1
 _GIB = 1024**3
@@ -34,15 +35,18 @@ class Worker:
     """One child process in a session of its own. Its raw output goes to the log of the job that it works on; what it
     prints before its first job is only kept for the case that it dies of it.
 
-    It imports TensorFlow as soon as it starts, so start it early; it is kept for the next job, and ends by itself when
-    this process ends, however that happens, because its job pipe closes.
+    It imports TensorFlow as soon as it starts, so start it early; it is kept for the next job. If this process is
+    killed, Linux kills the worker, elsewhere its job pipe closes, and the guard ends what it started (see `guard`).
     """
 
     def __init__(self) -> None:
         job_read, self._jobs = os.pipe()
         self._messages, message_write = os.pipe()
-        command = [sys.executable, "-P", "-m", "tflite_recipes.engine.worker_main", str(job_read), str(message_write)]
-        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+        # Linux ends a child with the thread that started it, which only the main thread outlives for sure.
+        parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
+        numbers = [str(number) for number in (job_read, message_write, parent)]
+        command = [sys.executable, "-P", "-m", "tflite_recipes.engine.worker_main", *numbers]
+        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1", FAMILY: family()}
         # Or the order of a set of names, in a user's factory say, would be another in every process.
         environment["PYTHONHASHSEED"] = "0"
         package_root = str(Path(__file__).resolve().parents[2])
@@ -55,7 +59,8 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=self._early,
             stderr=subprocess.STDOUT,
-            pass_fds=(job_read, message_write),
+            # With the lock of the parent's register: what both use is not removed before both are gone.
+            pass_fds=(job_read, message_write, *filter(None, [leftovers.descriptor()])),
             env=environment,
             start_new_session=True,
         )

@@ -1,14 +1,16 @@
 """The child process that owns TensorFlow: takes jobs as JSON lines, runs their steps, says what happens.
 
-Run by `worker.Worker` as `python -m tflite_recipes.engine.worker_main JOB_FD MESSAGE_FD`.
+Run by `worker.Worker` as `python -m tflite_recipes.engine.worker_main JOB_FD MESSAGE_FD PARENT`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import json
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
@@ -24,9 +26,13 @@ from tflite_recipes.core.raised import unexpected
 from tflite_recipes.core.state import State
 from tflite_recipes.engine import own_step
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-def main(job_fd: int, message_fd: int) -> None:
-    """Serve jobs until the parent closes its end of the pipe."""
+
+def main(job_fd: int, message_fd: int, parent: int) -> None:
+    """Serve jobs until the parent closes its end of the pipe. parent: its process ID; 0 to go by the pipe alone."""
+    if parent:
+        _end_with(parent)
     messages = os.fdopen(message_fd, "w", encoding="utf-8")
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(job_fd, jobs), daemon=True).start()
@@ -63,8 +69,19 @@ def _listen(job_fd: int, jobs: queue.Queue[str]) -> None:
     with os.fdopen(job_fd, encoding="utf-8") as stream:
         for line in stream:
             jobs.put(line)
-    # End of file: the parent is gone or has let go. A job at work has nobody to hear of it.
+    # End of file: the parent is gone or has let go. A job at work has nobody to hear of it, nor have the programs that
+    # it started.
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """Have Linux end this process with its parent. The pipe alone is not read while a converter holds Python's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def _import_tensorflow() -> Problem | None:
@@ -151,4 +168,4 @@ def _unexpected(error: BaseException) -> Problem:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:4]))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import logging
 import os
 import random
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from tflite_recipes.core import leftovers, lock_files
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
+from tflite_recipes.core.user_folder import state_folder
 from tflite_recipes.tracking import sqlite_store
 
 PREFIX = "tflite_recipes"
@@ -145,29 +145,24 @@ def alone(uri: str) -> Iterator[None]:
     if uri.startswith(("http", "databricks")):
         yield
         return
-    file = sqlite_file(located(uri))
-    what = os.path.realpath(file) if file else without_password(uri)
-    place = hashlib.sha256(what.encode()).hexdigest()[:16]
-    # Each user has locks of their own: those of another could not be opened.
-    name = os.path.join(tempfile.gettempdir(), f"tflite_recipes_{os.getuid()}_{place}.lock")
-    while True:
-        with open(name, "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_still(name, lock):  # the one before took the file away with its lock
-                continue
-            try:
-                yield
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)
-            return
+    with contextlib.ExitStack() as stack:
+        for lock in _locks(uri):
+            with contextlib.suppress(OSError):  # where nobody can write a lock, nobody sets up a database
+                stack.enter_context(leftovers.claimed(lock))
+                stack.enter_context(lock_files.locked(lock))
+                break
+        yield
 
 
-def _is_still(name: str, lock: IO[str]) -> bool:
-    try:
-        return os.fstat(lock.fileno()).st_ino == os.stat(name).st_ino
-    except FileNotFoundError:
-        return False
+def _locks(uri: str) -> Iterator[Path]:
+    """Where the lock of a database is: beside its file, else in the state folder of the user."""
+    if uri.startswith("file://"):
+        yield lock_files.beside(Path(uri.removeprefix("file://")))
+    elif file := sqlite_file(located(uri)):
+        yield lock_files.beside(Path(file))
+    if (folder := state_folder("locks")) is not None:
+        place = hashlib.sha256(without_password(uri).encode()).hexdigest()[:16]
+        yield folder / f".{place}{lock_files.SUFFIX}"
 
 
 class _Steady:

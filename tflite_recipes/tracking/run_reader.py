@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tflite_recipes.conversion.former_names import in_todays_names
+from tflite_recipes.core import leftovers
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.outcome import of_tags, verdict_of_tags
 from tflite_recipes.core.regular_files import parse_json
@@ -108,7 +108,7 @@ class PastRuns:
 
     def text(self, run: PastRun, path: str) -> str | None:
         """The text of an artifact; None where the run has none at that path."""
-        with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+        with leftovers.temporary_folder() as folder:
             file = self.download(run, path, Path(folder))
             return None if file is None else file.read_text(encoding="utf-8", errors="replace")
 

@@ -7,8 +7,6 @@ import fcntl
 import json
 import os
 import re
-import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,11 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from tflite_recipes.core import regular_files, schema
+from tflite_recipes.core import leftovers, lock_files, regular_files, schema
 from tflite_recipes.core.environment import version
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.plain_types import misfits
 from tflite_recipes.core.tracking_uri import located, without_password
+from tflite_recipes.core.user_folder import state_folder
 from tflite_recipes.tracking.client import PREFIX
 from tflite_recipes.tracking.settings import Mlflow
 
@@ -80,12 +79,13 @@ def begun(settings: Mlflow, tags: Mapping[str, str], **values: Any) -> Record:
 
 def save(folder: Path, record: Record) -> None:
     """Write the record, whole or not at all."""
-    beside = folder / f".{RECORD}.{os.getpid()}"
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
-    with beside.open("x", encoding="utf-8") as stream:  # "x" does not follow a link that somebody left there
-        stream.write(json.dumps(asdict(record), indent=2) + "\n")
-    os.replace(beside, folder / RECORD)
+    beside = folder / f".{RECORD}.{leftovers.token()}"
+    with leftovers.claimed(beside):
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        with beside.open("x", encoding="utf-8") as stream:  # "x" does not follow a link that somebody left there
+            stream.write(json.dumps(asdict(record), indent=2) + "\n")
+        os.replace(beside, folder / RECORD)
 
 
 def load(folder: Path) -> Record:
@@ -149,49 +149,48 @@ def held(folder: Path, holder: str) -> Iterator[None]:
 
     holder: "run" or "sync". Errors: Busy where a run holds it; another sync is waited for.
     """
-    try:
-        lock = _locked(folder / _LOCK, holder)
-    except OSError as error:
-        raise RequestError(Problem(f"cannot be locked: {error.strerror}", str(folder / _LOCK))) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(folder / _LOCK)
-        lock.close()
+    file = folder / _LOCK
+    with leftovers.claimed(file):
+        try:
+            lock = _locked(file, holder)
+        except OSError as error:
+            raise RequestError(Problem(f"cannot be locked: {error.strerror}", str(file))) from error
+        try:
+            yield
+        finally:
+            lock_files.release(file, lock)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a run or a sync is at work in the folder."""
+    return lock_files.is_held(folder / _LOCK)
 
 
 @contextlib.contextmanager
 def running(key: str) -> Iterator[None]:
     """Say to this machine that the sweep with this key runs, as long as this process holds it."""
     file = _running_file(key)
-    with file.open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)
+    if file is None:  # a user without a home: a sync meanwhile takes the sweep for killed, until it ends
+        yield
+        return
+    with leftovers.claimed(file), lock_files.locked(file):
+        yield
 
 
 def is_running(key: str) -> bool:
     """Whether some process of this machine says so."""
-    try:
-        with _running_file(key).open("r", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    file = _running_file(key)
+    return file is not None and lock_files.is_held(file)
 
 
-def _running_file(key: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"tflite_recipes_{os.getuid()}_{key}.lock"
+def _running_file(key: str) -> Path | None:
+    folder = state_folder("sweeps")
+    return None if folder is None else folder / f".{key}{lock_files.SUFFIX}"
 
 
 def _locked(file: Path, holder: str) -> IO[str]:
     while True:
-        stream = _lock_file(file)
+        stream = lock_files.opened(file)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -202,21 +201,9 @@ def _locked(file: Path, holder: str) -> IO[str]:
                 raise Busy from None
             time.sleep(0.1)
             continue
-        with contextlib.suppress(FileNotFoundError):  # which the one before took away with its lock
-            if os.fstat(stream.fileno()).st_ino == os.stat(file).st_ino:
-                stream.truncate(0)
-                stream.write(holder)
-                stream.flush()
-                return stream
-        stream.close()
-
-
-def _lock_file(file: Path) -> IO[str]:
-    """Open a lock's file, made if it is missing. Errors: OSError, also for anything but a regular file: a link that
-    somebody left there leads to a file that is none of ours, and opening a pipe never ends."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    stream = open(os.open(file, flags, 0o666), "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise regular_files.Refused("it is not a regular file", file)
-    return stream
+        if lock_files.is_current(file, stream):
+            stream.truncate(0)
+            stream.write(holder)
+            stream.flush()
+            return stream
+        stream.close()  # the one before removed the file with its lock

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tflite_recipes.core import events
+from tflite_recipes.core import events, leftovers
 from tflite_recipes.core.environment import version
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome
 from tflite_recipes.tracking import model_flavor, model_registry
@@ -149,7 +148,7 @@ class RunWriter:
     def _log_model(self, file: Path) -> None:
         """The folder `model/` as an MLflow model; where it cannot be made one, the file alone."""
         assert self.run_id is not None
-        with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as place:
+        with leftovers.temporary_folder() as place:
             try:
                 entry = model_flavor.build(Path(place), file, self._model, self.run_id)
             except Exception as error:  # of nothing but local files: no reason to lose the run

@@ -9,11 +9,12 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from tflite_recipes.core import leftovers
 from tflite_recipes.core.plain_output import show
 
 _SIBLINGS = ("-journal", "-wal", "-shm")
@@ -54,7 +55,11 @@ def prepare(file: Path, announce: Callable[[str], None] = lambda text: show(text
 
 def _make(file: Path) -> None:
     """Make a store beside the file and move it there when it is whole. A store of a process that was first stays."""
-    with _folder_beside(file) as folder:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(leftovers.folder(file.with_name(f".{file.name}.{leftovers.token()}")))
+        except OSError as error:
+            raise StoreError(f"{file} cannot be made: {error.strerror}") from error
         new = folder / "new.db"
         if not _make_tables(new):
             return
@@ -95,19 +100,6 @@ def _make_tables(file: Path) -> bool:
     with file.open("rb+") as whole:
         os.fsync(whole.fileno())
     return True
-
-
-@contextlib.contextmanager
-def _folder_beside(file: Path) -> Iterator[Path]:
-    folder = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{file} cannot be made: {error.strerror}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_empty(file: Path) -> bool:

@@ -113,7 +113,7 @@ def test_the_smallest_that_passes_is_chosen(digits):
     (own,) = (folder / "out" / "candidates").glob(f"{int(chosen['number']):02d}_*")
     for name in ("model.tflite", "recipe.yaml", "io_contract.json", "ops.json"):
         assert (folder / "out" / name).read_bytes() == (own / name).read_bytes()
-    assert not (folder / "out" / ".work").exists()
+    assert not list((folder / "out").rglob(".work*"))
 
 
 def test_every_candidate_run_alone_gives_the_same_bytes(digits, monkeypatch, tmp_path):
@@ -236,7 +236,7 @@ def test_bad_data_ends_a_search_at_once(here):
     assert result.status == ExitStatus.REQUEST
     assert result.problems
     assert [path.name for path in (here / "out" / "candidates").iterdir()] == ["01_integer_only"]
-    assert not (here / "out" / ".work").exists()
+    assert not list((here / "out").rglob(".work*"))
     assert told(here / "out", "RunFinished")[0]["outcome"] == "failed"
 
 
@@ -252,7 +252,7 @@ def test_an_interrupted_search_leaves_nothing_half_written(here):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == ExitStatus.KILLED
     assert told(here / "out", "RunFinished")[0]["outcome"] == "killed"
-    assert not list((here / "out").rglob(".work"))
+    assert not list((here / "out").rglob(".work*"))
     assert not (here / "out" / "model.tflite").exists()
     (parent,) = (run for run in client(here).search_runs(["1"]) if "mlflow.parentRunId" not in run.data.tags)
     assert parent.info.status == "KILLED"

@@ -9,7 +9,6 @@ import io
 import pickle
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +51,7 @@ from tflite_recipes.config.composition.overrides import (
 )
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED, is_resolved, is_whole, unfold
-from tflite_recipes.core import regular_files
+from tflite_recipes.core import leftovers, regular_files
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.resources import shipped
 from tflite_recipes.core.schema import defaults_of, near
@@ -145,7 +144,7 @@ def opened(name: str, config_dir: Path | None = None) -> Iterator[RecipeFile]:
     for plugin in (_Options, _OurPlaces):
         Plugins.instance().register(plugin)
     before = _search_path
-    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+    with leftovers.temporary_folder() as folder:
         recorded: dict[str, str] = {}
         first: tuple[Path, ...] = (path.parent,)
         written: Mapping[str, Any] | None = content if is_whole(content) else None

@@ -8,10 +8,10 @@ difference.config, difference.tensors.changed, difference.metrics
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from tflite_recipes.core import leftovers
 from tflite_recipes.past_runs.compare import LIMIT, output_files, run_facts, selection
 from tflite_recipes.past_runs.compare.comparison import Comparison, compare_runs
 from tflite_recipes.past_runs.compare.later_keys import with_later_keys
@@ -58,7 +58,7 @@ def log(comparison: Comparison) -> str | None:
     runs under `compare/selection/`. Gives what went wrong, None if nothing."""
     if comparison.parent_run_id is None:
         return "the runs share no parent run"
-    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+    with leftovers.temporary_folder() as folder:
         output_files.write(comparison, Path(folder))
         part = "" if comparison.whole else "selection"
         return comparison_upload.log_comparison(comparison.uri, comparison.parent_run_id, Path(folder), part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tflite_recipes.config import recipe as recipes
 from tflite_recipes.config import recipe_inputs, yaml_text
 from tflite_recipes.conversion.former_names import in_todays_names
-from tflite_recipes.core import environment
+from tflite_recipes.core import environment, leftovers
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.engine.search.delivery import SEARCH_RECIPE
 from tflite_recipes.tracking.run_reader import PastRun, PastRuns
@@ -118,6 +117,6 @@ def ops_of_model(runs: PastRuns, run: PastRun) -> Mapping[str, Any]:
     """The ops as the file itself has them; {} where there is no file."""
     from tflite_recipes.files import tflite
 
-    with tempfile.TemporaryDirectory(prefix="tflite_recipes_") as folder:
+    with leftovers.temporary_folder() as folder:
         path = runs.download(run, _MODEL, Path(folder))
         return {} if path is None else tflite.to_json(tflite.read_tflite(path))
