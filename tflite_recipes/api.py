@@ -126,8 +126,9 @@ def run(
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
     folder = Path(output_dir) if output_dir is not None else fresh_folder(composed.name)
     if (folder / SPOOL).exists():
-        what = f"{folder} holds an earlier run, which would be mixed with this one"
-        raise RequestError(Problem(what, "output_dir", f"hydra.run.dir={folder}_2"))
+        from tflite_recipes.tracking.sweeps import earlier_run
+
+        raise RequestError(earlier_run(folder, "hydra.run.dir"))
     listeners = _console(progress)
     folder.mkdir(parents=True, exist_ok=True)
     _POOL.ready()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pickle
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _SWEEP = "TFLITE_RECIPES_SWEEP"
 _FOLDER = "sweep_folder"
+_MOST_SHOWN = 3  # runs that were killed, of those that are found
 # Of several jobs' statuses, the first of these that occurs is the sweep's.
 _WORST = (ExitStatus.FAILED, ExitStatus.REQUEST, ExitStatus.GATE, ExitStatus.UNTRACKED, ExitStatus.DONE)
 
@@ -152,25 +154,44 @@ def _job(job: Job) -> None:
     from tflite_recipes.core.result import RunResult
 
     settings = json.loads(os.environ[_SWEEP])
-    parent: str | None = None
     key: str | None = None
+    problems = job.problems
     if (sweep := settings.get("sweep")) is not None:
         from tflite_recipes.tracking.sweeps import remember
 
-        remember(job.sweep_dir, sweep)
-        (Path(settings["results"]) / _FOLDER).write_text(str(job.sweep_dir), encoding="utf-8")
-        parent, key = sweep["run_id"], sweep["key"]
-    if job.recipe is None:
-        result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=job.problems)
+        if (problem := remember(job.sweep_dir, sweep)) is not None:
+            problems = (*problems, problem)
+        else:
+            (Path(settings["results"]) / _FOLDER).write_text(str(job.sweep_dir), encoding="utf-8")
+        key = sweep["key"]
+    if job.recipe is None or problems:
+        result = RunResult("", "", ExitStatus.REQUEST, job.output_dir, problems=problems)
     else:
+        if job.number == 0:
+            _show_unfinished(job)
         try:
             recipe = _told_apart(job, settings.get("shared"))
-            result = api.run(recipe, output_dir=_relative(job.output_dir), parent_run_id=parent, parent_key=key)
+            result = api.run(recipe, output_dir=_relative(job.output_dir), parent_key=key)
         except RequestError as error:
             result = RunResult(
                 job.recipe.name, job.recipe.digest, error.status, job.output_dir, problems=error.problems
             )
     (Path(settings["results"]) / f"{job.number:06d}.pickle").write_bytes(pickle.dumps((job.overrides, result)))
+
+
+def _show_unfinished(job: Job) -> None:
+    """Print what earlier runs of the recipe left to upload that were killed."""
+    assert job.recipe is not None
+    if job.recipe.tracking is None:
+        return
+    from tflite_recipes.tracking import unfinished_runs
+
+    left = list(unfinished_runs.beside(_relative(job.sweep_dir), job.recipe.name))
+    for unfinished in left[:_MOST_SHOWN]:
+        show(str(unfinished), sys.stderr)
+    if len(left) > _MOST_SHOWN:
+        place = shlex.quote(str(left[0].folder.parent))
+        show(f"{len(left) - _MOST_SHOWN} more. Upload all of them: tflite-recipes sync {place}", sys.stderr)
 
 
 def _told_apart(job: Job, shared: Sequence[str] | None) -> Recipe:

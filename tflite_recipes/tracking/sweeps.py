@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from tflite_recipes.core.environment import git_commit
-from tflite_recipes.core.errors import Problem
+from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.tracking_uri import scrubbed, without_password
 from tflite_recipes.tracking import run_record as records
-from tflite_recipes.tracking.client import PREFIX, first_line, greet, hurried
-from tflite_recipes.tracking.run_upload import Place, begin_sweep, replay_held
+from tflite_recipes.tracking import unfinished_runs
+from tflite_recipes.tracking.client import PREFIX, first_line, greet
+from tflite_recipes.tracking.run_upload import Place, replay_held
 from tflite_recipes.tracking.settings import Mlflow
 
-# How long a server may take to answer before the jobs begin, and once they are done. It may be told later.
-_BEFORE_S, _AFTER_S = 10, 5
+_AFTER_S = 5  # for a server to answer once the jobs are done; it may be told later
 
 
 class Sweep:
-    """A sweep's run in MLflow, and its record, which stands in the sweep's folder as soon as a job has told which that
-    is. `failure`: why there is no run (yet). Nothing here raises."""
+    """A sweep's record, which is in the sweep's folder as soon as a job begins, and its run in MLflow.
+
+    The first job that MLflow gets makes the run: a run without a record could not be ended after a kill. `failure`: why
+    the run is not (wholly) in MLflow. Nothing here raises.
+    """
 
     def __init__(self, settings: Mlflow, recipe: str, overrides: Sequence[str]) -> None:
         self._settings = settings
@@ -38,17 +41,12 @@ class Sweep:
         self._record = records.begun(settings, tags, sweep=about)
         self.failure: str | None = None
         self._lock = contextlib.ExitStack()
-        try:
+        with contextlib.suppress(OSError):
             self._lock.enter_context(records.running(self._record.key))
-            place = Place(settings.uri, greet(settings.uri, _BEFORE_S))
-            with hurried(_BEFORE_S):
-                self._record = replace(self._record, run_id=begin_sweep(self._record, place))
-        except Exception as error:  # no server: the sweep runs all the same, and each run says so
-            self.failure = first_line(error, settings.uri)
 
     @property
     def run_id(self) -> str | None:
-        """The run's ID, None where there is none (yet)."""
+        """The run's ID, None before the end of the sweep, and if it is not in MLflow."""
         return self._record.run_id
 
     def to_json(self) -> dict[str, Any]:
@@ -56,15 +54,16 @@ class Sweep:
         return asdict(self._record)
 
     def end(self, folder: Path | None, outcome: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED; where there is none, or no server, the record says so."""
+        """Close the run as FINISHED, FAILED or KILLED; where there is none, or no server, the record says so.
+
+        folder: the sweep's; None if no job has begun, and MLflow has no run.
+        """
         about = {**(self._record.sweep or {}), "outcome": outcome, "ended": time.time()}
         self._record = replace(self._record, sweep=about)
         self._lock.close()
+        if folder is None:
+            return
         try:
-            if folder is None:  # not one job has begun
-                if self.run_id is not None:
-                    Place.of(self._settings.uri).client.set_terminated(self.run_id, outcome)
-                return
             with records.held(folder, "run"):
                 known = records.load(folder)
                 records.save(folder, replace(self._record, run_id=self._record.run_id or known.run_id))
@@ -80,8 +79,20 @@ class Sweep:
         return Problem(what, "tracking.uri", "tracking=none", later)
 
 
-def remember(folder: Path, record: dict[str, Any]) -> None:
-    """Leave a sweep's record in its folder, by the first of its jobs."""
+def remember(folder: Path, record: dict[str, Any]) -> Problem | None:
+    """Leave a sweep's record in its folder, by the first of its jobs. Return what is wrong if it holds another's."""
     with contextlib.suppress(OSError):
         if not (folder / records.RECORD).exists():
             records.save(folder, records.Record(**record))
+    with contextlib.suppress(RequestError):
+        if records.load(folder).key != record["key"]:
+            return earlier_run(folder, "hydra.sweep.dir")
+    return None
+
+
+def earlier_run(folder: Path, key: str) -> Problem:
+    """A folder that a new run or sweep must not use. key: the override that names it."""
+    what = f"{folder} holds an earlier run, which would be mixed with this one"
+    unfinished = unfinished_runs.at(folder)
+    ways = (unfinished.sync,) if unfinished is not None else ()
+    return Problem(what, "output_dir", assignment(key, f"{os.path.relpath(folder)}_2"), ways)
