@@ -92,6 +92,10 @@ def test_left_out_names_each_artifact_that_is_no_file_of_the_folder(here):
         {"sweep": {"started": 1.0, "params": {}}},
         {"sweep": {"recipe": "r", "started": "now", "params": {}}},
         {"sweep": ["recipe"]},
+        {"sweep": {"recipe": "r", "started": float("inf"), "params": {}}},
+        {"sweep": {"recipe": "r", "started": 1.0, "ended": 1e300, "params": {}}},
+        {"sweep": {"recipe": "r", "started": 1.0, "outcome": "DONE", "params": {}}},
+        {"parent_run_id": "\ud800"},
         {"other": 1},
         {"cwd": None},
     ],
@@ -106,6 +110,20 @@ def test_load_record_of_other_types_names_the_record(here, changes):
     (problem,) = error.value.problems
     assert problem.where == str(here / "tracking.json")
     assert "Error" not in problem.what
+
+
+def test_sync_of_a_record_with_a_uri_that_mlflow_lacks_names_the_record(here):
+    folder = folder_of(here / "run", uri="nonsense")
+    (synced,) = sync([folder])
+    assert synced.outcome is Outcome.DAMAGED
+    (problem,) = synced.problems
+    assert (problem.where, problem.alternatives) == (str(folder / "tracking.json"), ("tracking.uri=URI",))
+
+
+def test_load_record_keeps_the_bytes_of_a_folder_that_is_not_utf_8(here):
+    folder_of(here)
+    run_record.update(here, cwd="/home/\udcff")
+    assert run_record.load(here).cwd == "/home/\udcff"
 
 
 def test_typed_record_with_tags_as_a_list_names_the_key(here):
@@ -167,6 +185,9 @@ def test_sync_of_a_damaged_file_names_it_and_goes_on(here, name, change):
         {"event": "RunFinished", "outcome": "done", "seconds": 1.0, "problems": [{"what": 1}]},
         {"event": ["Warned"]},
         {"event": "Warned", "text": "a", "at": "now"},
+        {"event": "Warned", "text": "a", "at": float("nan")},
+        {"event": "Warned", "text": "a", "at": 1e300},
+        {"event": "Warned", "text": "half \ud800"},
     ],
     ids=str,
 )

@@ -9,6 +9,8 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+_LATEST = 1e11  # the year 5138
+
 
 def misfits(kind: type, data: Any) -> str:
     """Return what keeps a mapping from being the fields of a dataclass, "" if nothing does.
@@ -27,6 +29,11 @@ def misfits(kind: type, data: Any) -> str:
         elif not _fits(hints[field.name], data[field.name]):
             return f"{field.name!r} is {_named(data[field.name])}"
     return ""
+
+
+def is_time(seconds: float) -> bool:
+    """Return whether a number can be a time, in seconds since 1970, that a database takes."""
+    return 0 <= seconds < _LATEST
 
 
 @functools.cache

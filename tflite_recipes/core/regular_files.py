@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ _SPARSE_BYTES = 128 << 20
 _SPARSE_RATIO = 64
 # Levels of nested lists and mappings in a text of JSON. A model of models of models has about 40.
 _DEEPEST = 200
+# A surrogate that is not one of those that stand for the bytes of a file name.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
@@ -102,11 +105,18 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a text of JSON holds. Errors: ValueError, also if it is nested so deep that code fails on it."""
+    """Return what a text of JSON holds.
+
+    Errors: ValueError, also if it is nested so deep that code fails on it, or holds half of a character, which no
+    program writes by itself. Bytes of a file name that are not UTF-8 are kept as Python has them.
+    """
     try:
         data = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {_DEEPEST} levels") from None
+    escaped = b"\\ud" if isinstance(text, bytes) else "\\ud"
+    if escaped in text.lower() and _HALF.search(json.dumps(data, ensure_ascii=False)):  # type: ignore[operator]
+        raise ValueError("it holds half of a character")
     level, depth = [data], 0
     while level:
         depth += 1

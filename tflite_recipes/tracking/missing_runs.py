@@ -16,6 +16,7 @@ from tflite_recipes.tracking import credentials
 from tflite_recipes.tracking.client import be_patient, first_line, greet
 from tflite_recipes.tracking.run_record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.run_upload import Place, above, replay
+from tflite_recipes.tracking.settings import uri_problems
 
 _ANSWER_S = 20  # for a server to answer at all; what is uploaded may take longer
 
@@ -66,6 +67,12 @@ def sync(
             yield Synced(folder, Outcome.DAMAGED, problems=record.problems)
             continue
         there = destination(record, uri)
+        if problems := tuple(uri_problems(there)):
+            wrong = tuple(
+                Problem(problem.what, str(folder / RECORD), "", ("tracking.uri=URI",)) for problem in problems
+            )
+            yield Synced(folder, Outcome.DAMAGED, problems=wrong)
+            continue
         if dry_run:
             yield Synced(folder, Outcome.WAITING, without_password(there), record.run_id)
             continue

@@ -17,7 +17,7 @@ from typing import IO, Any
 from tflite_recipes.core import leftovers, lock_files, regular_files, schema
 from tflite_recipes.core.environment import version
 from tflite_recipes.core.errors import Problem, RequestError
-from tflite_recipes.core.plain_types import misfits
+from tflite_recipes.core.plain_types import is_time, misfits
 from tflite_recipes.core.tracking_uri import located, without_password
 from tflite_recipes.core.user_folder import state_folder
 from tflite_recipes.tracking.client import PREFIX
@@ -27,6 +27,7 @@ RECORD = "tracking.json"
 KEY_TAG = f"{PREFIX}.run_key"
 _LOCK = ".tracking.lock"
 _MOST = 4 << 20  # bytes of a record
+_OUTCOMES = ("FINISHED", "FAILED", "KILLED")  # of a sweep, as MLflow names them
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,13 @@ class _SweepRecord:
 
 
 def _sweep_misfits(sweep: Any) -> str:
-    wrong = misfits(_SweepRecord, sweep) if sweep is not None else ""
+    if sweep is None:
+        return ""
+    wrong = misfits(_SweepRecord, sweep)
+    if not wrong and not (is_time(sweep["started"]) and is_time(sweep.get("ended") or 0)):
+        wrong = "a time is out of range"
+    if not wrong and sweep.get("outcome") not in (None, *_OUTCOMES):
+        wrong = f"'outcome' is none of {', '.join(_OUTCOMES)}"
     return f"in its sweep, {wrong}" if wrong else ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tflite_recipes.core import events, regular_files
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.outcome import RunOutcome
-from tflite_recipes.core.plain_types import misfits
+from tflite_recipes.core.plain_types import is_time, misfits
 from tflite_recipes.core.result import SPOOL
 from tflite_recipes.core.state import Gate
 
@@ -94,6 +94,8 @@ def _event(data: Any) -> events.Event:
     event = events.from_json(data)
     if wrong_field := misfits(type(event), vars(event)):
         raise ValueError(wrong_field)
+    if not is_time(event.at):
+        raise ValueError("'at' is not a time")
     return event
 
 
