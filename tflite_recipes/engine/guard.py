@@ -26,13 +26,14 @@ class _Guard:
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
+        self._process: subprocess.Popen[bytes] | None = None
         read, self._pipe = os.pipe()
         script = Path(__file__).with_name("guard_main.py")
         packages = str(Path(psutil.__file__).resolve().parents[1])
         environment = {name: value for name, value in os.environ.items() if name != FAMILY}
         try:
             # -I -S: it starts in a hundredth of a second, and reads nothing of the user's.
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(script), self.name, packages],
                 stdin=read,
                 stdout=subprocess.DEVNULL,
@@ -46,10 +47,18 @@ class _Guard:
         finally:
             os.close(read)
 
-    def let_go(self, kind: bytes) -> None:
+    def dismiss(self) -> None:
+        """Have the guard end, and nothing else."""
         with contextlib.suppress(OSError):
-            if kind:
-                os.write(self._pipe, kind)
+            os.write(self._pipe, b".")
+        self.let_go()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=2)
+
+    def let_go(self) -> None:
+        """Close this process's end of the pipe."""
+        with contextlib.suppress(OSError):
             os.close(self._pipe)
 
 
@@ -83,7 +92,7 @@ def guarded() -> Iterator[None]:
 def _close() -> None:
     global _own
     if _own is not None:
-        _own.let_go(b".")
+        _own.dismiss()
         _own = None
 
 
@@ -91,7 +100,7 @@ def _forked() -> None:
     global _own, _making
     _making = threading.Lock()
     if _own is not None:
-        _own.let_go(b"")
+        _own.let_go()
         _own = None
 
 
