@@ -101,6 +101,7 @@ def test_show_can_be_run_again_to_the_same_digest(cli, here):
     assert changed.out.split()[-1] == direct.out.split()[-1]
 
 
+@pytest.mark.slow
 def test_cp_gives_a_recipe_of_ones_own_and_never_overwrites(cli, here):
     answer = cli("cp", "digits_integer_only")
     assert answer.status == 0
@@ -192,6 +193,7 @@ def test_inspect_refuses_what_is_no_tflite(cli, here):
     assert cli("inspect", "absent.tflite").status == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["recipes/mine.yaml", "other/mine.yml"])
 def test_a_copy_runs_by_the_command_that_it_opens_with(cli, here, file):
     assert cli("cp", "digits_float", file).status == 0

@@ -152,6 +152,7 @@ def test_every_group_and_option_is_offered(standing: Path) -> None:
         assert offered(f"run convert {group}=") == [f"{group}={option} " for option in options]
 
 
+@pytest.mark.slow
 def test_no_key_is_the_class_behind_a_section(standing: Path) -> None:
     found = offered("run mine optimization.") + offered("run convert source.") + offered("run mine worker.")
     assert found

@@ -167,6 +167,7 @@ def test_every_shipped_file_can_be_read():
             assert catalog.read(path)
 
 
+@pytest.mark.slow
 def test_builtin_is_ours_whatever_lies_in_a_folder_of_that_name(here):
     """A checkout of this repository has recipes/builtin/ itself."""
     from tflite_recipes.config import composition

@@ -32,6 +32,7 @@ def fragment_names(folder=CONF):
     return {path.stem for path in folder.rglob("_*.yaml")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_option_values_are_those_that_hydra_composes(group):
     """Hydra composes all options of a group at once, each at a place of its own."""
@@ -51,6 +52,7 @@ def test_option_values_merge_as_hydra_merges(here, tree):
     assert (values, list(values)) == (expected, list(expected))
 
 
+@pytest.mark.slow
 def test_option_values_leave_a_circle_to_hydra(here):
     write(here / "conf" / "target" / "a.yaml", "# A\ndefaults: [b, _self_]\nx: 1\n")
     write(here / "conf" / "target" / "b.yaml", "# B\ndefaults: [a, _self_]\ny: 2\n")
@@ -60,6 +62,7 @@ def test_option_values_leave_a_circle_to_hydra(here):
     assert [problem.where for problem in problems("target=a")] == wanted
 
 
+@pytest.mark.slow
 def test_a_users_option_inherits_ours(here):
     own = here / "conf" / "target"
     write(own / "_mine.yaml", "# What my boards share\n\ndefaults: [_micro, _self_]\nflash_kb: 100\n")
@@ -105,6 +108,7 @@ def test_a_fragment_is_never_listed(here, cli):
         assert not [text for text in offered if text.lstrip("+").startswith("_") or "=_" in text], line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fragment", ["_ethos_u", "_mine"])
 def test_a_fragment_that_is_chosen_is_refused_with_the_options(here, fragment):
     write(here / "conf" / "target" / "_mine.yaml", "# Mine\n\ndefaults: [generic, _self_]\n")
@@ -130,6 +134,7 @@ def test_a_folder_of_fragments_that_is_chosen_is_refused_without_a_fix(here, tex
     assert "is a folder of fragments" in said.what
 
 
+@pytest.mark.slow
 def test_a_wrong_option_is_never_taken_for_a_fragment(here):
     (problem,) = problems("target=ethos_u")
     assert problem.fix.startswith("target=ethos_u")

@@ -108,6 +108,7 @@ def test_option_text_of_any_yaml_gives_the_same(here, text):
     assert yaml.safe_load(option_text(write(here / "conf" / "g" / "a.yaml", text))) == yaml.safe_load(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option", ["target/ethos_u85_128", "calibration/random", "optimization/int16x8", "pruning/none"]
 )

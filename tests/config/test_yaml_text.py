@@ -59,6 +59,7 @@ def test_compose_unfit_option_is_refused_at_its_file(here):
     assert "conf/target/mine.yaml" in str(error.value.problems[0].where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "key"),
     [

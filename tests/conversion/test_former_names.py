@@ -53,6 +53,7 @@ def test_a_resolved_recipe_of_the_past_composes_to_that_of_today(here, name, ove
     assert (past.digest, past.config) == (today.digest, today.config)
 
 
+@pytest.mark.slow
 def test_an_own_recipe_may_keep_the_former_name(here):
     head = "# @package _global_\ndefaults: [/builtin/digits_integer_only, _self_]\n"
     write(here / "recipes" / "mine.yaml", f"{head}optimization: {{quantizer: {FORMER}}}\n")
@@ -84,6 +85,7 @@ def test_a_candidate_of_a_search_has_the_name_of_today(here):
     assert recipe_of(recipe, auto, candidate).overrides[-1] == f"optimization.quantizer={TODAY}"
 
 
+@pytest.mark.slow
 def test_a_former_name_is_never_offered(here, cli):
     offered = completion.candidates("tflite-recipes run digits_integer_only optimization.quantizer=")
     assert offered == [f"optimization.quantizer={name} " for name in ("litert_quantizer", "tflite_converter")]

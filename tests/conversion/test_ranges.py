@@ -28,6 +28,7 @@ def test_a_moving_average_stays_between_what_it_saw(values, smoothing):
     assert high == pytest.approx(low + 1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_moving_average_is_the_quantizers_own():
     from litert_quantizer.utils.qsv_utils import moving_average_update
 

@@ -138,6 +138,7 @@ assert not [name for name in others if f"tflite_recipes.steps.{name}" in sys.mod
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["digits_auto", "digits_pruned", "mobilenet_v2_raspberry_pi"])
 def test_recipe_with_old_names_composes_to_the_same_as_with_public_ones(here: Path, recipe: str) -> None:
     now = composition.compose(recipe)

@@ -47,6 +47,7 @@ BY_HINT[NamedModel] = built(NamedModel)
 states = built(State)
 
 
+@pytest.mark.slow
 @given(states)
 def test_a_state_survives_json(state):
     assert State.from_json(json.loads(json.dumps(state.to_json()))) == state

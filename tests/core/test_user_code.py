@@ -100,6 +100,7 @@ def recorded(state, *targets):
     return tags["tflite_recipes.custom_objects"], kept
 
 
+@pytest.mark.slow
 def test_files_are_kept_and_modules_named_by_their_version(here):
     for folder, text in (("a", "A = 1\n"), ("b", "A = 2\n"), (".", "A = 1\n")):
         write(here / folder / "layers.py", text)

@@ -64,6 +64,7 @@ def test_read_keras_file_with_padded_weights_is_refused(here):
     refused(models.read_keras_file, path)
 
 
+@pytest.mark.slow
 def test_weights_problems_of_padded_weights_name_the_key(here):
     keras_archive(here / "a.keras", model__weights__h5=bytes(100 << 20))
     (problem,) = models.weights_problems(here / "a.keras")
@@ -113,6 +114,7 @@ def test_npz_headers_that_promise_more_than_there_is_are_refused(here):
     assert (problem.where, "promises" in problem.what) == ("calibration.path", True)
 
 
+@pytest.mark.slow
 def test_npz_that_unpacks_to_much_more_than_it_is_is_refused(here):
     with zipfile.ZipFile(here / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("x.npy", npy_header((6 << 20, 4)) + bytes(96 << 20))

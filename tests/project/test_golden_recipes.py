@@ -36,6 +36,7 @@ def test_a_shipped_recipe_resolves_as_written_down(here, path):
     assert resolved == golden.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_what_is_written_down_composes_to_itself(here, path):
     golden = GOLDEN / path.name

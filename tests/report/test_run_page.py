@@ -59,6 +59,7 @@ def test_the_answer_stands_first(here):
     assert headings[-2:] == ["Run it again", "Recipe"]
 
 
+@pytest.mark.slow
 def test_a_run_that_repeats_another_says_how_it_went(here):
     tags = {"tflite_recipes.reproduces": "a1b2c3", "tflite_recipes.differences": "numpy 2.1 → 2.2\n" + HOSTILE}
     same, other = ({**tags, "tflite_recipes.verdict": verdict} for verdict in ("identical bytes", "differs"))
@@ -143,6 +144,7 @@ def test_names_from_a_model_are_text(here):
     assert "<img src=x onerror=alert(1)>" in "".join(checked.text)
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_is_quoted_for_the_shell_and_for_html(here):
     asked = ["calibration.samples=9", "tracking.run_name='<b>two words</b>'"]
     recipe = composition.compose("digits_integer_only", asked)

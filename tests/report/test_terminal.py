@@ -56,6 +56,7 @@ def test_text_with_codes_or_markup_is_printed_as_it_is(code, kind, monkeypatch):
     assert said.count(spelled) >= 8
 
 
+@pytest.mark.slow
 def test_commands_print_through_one_place():
     calls = []
     for room in ("cli", "past_runs", "tracking", "report", "config", "steps", "core"):
@@ -71,6 +72,7 @@ def test_commands_print_through_one_place():
     assert calls == []
 
 
+@pytest.mark.slow
 def test_commands_show_a_recipe_with_codes_in_its_name_plainly(here, cli):
     text = 'defaults: [digits_float, _self_]\nname: "a\\e[31mred\\u202e"\nx: 1\n'
     (here / "own.yaml").write_text(text)

@@ -210,6 +210,7 @@ def test_a_wave_is_not_for_the_digits(here):
     assert problem.what.startswith("waves are (frames) or (frames, channels), the model takes image")
 
 
+@pytest.mark.slow
 def test_a_key_without_an_option_is_given_the_one_that_reads_such_files(here):
     for name, option in (("a.npz", "npz"), ("a.csv", "csv"), ("a.wav", "wav"), ("a.tfrecord", "tfrecord")):
         (problem,) = api.check("convert", ["source=digits", f"calibration.path={name}"])

@@ -19,6 +19,7 @@ def problems(*overrides):
 ARM = ("raspberry_pi4", "android_arm64", "ios_arm64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cpu", "linux_x86_64"])
 def test_what_is_measured_here_may_have_limits(here, target):
     limits = ("target.max_latency_ms=5", "target.ram_kb=4096")
@@ -26,6 +27,7 @@ def test_what_is_measured_here_may_have_limits(here, target):
     assert problems(f"target={target}", "optimization=auto", "optimization.objective=latency") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ARM)
 def test_what_is_not_measured_has_no_limit(here, target):
     assert problems(f"target={target}", "target.flash_kb=4096") == {}

@@ -33,6 +33,7 @@ def check(*overrides):
     return [problem.where for problem in api.check("digits_float", list(overrides))]
 
 
+@pytest.mark.slow
 def test_what_a_check_says(here):
     sample_files.images(here / "plain", 2, (8, 8, 3))
     sample_files.images(here / "pets", 2, (8, 8, 3), ("ant", "bee"))

@@ -97,6 +97,7 @@ def test_what_needs_a_model_in_memory_is_refused_with_its_fix(here):
     assert "calibration.path" in check(path, "calibration=npz", "calibration.path=other.npz")
 
 
+@pytest.mark.slow
 def test_a_tflite_file_given_as_keras_is_sent_here(here):
     (here / "model.tflite").write_bytes(dense())
     problems = api.check("convert", ["source=keras", "source.path=model.tflite"])

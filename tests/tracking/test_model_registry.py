@@ -58,6 +58,7 @@ def test_aliases_that_mlflow_refuses(alias):
         validate()
 
 
+@pytest.mark.slow
 def test_check_says_it_with_a_fix_that_works():
     asked = ["tracking.register_as=team/digits", "tracking.alias=v1"]
     problems = api.check("digits_integer_only", asked)

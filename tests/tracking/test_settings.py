@@ -11,6 +11,7 @@ from tflite_recipes.config import composition
 RECIPE = "defaults: [digits_float, _self_]\ntracking:\n  tags: %s\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tags", "kept"),
     [

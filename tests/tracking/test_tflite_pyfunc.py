@@ -124,6 +124,7 @@ def test_any_number_of_samples_goes_in_whatever_the_files_batch(tmp_path, batch,
     np.testing.assert_allclose(model.predict(x[:2])["y"], np.maximum(x[:2], 0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_form_of_input_gives_the_same(tmp_path):
     import pandas as pd
 

@@ -112,6 +112,7 @@ def test_the_file_is_part_of_the_sources_digest(files, monkeypatch):
     assert len(digests) == 2
 
 
+@pytest.mark.slow
 def test_the_refusal_of_weights_alone_can_be_pasted(here):
     (here / "my_model.py").write_text(BUILD)
     with h5py.File(here / "w.weights.h5", "w") as file:

@@ -82,6 +82,7 @@ def test_a_recipe_in_the_users_folder_inherits_ours(here):
     assert recipe.choices == {**compose("digits_integer_only").choices, "target": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_recipe_of_the_same_name_shadows_ours_which_is_still_there(here):
     write(
         here / "recipes" / "convert.yaml", "defaults:\n  - /builtin/convert\n  - override /source: digits\n  - _self_\n"
@@ -91,6 +92,7 @@ def test_a_recipe_of_the_same_name_shadows_ours_which_is_still_there(here):
     assert wrong("builtin/convert")[0].what == "no model is given"
 
 
+@pytest.mark.slow
 def test_a_shadowed_recipe_is_what_others_inherit(here):
     write(here / "recipes" / "digits_float.yaml", "defaults: [/builtin/digits_float, _self_]\nsource: {epochs: 3}\n")
     write(here / "recipes" / "child.yaml", "defaults: [/digits_float, _self_]\n")
@@ -99,6 +101,7 @@ def test_a_shadowed_recipe_is_what_others_inherit(here):
     assert compose("ours").digest == compose("builtin/digits_float").digest
 
 
+@pytest.mark.slow
 def test_a_recipe_in_a_folder_is_found_and_inherited(here):
     write(
         here / "recipes" / "team" / "x.yaml",
@@ -117,12 +120,14 @@ def test_a_recipe_in_a_folder_that_is_not_global_says_what_to_write(here):
     assert problem.alternatives == ("write `# @package _global_` as the first line of the recipe that is inherited",)
 
 
+@pytest.mark.slow
 def test_a_recipe_may_be_a_file_anywhere(here):
     path = write(here / "some where" / "mine.yml", "defaults: [/digits_float, _self_]\nsource: {seed: 5}\n")
     assert compose("some where/mine.yml").config["source"]["seed"] == 5
     assert compose(str(path.rename(here / "my recipe.v2.yaml"))).config["source"]["seed"] == 5
 
 
+@pytest.mark.slow
 def test_options_and_groups_of_the_users_own(here):
     write(here / "mine.py", "class Scale: pass\n")
     write(
@@ -148,6 +153,7 @@ def test_a_config_folder_given_by_name_comes_first(here):
     assert recipe.config["target"]["flash_kb"] == 32.0
 
 
+@pytest.mark.slow
 def test_composing_leaves_nothing_behind(here):
     write(
         here / "conf" / "target" / "board.yaml", "_target_: tflite_recipes.steps.target.GenericTarget\nflash_kb: 64\n"
@@ -158,6 +164,7 @@ def test_composing_leaves_nothing_behind(here):
     assert not list(here.glob("outputs*"))
 
 
+@pytest.mark.slow
 def test_composing_again_sees_new_files_and_no_earlier_overrides(here):
     first = compose("digits_float")
     assert compose("digits_float", "source.epochs=3", "worker.timeout_s=9").digest != first.digest
@@ -190,6 +197,7 @@ def test_recipes_that_inherit_what_they_cannot_are_refused(here, files, name, wh
 # A resolved recipe
 
 
+@pytest.mark.slow
 def test_what_show_prints_gives_the_same_recipe_again(here):
     first = compose("digits_pruned", "calibration.samples=50", "target=cpu")
     again = compose(shown("digits_pruned", "calibration.samples=50", "target=cpu"))
@@ -258,6 +266,7 @@ def test_resolved_recipe_lacking_keys_gets_their_defaults_and_not_todays_values(
     assert compose("old.yaml", f"conversion.fallback=[{','.join(base)}]").config["conversion"]["fallback"] == base
 
 
+@pytest.mark.slow
 def test_resolved_recipe_without_a_whole_section_gets_its_defaults(here):
     content = yaml.safe_load(compose("digits_integer_only").to_yaml())
     del content["conversion"], content["io_contract"]
@@ -283,6 +292,7 @@ def test_resolved_recipe_without_a_group_has_nothing_chosen_in_it(here):
     assert [spec.name for spec in compose("old.yaml", "evaluation=none", *fix).steps][-1] == "evaluation"
 
 
+@pytest.mark.slow
 def test_recipe_by_hand_takes_what_it_lacks_from_the_base(here):
     write(here / "mine.py", "class Scale: pass\n")
     lines = "defaults: [/base, {override /source: digits}, _self_]\nscale: {_target_: 'mine:Scale'}\n"
@@ -292,6 +302,7 @@ def test_recipe_by_hand_takes_what_it_lacks_from_the_base(here):
     assert compose("hand.yaml").choices["evaluation"] == "none"
 
 
+@pytest.mark.slow
 def test_launch_composes_an_older_recipe_as_a_check_does(here):
     text = compose("digits_integer_only").to_yaml()
     write(here / "old.yaml", older(text, ["evaluation"], conversion=["fallback", "unfold_batchmatmul"]))
@@ -316,6 +327,7 @@ def test_a_resolved_recipe_with_a_group_of_the_users_own(here):
     assert compose(file).config["mygroup"]["factor"] == 1
 
 
+@pytest.mark.slow
 def test_a_resolved_recipe_can_be_inherited_and_named_as_any_other(here):
     shown("digits_float", "source.seed=5", file="recipes/frozen.yaml")
     write(here / "recipes" / "child.yaml", "defaults: [/frozen, _self_]\nsource: {epochs: 3}\n")
@@ -353,6 +365,7 @@ def test_recipe_that_inherits_a_past_one_behaves_as_that_does(here, files, name)
     assert (jobs[0].problems, jobs[0].recipe.digest) == ((), old.digest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "entry"),
     [("# @package _global_\n", "/runs/past"), ("", "runs/past@_global_"), ("", "runs@_global_: past")],
@@ -364,6 +377,7 @@ def test_past_recipe_in_a_folder_is_inherited_as_it_was(here, header, entry):
     assert compose("child").digest == compose("past").digest
 
 
+@pytest.mark.slow
 def test_recipe_that_inherits_a_past_one_sets_later_keys_and_other_options(here):
     past(here / "recipes" / "past.yaml")
     lines = "defaults: [past, {override /optimization: int16x8}, _self_]\n"
@@ -423,6 +437,7 @@ def test_an_option_that_inherits_itself_is_blamed_and_not_the_recipe(here, optio
     assert f"{here}/conf/target/{option}.yaml defaults" in blamed
 
 
+@pytest.mark.slow
 def test_an_option_without_keys_takes_back_the_keys_that_were_asked_before(here):
     for before in (["substitution=rules", "substitution.rules=[logits]"], ["pruning=constant", "pruning.sparsity=0.9"]):
         group = before[0].partition("=")[0]
@@ -477,6 +492,7 @@ def test_many_values_are_told_from_the_name_of_a_file(here):
 # Free mappings and quoting
 
 
+@pytest.mark.slow
 def test_keys_of_free_mappings_need_no_plus(model):
     shapes = ["source.input_shapes.x=[1,4]", "tracking.tags.who=me"]
     recipe = compose("convert", "source=keras", "source.path=my model.keras", *shapes)
@@ -502,6 +518,7 @@ def test_a_launch_gets_the_overrides_as_hydra_takes_them(model):
 # Of several overrides of one key the last counts
 
 
+@pytest.mark.slow
 def test_the_last_of_several_overrides_counts(here):
     recipe = compose(
         "digits_integer_only",
@@ -528,6 +545,7 @@ def test_the_last_of_several_overrides_counts(here):
     assert recipe.config["evaluation"]["samples"] == 8
 
 
+@pytest.mark.slow
 def test_what_is_deleted_is_missing_and_what_was_never_there_is_said(here):
     assert [(p.where, p.what) for p in wrong("digits_float", "~source.seed")] == [
         ("source.seed", "is missing from the recipe")
@@ -770,6 +788,7 @@ def expanded(*overrides):
     return [recipe.config for recipe in composition.prepare("digits_integer_only", overrides, sweep=True).recipes]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_checked_job_by_job(here):
     configs = expanded("optimization=full_integer,integer_only", "calibration.samples=5,6", "source.seed=3")
     assert [(config["optimization"]["scheme"], config["calibration"]["samples"]) for config in configs] == [
@@ -781,6 +800,7 @@ def test_a_sweep_is_checked_job_by_job(here):
     assert {config["source"]["seed"] for config in configs} == {3}
 
 
+@pytest.mark.slow
 def test_sweeps_of_all_forms_are_expanded(here):
     types = ["optimization.input_type=float32", "optimization.output_type=float32"]
     schemes = [config["optimization"]["scheme"] for config in expanded("optimization=glob(*integer*)", *types)]
@@ -793,6 +813,7 @@ def test_sweeps_of_all_forms_are_expanded(here):
     assert {config["source"]["learning_rate"] for config in found} == {0.001}
 
 
+@pytest.mark.slow
 def test_a_bad_combination_is_refused_before_the_sweep_and_names_its_job(here):
     schemes, types = "optimization=float16,int16x8", "optimization.input_type=float32,int16"
     problems = wrong("digits_integer_only", "-m", schemes, types, "optimization.output_type=float32")

@@ -45,6 +45,7 @@ def test_the_option_allows_every_scheme():
     assert set(AutoOptimization().schemes) == set(Scheme)
 
 
+@pytest.mark.slow
 def test_a_search_needs_a_gate(here):
     found = problems("evaluation.max_drop=null")
     assert found["evaluation.max_drop"].fix == "evaluation.max_drop=0.01"
@@ -93,6 +94,7 @@ def test_a_search_that_may_try_nothing(here):
     assert found.fix == "'optimization.quantizers=[tflite_converter,litert_quantizer]'"
 
 
+@pytest.mark.slow
 def test_a_candidates_recipe_is_the_one_that_is_composed_by_hand(here):
     recipe = composition.compose("digits_auto", ["calibration.samples=50", "optimization.max_runs=4"])
     found = recipe_of(recipe, asked_of(recipe), Candidate("int16x8", "litert_quantizer"))

@@ -456,6 +456,7 @@ def sample(kind: str, folder: Path) -> Path:
     return write_saved_model(folder, meta_graph("serve", {"serving_default": SIGNATURE})) / "saved_model.pb"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=4 * settings().max_examples)
 @given(data=st.data())

@@ -402,6 +402,7 @@ def test_a_check_shows_inputs_and_arrays_side_by_side(here, cli):
     assert "or: calibration.path=OTHER.npz" in answer.err.splitlines()
 
 
+@pytest.mark.slow
 def test_going_through_a_mapped_array_does_not_keep_it_in_memory(here):
     """64 MB: a quarter of them is more than what else may come and go meanwhile."""
     import psutil

@@ -4,6 +4,7 @@ import gzip
 import tracemalloc
 
 import numpy as np
+import pytest
 
 from tflite_recipes.files.tflite import size_metrics as sizes
 
@@ -20,6 +21,7 @@ def test_sizes(tmp_path):
     assert "size.ratio" not in sizes.size_metrics(path, 0)
 
 
+@pytest.mark.slow
 def test_size_of_a_file_of_many_chunks_is_that_of_the_gzipped_whole(tmp_path):
     path = tmp_path / "model.tflite"
     content = np.random.default_rng(0).integers(0, 40, 3_500_001, np.uint8).tobytes()

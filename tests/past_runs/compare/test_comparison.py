@@ -206,6 +206,7 @@ def test_the_picture_is_a_png_and_leaves_nothing_beside_it(tmp_path):
 HOSTILE = "<script>x</script> | `q` $a_{$ [b] \N{GRINNING FACE} \x1b]0;t\x07\x9b31m\u202e " + "L" * 300
 
 
+@pytest.mark.slow
 def test_names_are_neither_markup_nor_formulas_nor_commands_of_the_terminal(tmp_path, capsys, recwarn):
     named = [replace(run, name=f"{place} {HOSTILE}", run_id=HOSTILE) for place, run in enumerate(RUNS)]
     found = compare_runs(named, "sqlite:///runs.db", HOSTILE)
@@ -219,6 +220,7 @@ def test_names_are_neither_markup_nor_formulas_nor_commands_of_the_terminal(tmp_
     assert not set(out) & {"\x1b", "\x07", "\x9b", "\u202e"}
 
 
+@pytest.mark.slow
 def test_the_picture_of_another_comparison_goes(tmp_path):
     output_files.write(compared(), tmp_path)
     written = output_files.write(compared(RUNS[5:]), tmp_path)

@@ -161,6 +161,7 @@ def tagged(digest, **tags):
     return past_run(1, tags={"recipe_digest": digest, **tags})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["digits_integer_only", "digits_auto"])
 def test_old_run_has_the_digest_of_today_beside_a_new_one(here, recipe):
     old = (OLD / f"{recipe}.yaml").read_text()

@@ -48,6 +48,7 @@ def with_(config, key, value):
     return {**config, group: {**config.get(group, {}), name: value}} if name else {**config, group: value}
 
 
+@pytest.mark.slow
 def test_a_recipe_of_built_in_steps_needs_no_trust(plain):
     assert keys(plain) == []
 

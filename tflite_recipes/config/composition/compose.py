@@ -310,21 +310,28 @@ def build(
         fragment_problem(group, option) for group, option in ordered.items() if catalog.is_fragment(option)
     ]:
         raise RequestError(fragments)
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         with interpolations.bounded():
-            plain = OmegaConf.to_container(task, resolve=True)
+            plain = {str(key): _resolved(config, str(key)) for key in config if key != "hydra"}
     except RecursionError as error:
         raise RequestError(Problem("its interpolations stand for each other in a circle", str(file.path))) from error
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or ""
         raise RequestError(Problem(str(error).splitlines()[0], key)) from error
-    assert isinstance(plain, dict)
-    values = {str(key): value for key, value in found_beside(plain, file.path.parent).items()}
+    values = found_beside(plain, file.path.parent)
     if file.written is not None:
         asked = {key_of(text) for text in overrides} | file.own_keys
         values |= _without_later_keys(values, file.written, asked)
     return recipes.build(values, ordered, groups, overrides, values.get("name") or file.config_name)
+
+
+def _resolved(config: DictConfig, key: str) -> Any:
+    """The value of a top-level key as plain data, its interpolations replaced. The rest is not copied, which would take
+    most of the time of a composition. Errors: OmegaConfBaseException."""
+    if OmegaConf.is_missing(config, key):
+        return "???"
+    value = config[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _without_later_keys(
