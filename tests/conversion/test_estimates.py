@@ -101,12 +101,18 @@ def test_integers_are_named_where_they_bring_activations_below_the_limit(tmp_pat
 
 
 @pytest.mark.slow
-def test_estimates_are_near_what_is_converted(here, cli_process):
+def test_estimates_are_near_what_is_converted(here, cli):
     """Each from each: the files of one model in four schemes."""
     files = {}
     for scheme in ("none", "float16", "dynamic_range", "integer_only"):
-        arguments = (f"optimization={scheme}", "calibration=digits", "tracking=none", "evaluation=none")
-        done = cli_process("run", "digits_float", "target=generic", *arguments, f"hydra.run.dir={scheme}")
+        arguments = (
+            f"optimization={scheme}",
+            "calibration=digits",
+            "tracking=none",
+            "evaluation=none",
+            "source.epochs=1",
+        )
+        done = cli("run", "digits_float", "target=generic", *arguments, f"hydra.run.dir={scheme}")
         assert done.status == 0, done.err
         files[scheme] = read_tflite(here / scheme / "model.tflite")
     for at_hand in files.values():

@@ -274,24 +274,39 @@ def test_the_report_has_a_section(tmp_path, compiled):
 
 
 @pytest.mark.slow
-def test_a_run_on_the_gpu(here, cli_process):
+def test_a_run_on_the_gpu(here, cli):
     """Dense layers of dynamic range are of a version that the delegate does not know."""
-    arguments = ("run", "digits_float", "target=gpu_delegate", "tracking=none", "target.min_gpu_op_percent=100")
-    answer = cli_process(*arguments, "optimization=dynamic_range", "hydra.run.dir=first")
+    arguments = (
+        "run",
+        "digits_float",
+        "target=gpu_delegate",
+        "tracking=none",
+        "target.min_gpu_op_percent=100",
+        "source.epochs=1",
+    )
+    answer = cli(*arguments, "optimization=dynamic_range", "hydra.run.dir=first")
     said = answer.out + answer.err
     assert answer.status == 1
     assert "FULLY_CONNECTED (2 of them) of dense, digit stays on the CPU" in said
     assert "optimization=float16" in said
     assert json.loads((here / "first" / "gpu.json").read_text())["accelerator"] == "GPU"
-    assert cli_process(*arguments, "optimization=float16", "hydra.run.dir=second").status == 0
+    assert cli(*arguments, "optimization=float16", "hydra.run.dir=second").status == 0
 
 
 @pytest.mark.slow
-def test_a_run_for_the_edge_tpu(here, cli_process, tmp_path):
+def test_a_run_for_the_edge_tpu(here, cli, tmp_path):
     program = stand_in(tmp_path / "bin", LOG)
-    arguments = ("run", "digits_float", "target=edge_tpu", "tracking=none", "evaluation=none", "hydra.run.dir=out")
+    arguments = (
+        "run",
+        "digits_float",
+        "target=edge_tpu",
+        "tracking=none",
+        "evaluation=none",
+        "hydra.run.dir=out",
+        "source.epochs=1",
+    )
     integer = ("optimization=integer_only", "calibration=digits")
-    answer = cli_process(*arguments, *integer, f"target.compiler={program}")
+    answer = cli(*arguments, *integer, f"target.compiler={program}")
     assert answer.status == 0, answer.err
     assert (here / "out" / "deploy" / "model_edgetpu.tflite").read_bytes() == (
         here / "out" / "model.tflite"

@@ -11,6 +11,7 @@ import pytest
 from support import keras_models, sample_files
 from support.checkout import first_way, write
 from support.reporters import RecordingReporter
+from support.tf_scripts import run_code, run_script
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -439,20 +440,15 @@ def test_suspicious_files_of_the_gauntlet_are_warned_of_by_name(here, gauntlet_c
 
 @pytest.fixture(scope="module")
 def gauntlet_case(shared, tmp_path_factory):
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("gauntlet")
     cases = shared / "gauntlet" / "cases.py"
-    subprocess.run([sys.executable, str(cases), str(folder), "bad_calibration"], check=True, capture_output=True)
+    run_script(cases, folder, "bad_calibration")
     return folder / "bad_calibration"
 
 
 @pytest.mark.slow
 def test_what_scales_at_a_models_beginning_is_found(tmp_path):
     """In a process of its own, as it imports TensorFlow."""
-    import subprocess
-    import sys
 
     code = """
 import sys
@@ -500,8 +496,7 @@ def scaled_in_file(begin):
 assert scaled_in_file(lambda x: x * 0.25)
 assert not scaled_in_file(lambda x: x)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_code(code, tmp_path)
 
 
 def test_old_recipes_still_load():

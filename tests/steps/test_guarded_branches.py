@@ -1,11 +1,9 @@
 """Branches that guard a division or an exponential: in integers only values count that are chosen."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from support.tf_scripts import run_code
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
@@ -38,7 +36,7 @@ for name, call in cases.items():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded")
-    subprocess.run([sys.executable, "-c", SCRIPT, str(folder)], check=True, capture_output=True)
+    run_code(SCRIPT, folder)
     return folder
 
 

@@ -1,11 +1,10 @@
 """The hard cases: each ends in a right file, or in a refusal whose fix mends it."""
 
 import shlex
-import subprocess
-import sys
 
 import pytest
 from support.checkout import first_way
+from support.tf_scripts import run_script
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -31,8 +30,7 @@ POOR = {("depthwise_imbalance", "integer_only"): 0.85}
 @pytest.fixture(scope="module")
 def gauntlet(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gauntlet")
-    command = [sys.executable, str(shared / "gauntlet" / "cases.py"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    run_script(shared / "gauntlet" / "cases.py", folder)
     return folder
 
 

@@ -2,12 +2,11 @@
 
 import json
 import shlex
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from support.tf_scripts import run_code, run_script
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
@@ -20,8 +19,7 @@ CASES = ("masked_scores", "padded_ids", "decoder_lm", "masked_attention")
 @pytest.fixture(scope="module")
 def masked(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("masked")
-    command = [sys.executable, str(shared / "gauntlet" / "cases2.py"), str(folder), *CASES]
-    subprocess.run(command, check=True, capture_output=True)
+    run_script(shared / "gauntlet" / "cases2.py", folder, *CASES)
     return folder
 
 
@@ -116,7 +114,7 @@ for name, text in {writings}.items():
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     script = SCRIPT.format(length=LENGTH, width=WIDTH, writings=WRITINGS)
-    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, capture_output=True)
+    run_code(script, folder)
     return folder
 
 

@@ -99,10 +99,10 @@ def test_no_sources_for_a_file_that_does_not_run_there(state: State) -> None:
 @pytest.mark.slow
 @builds
 @pytest.mark.parametrize("tflm", EITHER)
-def test_a_run_leaves_sources_that_build(tflm: str, here: Path, cli_process: Any) -> None:
+def test_a_run_leaves_sources_that_build(tflm: str, here: Path, cli: Any) -> None:
     pytest.importorskip("tflite_micro", reason="the extra is not here: pip install 'tflite_recipes[micro]'")
     overrides = ("target=cortex_m4", "source.epochs=1", "evaluation.max_drop=null", "tracking=none")
-    done = cli_process("run", "digits_integer_only", *overrides)
+    done = cli("run", "digits_integer_only", *overrides)
     assert done.status == 0, done.out + done.err
     (main,) = here.rglob("deploy/main.cc")
     assert "Of a calibration sample" in (main.parent / "sample_data.h").read_text()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import micro_files
 from support.reporters import RecordingReporter
+from support.tf_scripts import run_code
 
 from tflite_recipes.backend.compilers import micro_interpreter, micro_process
 from tflite_recipes.conversion.schemes import Scheme
@@ -456,8 +457,8 @@ def test_published_files(name, shared, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_conversion_fits_a_real_part(here, cli_process):
-    done = cli_process("run", "digits_integer_only", "target=cortex_m4", "source.epochs=1", "tracking=none", cwd=here)
+def test_a_real_conversion_fits_a_real_part(here, cli):
+    done = cli("run", "digits_integer_only", "target=cortex_m4", "source.epochs=1", "tracking=none")
     assert done.status == 0, done.err
     assert "gate target.ram_kb" in done.out
     (told,) = here.glob("outputs/**/micro.json")
@@ -470,14 +471,14 @@ def test_a_real_conversion_fits_a_real_part(here, cli_process):
         "tracking=none",
         "optimization=dynamic_range",
     ]
-    done = cli_process(*hybrid, cwd=here)
+    done = cli(*hybrid)
     assert done.status == 1, done.err
     assert "TensorFlow Lite Micro refuses it" in done.out + done.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantized", [False, True])
-def test_layers_become_the_ops_that_the_table_says(here, cli_process, quantized):
+def test_layers_become_the_ops_that_the_table_says(here, cli, quantized):
     from tflite_recipes.steps.micro_checks import ACTIVATIONS, LAYERS, SURE_IN_INTEGERS
 
     script = """
@@ -488,16 +489,10 @@ if not QUANTIZED:
     layers += [L.Conv3D(4, 3), L.Conv3DTranspose(3, 2, strides=2)]
 keras.Sequential([keras.Input((4, 4, 4, 2), name="x"), *layers]).save("m.keras")
 """
-    (here / "make.py").write_text(
-        script.replace("ACTIVATIONS", str(list(ACTIVATIONS))).replace("QUANTIZED", str(quantized))
-    )
-    import subprocess
-    import sys
-
-    subprocess.run([sys.executable, "make.py"], check=True, capture_output=True, timeout=120)
+    run_code(script.replace("ACTIVATIONS", str(list(ACTIVATIONS))).replace("QUANTIZED", str(quantized)))
     scheme = ["optimization=integer_only", "calibration=random"] if quantized else []
     arguments = ["source=keras", "source.path=m.keras", "tracking=none", *scheme]
-    done = cli_process("run", "convert", *arguments, cwd=here)
+    done = cli("run", "convert", *arguments)
     assert done.status == 0, done.err
     (path,) = here.glob("outputs/**/model.tflite")
     from tflite_recipes.files.tflite import op_counts, read_tflite

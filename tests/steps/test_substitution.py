@@ -344,16 +344,14 @@ def test_a_result_that_nothing_reads_leaves_neither_floats_nor_chance(convert, n
     assert len({result.tags["tflite_recipes.tflite_sha256"] for result in results}) == 1
 
 
-def test_a_deep_check_tells_what_the_file_would_be_and_leaves_nothing(here, models, cli_process):
+def test_a_deep_check_tells_what_the_file_would_be_and_leaves_nothing(here, models, cli):
     path = models / "lstm" / "model.keras"
-    answer = cli_process("check", "convert", "source=keras", f"source.path={path}", "--deep", cwd=here)
+    answer = cli("check", "convert", "source=keras", f"source.path={path}", "--deep")
     assert answer.status == 0, answer.err
     assert "unroll: 1 match" in answer.out
     assert "convert: converts, and the file runs; nothing was written" in answer.out
     assert list(here.iterdir()) == []
-    refused = cli_process(
-        "check", "convert", "source=keras", f"source.path={models / 'text' / 'model.keras'}", "--deep"
-    )
+    refused = cli("check", "convert", "source=keras", f"source.path={models / 'text' / 'model.keras'}", "--deep")
     assert refused.status == 3
     assert refused.fixes == ["substitution=rules 'substitution.rules=[token_ids]'"]
 

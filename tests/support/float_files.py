@@ -3,20 +3,17 @@
 Each lands in FOLDER/NAME.tflite, with weights, biases and batch statistics drawn at random, channels decades apart.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 PICTURE = (12, 12, 3)
 AS_BUILT = ("clipped", "spread_channels")  # their own weights matter
 
 
 def write(folder: Path, *names: str) -> None:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    command = [sys.executable, __file__, str(folder), *names]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(__file__, folder, *names)
 
 
 def separable():

@@ -3,18 +3,15 @@
 Each lands in FOLDER/NAME, as `model.keras` or `saved_model/`, with `samples.npz` for calibration.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 
 def write(folder: Path, *names: str) -> None:
     """Write these models into folders of their names."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    command = [sys.executable, __file__, str(folder), *names]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(__file__, folder, *names)
 
 
 def samples(folder: Path, rows: int = 24, **shapes: tuple[int, ...]) -> None:

@@ -3,20 +3,16 @@
 FOLDER/NAME.tflite with the samples FOLDER/x.npy becomes FOLDER/NAME_per_channel.tflite and NAME_per_tensor.tflite.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
 def write(folder: Path, *names: str) -> None:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), environment.get("PYTHONPATH"))))
-    command = [sys.executable, __file__, str(folder), *names]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(__file__, folder, *names)
 
 
 if __name__ == "__main__":

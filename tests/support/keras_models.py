@@ -3,16 +3,15 @@
 Run as `python keras_models.py NAME FOLDER`.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 
 def write(name: str, folder: Path) -> None:
     """Write the model `name` into `folder`."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    subprocess.run([sys.executable, __file__, name, str(folder)], check=True, capture_output=True, env=environment)
+    run_script(__file__, name, folder)
 
 
 def cnn(folder: Path) -> None:

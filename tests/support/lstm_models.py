@@ -4,20 +4,17 @@ Each lands in FOLDER/NAME, as `model.h5` or `saved_model/`, with `samples.npz` a
 the other, in `expected.npy`.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 ROWS = 6
 
 
 def write(folder: Path, *names: str) -> None:
     """Write these models into folders of their names."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, str(folder), *names]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(__file__, folder, *names)
 
 
 def _save(folder: Path, model, x=None) -> None:

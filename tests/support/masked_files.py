@@ -3,19 +3,16 @@
 Each lands in FOLDER/NAME.tflite; inputs are `x` (1, 8, 16) and `mask` (1, 8), int32. FOLDER/samples.npz has samples.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+
+from support.tf_scripts import run_script
 
 LENGTH, WIDTH = 8, 16
 
 
 def write(folder: Path) -> None:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_script(__file__, folder)
 
 
 def _attentions():

@@ -1,11 +1,8 @@
 """Files that are hard to load: each kind loads, or says what it lacks with a fix that can be pasted."""
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import h5py
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from support import keras_models
 from support.checkout import first_way, write
+from support.tf_scripts import run_script
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus, RequestError
@@ -122,9 +120,7 @@ for name in ("one", "two"):
 
 
 def python(code, folder, *arguments):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(write(folder / "write_models.py", code)), *arguments]  # Keras reads lambdas' source
-    subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
+    run_script(write(folder / "write_models.py", code), *arguments, cwd=folder)  # Keras reads lambdas' source
 
 
 @pytest.fixture(scope="module")

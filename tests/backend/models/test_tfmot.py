@@ -2,12 +2,10 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import h5py
 import pytest
+from support.tf_scripts import run_code
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
@@ -87,8 +85,7 @@ def models(tmp_path_factory):
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
         pytest.skip("the extra qat is not installed")
     folder = tmp_path_factory.mktemp("tfmot")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", WRITE], check=True, capture_output=True, env=environment, cwd=folder)
+    run_code(WRITE, cwd=folder)
     return folder
 
 

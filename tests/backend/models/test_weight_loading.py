@@ -1,14 +1,12 @@
 """Weights files and the function that builds their model."""
 
-import os
 import shlex
-import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
 from support.checkout import first_way
+from support.tf_scripts import run_code
 
 from tflite_recipes import api
 from tflite_recipes.config import composition
@@ -52,8 +50,7 @@ np.save("expected.npy", three(np.ones((1, 4), "float32")))
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     (folder / "make.py").write_text(BUILD)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", WRITE], check=True, capture_output=True, env=environment, cwd=folder)
+    run_code(WRITE, cwd=folder)
     return folder
 
 

@@ -271,8 +271,8 @@ def test_a_search_is_a_job_of_a_sweep(here, cli_process):
     assert len([run_id for run_id, above in parent.items() if above == jobs["auto"]]) == len(table(here / "out" / "0"))
 
 
-def test_a_deep_check_tries_the_first_candidate(here, cli_process):
-    answer = cli_process("check", "convert", *small(here, schemes="dynamic_range,none"), "--deep", cwd=here)
+def test_a_deep_check_tries_the_first_candidate(here, cli):
+    answer = cli("check", "convert", *small(here, schemes="dynamic_range,none"), "--deep")
     assert answer.status == 0, answer.err
     assert "optimization=auto: tried by its first candidate, dynamic_range" in answer.out
     assert "converts, and the file runs" in answer.out

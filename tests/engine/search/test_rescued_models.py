@@ -1,12 +1,11 @@
 """Models that plain int8 spoils, and what a search within integer schemes wins back, on data that it did not see."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from support.checkout import REPOSITORY
+from support.tf_scripts import run_script
 
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
@@ -30,8 +29,7 @@ RESCUED = {
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rescue")
-    script = REPOSITORY / "benchmarks" / "rescue_models.py"
-    subprocess.run([sys.executable, str(script), str(folder), *RESCUED], check=True, capture_output=True)
+    run_script(REPOSITORY / "benchmarks" / "rescue_models.py", folder, *RESCUED)
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import zipfile
 
 import h5py
 import pytest
+from support.tf_scripts import run_code
 
 from tflite_recipes.config import composition
 from tflite_recipes.core.errors import RequestError
@@ -117,8 +117,7 @@ with tf.Graph().as_default(), v1.Session() as session:
 
 @pytest.mark.slow
 def test_saved_models_variables_without_any_optimizers(here, monkeypatch):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, "-c", MANY], check=True, capture_output=True, env=environment)
+    run_code(MANY)
     for name in ("two", "two_legacy", "three", "three_saved", "one"):
         graph = (here / name / "saved_model.pb").stat().st_size
         size = weights.saved_model_weight_bytes(here / name)
