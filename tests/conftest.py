@@ -85,6 +85,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each process of tests has MLflow make the tables of a store once, which takes seconds, and copies the file."""
+    from tflite_recipes.tracking import sqlite_store
+
+    made = tmp_path_factory.mktemp("store") / "tables.db"
+    make = sqlite_store._make_tables
+
+    def copy(file: Path) -> bool:
+        if not made.exists() and not make(made):
+            return False
+        shutil.copyfile(made, file)
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_store, "_make_tables", copy)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the published models and the gauntlet."""

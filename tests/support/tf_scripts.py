@@ -17,6 +17,9 @@ from functools import cache
 from pathlib import Path
 
 
+_TESTS = str(Path(__file__).parents[1])
+
+
 def run_script(script: Path | str, *arguments: object, cwd: Path | None = None) -> None:
     """Run a Python file as `python script arguments` would. Errors: AssertionError with the end of what it printed."""
     _run({"script": str(script)}, arguments, cwd)
@@ -79,7 +82,7 @@ def _be(request: dict) -> None:
         os.dup2(output, 2)
         os.chdir(request["cwd"])
         folder = str(Path(request["script"]).parent) if "script" in request else ""
-        sys.path[:0] = [folder, *filter(None, request["path"].split(os.pathsep))]
+        sys.path[:0] = [folder, _TESTS, *filter(None, request["path"].split(os.pathsep))]
         sys.argv = [request.get("script", "-c"), *request["arguments"]]
         if "script" in request:
             runpy.run_path(request["script"], run_name="__main__")

@@ -25,12 +25,12 @@ def runs(here):
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_dead_job_does_not_stop_the_next(here, cli_process, launcher):
+def test_a_dead_job_does_not_stop_the_next(here, cli, cli_process, launcher):
     write(here / "make.py", FACTORY)
     arguments = ["source=factory", "source.function=make.py:build", "source.arguments.die=false,true,false"]
     if launcher == "joblib":
         arguments += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    answer = cli_process("run", "convert", "-m", *arguments, cwd=here)
+    answer = (cli_process if launcher == "joblib" else cli)("run", "convert", "-m", *arguments)
     assert answer.status == 3, answer.err
     assert "SIGABRT" in answer.err
     (parent,), children = runs(here)
@@ -48,18 +48,18 @@ def test_a_dead_job_does_not_stop_the_next(here, cli_process, launcher):
     assert len(list(here.rglob("model.tflite"))) == 2 * 2  # in the output folder and in the artifact store
 
 
-def test_a_sweep_with_a_bad_combination_is_refused_whole(here, cli_process):
-    answer = cli_process("run", "digits_integer_only", "-m", "calibration=digits,none", cwd=here)
+def test_a_sweep_with_a_bad_combination_is_refused_whole(here, cli):
+    answer = cli("run", "digits_integer_only", "-m", "calibration=digits,none")
     assert answer.status == 2
     assert "calibration=none" in answer.err
     assert answer.fixes == ["calibration=digits"]
     assert not (here / "mlflow.db").exists()
 
 
-def test_a_gate_that_says_no_is_the_sweeps_status(here, cli_process):
+def test_a_gate_that_says_no_is_the_sweeps_status(here, cli):
     write(here / "make.py", FACTORY)
     arguments = ["source=factory", "source.function=make.py:build", "source.arguments.die=false"]
-    answer = cli_process("run", "convert", "-m", *arguments, "target.flash_kb=null,0.1", cwd=here)
+    answer = cli("run", "convert", "-m", *arguments, "target.flash_kb=null,0.1")
     assert answer.status == 1, answer.err
     (parent,), children = runs(here)
     assert parent.info.status == "FINISHED"
