@@ -91,7 +91,7 @@ def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from tflite_recipes.tracking import sqlite_store
 
     made = tmp_path_factory.mktemp("store") / "tables.db"
-    make = sqlite_store._make_tables
+    make = sqlite_store.make_tables
 
     def copy(file: Path) -> bool:
         if not made.exists() and not make(made):
@@ -100,7 +100,7 @@ def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         return True
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_store, "_make_tables", copy)
+        patch.setattr(sqlite_store, "make_tables", copy)
         yield
 
 

@@ -16,7 +16,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-
 _TESTS = str(Path(__file__).parents[1])
 
 

@@ -156,7 +156,7 @@ def stand_in(monkeypatch, stores, meanwhile=lambda: None):
         meanwhile()
         return True
 
-    monkeypatch.setattr(sqlite_store, "_make_tables", make)
+    monkeypatch.setattr(sqlite_store, "make_tables", make)
 
 
 def test_make_keeps_the_store_of_another_process_that_was_first(stores, tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def _make(file: Path) -> None:
         except OSError as error:
             raise StoreError(f"{file} cannot be made: {error.strerror}") from error
         new = folder / "new.db"
-        if not _make_tables(new):
+        if not make_tables(new):
             return
         if file.exists():  # without a byte, as a process leaves it that was killed before it wrote any
             shutil.copymode(file, new)
@@ -78,7 +78,7 @@ def _make(file: Path) -> None:
                 os.rename(new, file)
 
 
-def _make_tables(file: Path) -> bool:
+def make_tables(file: Path) -> bool:
     """Make all tables of MLflow in a new file. False: this version of MLflow has another way, and has to do it."""
     import sqlalchemy
     from mlflow.store.db import utils
