@@ -40,7 +40,7 @@ _MOST_DROP = 0.02
 _MOST_DIFFERENCE = 1e-5
 _MOST_FIXES = 4
 # An error that no code expected.
-_UNEXPECTED = re.compile(r"[A-Z]\w*(Error|Exception): ")
+_UNEXPECTED = re.compile(r"[A-Z]\w*(Error|Exception): |.*\ba fault of this version, ")
 # A name that the user fills in: such a fix asks for data, and cannot be pasted as it is.
 _TO_FILL_IN = re.compile(r"=(FILE|OTHER\.npz)\b")
 # How the product reports that a library ended its worker.

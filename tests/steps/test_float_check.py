@@ -15,7 +15,7 @@ PLAIN = "conversion.fallback=[]"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
-    hard_models.write(folder, "branch", "unstacked", "unstacked_floor", "column", "classifier", "words")
+    hard_models.write(folder, "branch", "unstacked", "unstacked_floor", "column", "classifier", "words", "whole_pixels")
     return folder
 
 
@@ -121,3 +121,12 @@ def test_file_that_fails_at_a_batch_of_one_is_refused_without_remedies_or_delive
     assert delivered.status == ExitStatus.DONE
     assert "tflite_recipes.remedies" not in delivered.tags
     assert any("fix: 'source.input_shapes={word:[1,1]}'" in warning for warning in delivered.warnings)
+
+
+def test_scheme_that_no_quantizer_has_gets_the_fix_that_was_tried(convert):
+    """litert_quantizer, whose file LiteRT refuses, was the fix before."""
+    (problem,) = convert("whole_pixels", "int16x8").problems
+    assert problem.fix == "optimization=full_integer"
+    result = convert("whole_pixels", "int16x8", problem.fix)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.cosine"] > 0.99

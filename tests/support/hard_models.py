@@ -379,6 +379,25 @@ def any_size(folder: Path) -> None:
     keras.Model(i, layers.GlobalAveragePooling2D(name="out")(h)).save(folder / "model.keras")
 
 
+def whole_pixels(folder: Path) -> None:
+    """Pixels as int32. No quantizer makes a file of it in 16x8 that runs."""
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(7)
+    kernel = tf.constant(rng.standard_normal((3, 3, 3, 8)).astype("float32") * 0.3)
+    owner = tf.Module()
+
+    def points(x):
+        scaled = tf.cast(x, tf.float32) / 127.5 - 1.0
+        return {"y": tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(scaled, kernel, 2, "SAME")), [1, 2])}
+
+    owner.run = tf.function(points, input_signature=[tf.TensorSpec([1, 24, 24, 3], tf.int32, name="x")])
+    signature = owner.run.get_concrete_function()
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": signature})
+    np.savez(folder / "samples.npz", x=rng.integers(0, 256, (24, 24, 24, 3)).astype("int32"))
+
+
 if __name__ == "__main__":
     import keras
 

@@ -19,8 +19,8 @@ from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, Request
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
 from tflite_recipes.core.result import LOG, MODEL, RunResult
 from tflite_recipes.core.state import Intent, State
-from tflite_recipes.engine import memory_check, memory_limits
-from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling, without_idle_fixes
+from tflite_recipes.engine import fix_trials, memory_check, memory_limits
+from tflite_recipes.engine.attempt_loop import AttemptLoop
 from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
 from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.shared_results import Memo
@@ -200,27 +200,20 @@ def _run_steps(
     clock: StepClock,
     memo: Memo | None,
 ) -> State:
-    """Run the steps; where the conversion fails and a remedy may be taken, from the first step again with it.
+    """Run the steps, in several attempts if need be. A fix of a failed run is tried before it is printed.
 
-    What the graph itself shows to be needed is taken while freezing. This is for what only the converter tells, if it
-    lives to tell it. Errors: those of the first attempt, but for what only a later one came to.
+    Errors: RecipeError.
     """
     for name in ("recipe.yaml", "overrides.txt"):
         spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
-    first: StepError | None = None
-    while True:
-        attempt = Attempt(recipe, scratch / str(len(intent.taken)), intent, spool.output_dir / LOG)
-        try:
-            return attempt.run(clock.tell, pool, clock.started, memo)
-        except StepError as error:
-            first = first or error
-            remedy = next_remedy(error, spool.step, attempt, intent)
-            if remedy is None:
-                final = explained(telling(first, error), attempt)
-                raise (without_idle_fixes(final, attempt, intent) if spool.step == "optimization" else final) from error
-            spool.tell(events.Warned(retry(error, remedy, attempt)))
-            clock.attempt_failed()
-            intent = replace(intent, taken=(*intent.taken, remedy))
+    log = spool.output_dir / LOG
+    loop = AttemptLoop(scratch, log, pool, clock.started, clock.tell, clock.attempt_failed, memo)
+    try:
+        return loop.run(recipe, intent)
+    except StepError as error:
+        if memo is not None:  # a candidate of a search, whose place another takes
+            raise
+        raise fix_trials.with_tried_fixes(error, recipe, intent, loop) from error
 
 
 def _deliver(state: State, spool: Spool) -> None:
