@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tflite_recipes.core import events
 from tflite_recipes.core.state import Gate, Intent, NamedModel, State, TensorSpec
 
 sizes = st.none() | st.integers(1, 1000)
@@ -75,3 +76,18 @@ def test_a_gate_says_what_is_left():
     assert str(Gate("a", 0.0, 0.0, True)) == "0 of 0, 0 left: passed"
     assert str(Gate("a", 80.0, 100.0, False, "%", at_least=True)) == "80 of at least 100 %, 20 short: FAILED"
     assert str(Gate("a", 80.0, 50.0, True, "%", at_least=True)) == "80 of at least 50 %, 30 left: passed"
+
+
+@pytest.mark.parametrize(
+    ("fix", "typed", "others"),
+    [
+        ("optimization=float16", "optimization=float16", ()),
+        ("optimization=integer_only calibration.path=FILE", "", ("optimization=integer_only calibration.path=FILE",)),
+        ("", "", ()),
+    ],
+)
+def test_gate_offers_no_fix_with_a_word_to_replace(fix, typed, others):
+    gate = Gate("target.flash_kb", 2.0, 1.0, False, fix=fix)
+    assert (gate.fix, gate.alternatives) == (typed, others)
+    read = events.from_json(json.loads(json.dumps(events.to_json(events.Judged(gate)))))
+    assert read.gate == gate

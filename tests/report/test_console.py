@@ -44,6 +44,13 @@ def test_a_death_shows_the_end_of_the_log():
     assert lines == ["the last lines of converter.log:", "  | one", "  | two"]
 
 
+def test_a_gate_shows_its_fix_and_the_other_ways():
+    gate = Gate("target.flash_kb", 2.0, 1.0, False, fix="optimization=float16", alternatives=("a smaller model",))
+    assert told(events.Judged(gate))[1:] == ["  fix: optimization=float16", "  or: a smaller model"]
+    gate = Gate("target.flash_kb", 2.0, 1.0, False, fix="calibration=npz calibration.path=FILE")
+    assert told(events.Judged(gate))[1:] == ["  or: calibration=npz calibration.path=FILE"]
+
+
 def test_the_last_lines_are_the_path_and_the_run(capsys, tmp_path):
     gate = Gate("target.flash_kb", 27.75, 16.0, False)
     metrics = {"size.tflite_bytes": 28416.0, "time.source_s": 3.0, "time.total_s": 4.0}

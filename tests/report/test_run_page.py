@@ -29,12 +29,13 @@ def page(folder, gates=(), warnings=(), outcome="passed", name="image", metrics=
 
 
 def test_it_holds_results_gates_warnings_contract_and_recipe(here):
-    gate = Gate("evaluation.max_drop", 0.05, 0.02, False)
+    gate = Gate("evaluation.max_drop", 0.05, 0.02, False, fix="calibration.samples=8 calibration.path=FILE")
     text = text_of(page(here, [gate], ["7 ops stayed float"], "gate_failed"))
     for part in (
         "28,416 B",
         "42.4 dB",
         "evaluation.max_drop",
+        "calibration.samples=8 calibration.path=FILE",
         "failed",
         "7 ops stayed float",
         "CONV_2D",

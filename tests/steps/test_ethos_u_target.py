@@ -109,7 +109,7 @@ def test_a_float_file_of_which_nothing_runs_on_the_npu_fails_a_gate(tmp_path):
     told = compiled(tmp_path, "conv", "last", dtype="float32", keys={"ram_kb": 1, "max_latency_ms": 1})
     gate = told.gate("npu_op_percent")
     assert (gate.measured, gate.passed, gate.estimated) == (0.0, False, False)
-    assert gate.fix == "optimization=integer_only calibration=npz calibration.path=FILE"
+    assert (gate.fix, gate.alternatives) == ("", ("optimization=integer_only calibration=npz calibration.path=FILE",))
     assert len(told.gates) == 1
     fallen, nothing = told.warnings
     assert "CONV_2D in layer 'conv', CONV_2D in layer 'last'" in fallen

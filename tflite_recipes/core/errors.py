@@ -13,6 +13,13 @@ from typing import Any
 _PLACEHOLDER = re.compile(r"(?<=[=.:,\[{])(?:FILE|FOLDER|OTHER|NAME|VALUE|OPTION|COLUMN)\b(?!/)")
 
 
+def typeable(fix: str, alternatives: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return a fix and the other ways; a fix with a word that the user has to replace becomes the first of those."""
+    if not fix.startswith("--") and _PLACEHOLDER.search(fix):
+        return "", (fix, *alternatives)
+    return fix, alternatives
+
+
 class ExitStatus(IntEnum):
     """What a command answers to the shell."""
 
@@ -43,9 +50,9 @@ class Problem:
     remedies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.fix.startswith("--") and _PLACEHOLDER.search(self.fix):
-            object.__setattr__(self, "alternatives", (self.fix, *self.alternatives))
-            object.__setattr__(self, "fix", "")
+        fix, others = typeable(self.fix, self.alternatives)
+        object.__setattr__(self, "fix", fix)
+        object.__setattr__(self, "alternatives", others)
 
     def lines(self) -> list[str]:
         """The problem as it is printed, the `fix: ` and `or: ` lines on lines of their own."""

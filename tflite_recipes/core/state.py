@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from tflite_recipes.core.errors import typeable
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -36,7 +38,7 @@ class Gate:
 
     unit: of both numbers, "" for none. estimated: what stands for the measured number is an estimate. fix: the
     overrides that would come nearest and fit, where they are known. at_least: the limit is the least that will do,
-    not the most.
+    not the most. alternatives: other ways. A fix with a word that the user has to replace becomes one of them.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Gate:
     estimated: bool = False
     fix: str = ""
     at_least: bool = False
+    alternatives: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        fix, others = typeable(self.fix, tuple(self.alternatives))
+        object.__setattr__(self, "fix", fix)
+        object.__setattr__(self, "alternatives", others)
 
     @property
     def margin(self) -> float:

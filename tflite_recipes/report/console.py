@@ -49,6 +49,8 @@ class Console:
                 self.say(f"  gate {gate.name}: {gate}", "green" if gate.passed else "red")
                 if gate.fix:
                     self.say(f"  fix: {gate.fix}", "bold")
+                for other in gate.alternatives:
+                    self.say(f"  or: {other}")
             case events.AnalysisFailed(problem=problem):
                 self._end_progress()
                 self.say(f"  failed: {problem.lines()[0]}", "red")

@@ -80,5 +80,6 @@ def _gate(gate: Gate) -> str:
     )
     cells = "".join(f"<td class='n'>{number}</td>" for number in numbers)
     row = f"<td class='long'>{escape(gate.name)}</td><td class='{kind}'><b>{kind}</b></td>{cells}"
-    fix = f"<tr><td colspan='6' class='long'>would fit: <code>{escape(gate.fix)}</code></td></tr>" if gate.fix else ""
+    ways = [gate.fix, *gate.alternatives] if gate.fix else gate.alternatives
+    fix = "".join(f"<tr><td colspan='6' class='long'>would fit: <code>{escape(way)}</code></td></tr>" for way in ways)
     return f"<tr>{row}<td class='word'>{escape(gate.unit)}</td></tr>{fix}"
