@@ -2,7 +2,7 @@
 
 import pytest
 
-from tflite_recipes.core.shapes import layer_finder, suits
+from tflite_recipes.core.shapes import keeps, layer_finder, meant_shape, suits
 from tflite_recipes.core.state import TensorSpec
 
 
@@ -42,3 +42,21 @@ def test_the_layer_of_a_name(names, layers, found):
 )
 def test_suits_compares_names_kinds_and_inner_sizes(given, suited):
     assert suits([TensorSpec(*spec) for spec in given], [TensorSpec("x", (None, 4), "float32")]) is suited
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "meant"),
+    [
+        ((8, 8), (None, 8, 8, 1), [None, 8, 8, 1]),
+        ((8,), (4, 8, 8, 1), [4, 8, 8, 1]),
+        ((16, 24), (None, None, None, 3), [None, 16, 24, 3]),
+        ((7,), (None, 10, None), [None, 10, 7]),
+        ((1, 1, 5), (None, 5), [1, 5]),
+        ((9, 9), (None, 8, 8, 1), [None, 8, 8, 1]),
+        ((2,), (), []),
+        ((), (None, 4), [None, 4]),
+    ],
+)
+def test_meant_shape_has_the_rank_and_the_fixed_sizes_of_the_model(asked, own, meant):
+    assert meant_shape(asked, own) == meant
+    assert keeps(asked, own) == (set(asked) <= set(meant))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tflite_recipes.core.errors import Problem
 from tflite_recipes.core.schema import near
@@ -19,20 +19,51 @@ def shape_problems(shapes: Shapes, inputs: tuple[TensorSpec, ...] | None) -> Ite
     for name, shape in shapes.items():
         key = f"source.input_shapes.{name}"
         if any(size is not None and size < 1 for size in shape):
-            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key)
+            open_sizes = [None if size is None or size < 1 else size for size in shape]
+            own_shape = known[name].shape if name in known else None
+            better_shape = open_sizes if own_shape is None else meant_shape(open_sizes, own_shape)
+            fix = f"'source.input_shapes={{{name}: {_compact(better_shape)}}}'"
+            yield Problem(f"{shape} has a size below 1; null leaves a dimension dynamic", key, fix)
         elif inputs is not None and name not in known:
             listed = "; ".join(map(str, inputs))
             better = (near(name, list(known)) or list(known) or ["NAME"])[0]
-            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(shape)}'"
+            own_shape = known[better].shape if better in known else tuple(shape)
+            fix = f"'~{key}' '+source.input_shapes.{better}={_compact(meant_shape(shape, own_shape))}'"
             yield Problem(f"the model has no input {name!r}; it has: {listed}", key, fix)
         elif name in known and not _fits(shape, known[name].shape):
             own = known[name]
-            fixed = [
-                own_size if own_size is not None else size for own_size, size in zip(own.shape, shape, strict=False)
-            ]
-            fixed += list(own.shape[len(fixed) :])
-            fix = f"'source.input_shapes={{{name}: {_compact(fixed)}}}'"
+            fix = f"'source.input_shapes={{{name}: {_compact(meant_shape(shape, own.shape))}}}'"
             yield Problem(f"{shape} does not fit the model's own shape {own}", key, fix)
+
+
+def meant_shape(given: Sequence[int | None], own: tuple[int | None, ...]) -> list[int | None]:
+    """Return the shape for an input that was most likely meant: of the model's own rank, with its own fixed sizes.
+
+    Too few sizes are those of the dimensions behind the batch, from the first place at which they fit.
+
+    Args:
+        given: the sizes that were asked for, of any number.
+        own: the shape that the model declares.
+    """
+    if len(given) == len(own):
+        return [size if wanted is None else wanted for wanted, size in zip(own, given, strict=True)]
+    for start in range(1, len(own) - len(given) + 1):
+        place = own[start : start + len(given)]
+        if _fits(list(given), place):
+            return [*own[:start], *given, *own[start + len(given) :]]
+    if own and len(given) > len(own) and _fits(list(given[-len(own) :]), own):
+        return list(given[-len(own) :])
+    open_places = [place for place, size in enumerate(own) if place and size is None]
+    if len(given) == len(open_places):
+        sizes = dict(zip(open_places, given, strict=True))
+        return [sizes.get(place, size) for place, size in enumerate(own)]
+    return list(own)
+
+
+def keeps(given: Sequence[int | None], own: tuple[int | None, ...]) -> bool:
+    """Return whether all sizes that were asked for are in the shape that was meant for an input."""
+    meant = list(meant_shape(given, own))
+    return all(size is None or size in meant for size in given)
 
 
 def fixed_batch(inputs: Iterable[TensorSpec]) -> int:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose as hydra_compose
@@ -32,22 +32,21 @@ from omegaconf.errors import OmegaConfBaseException
 from tflite_recipes.config import catalog, yaml_text
 from tflite_recipes.config import recipe as recipes
 from tflite_recipes.config.composition import interpolations
+from tflite_recipes.config.composition.comma_values import several_values, unknown_key
 from tflite_recipes.config.composition.inherited_recipes import inherited, keys_set
+from tflite_recipes.config.composition.named_shapes import lacks_names, with_names
 from tflite_recipes.config.composition.overrides import (
     apply,
     chosen_options,
     fragment_problem,
     jobs_of,
     key_of,
-    lacks_names,
     last_of_each,
     nothing_chosen,
     options_of,
     parse_all,
     placed,
     plain_of,
-    several_values,
-    with_names,
 )
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.config.resolved_recipe import AS_RESOLVED, is_resolved, is_whole, unfold
@@ -184,16 +183,32 @@ class Prepared:
 
 def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> Recipe:
     """The recipe `name` (or YAML file) with `overrides`, checked. Errors: RequestError with every problem at once."""
-    return prepare(name, overrides, config_dir).recipes[0]
+    return prepare(name, overrides, config_dir, may_sweep=False).recipes[0]
 
 
-def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None, sweep: bool = False) -> Prepared:
-    """Compose and check a run, or every job of a sweep. Errors: RequestError; a problem that only some jobs of a sweep
-    have names them."""
+def prepare(
+    name: str,
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    sweep: bool = False,
+    may_sweep: bool = True,
+) -> Prepared:
+    """Compose and check a run, or every job of a sweep.
+
+    Args:
+        name: of the recipe, or its file.
+        overrides: as typed.
+        config_dir: a further folder of config groups.
+        sweep: whether each combination of values is a job of its own.
+        may_sweep: whether the user can ask for that.
+
+    Raises:
+        RequestError: a problem that only some jobs of a sweep have names them.
+    """
     with opened(name, config_dir) as file, initialize_config_dir(str(file.folders[0]), version_base="1.3"):
         latest = last_of_each(overrides)
         jobs = jobs_of(latest) if sweep else [latest]
-        request = _Request(file, set(), {} if len(jobs) > 1 else None)
+        request = _Request(file, set(), {} if len(jobs) > 1 else None, may_sweep and not sweep)
         composed: list[Recipe] = []
         problems: dict[Problem, list[str]] = {}
         for job in jobs:
@@ -212,11 +227,13 @@ def prepare(name: str, overrides: Sequence[str], config_dir: Path | None = None,
 @dataclass(frozen=True)
 class _Request:
     """What the jobs of a request share. `free` collects the keys that are new entries of a free mapping (an input's
-    name, an argument). `known` keeps what Hydra composed, which takes it a tenth of a second, for several jobs."""
+    name, an argument). `known` keeps what Hydra composed, which takes it a tenth of a second, for several jobs.
+    `may_sweep`: whether several values can be made a sweep."""
 
     file: RecipeFile
     free: set[str]
     known: dict[tuple[str, ...], tuple[DictConfig | None, list[Problem]]] | None
+    may_sweep: bool = False
 
     def config(self, choices: Sequence[str]) -> tuple[DictConfig | None, list[Problem]]:
         """The recipe with these options, before any value is overridden, or what is wrong with them."""
@@ -251,7 +268,6 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
     if config is None:
         raise RequestError([*problems, *failed])
     plain = plain_of(config)
-    problems += [several_values(override, plain) for override in several]
     values = [override for override in parsed if override not in groups]
     nameless = [override for override in values if lacks_names(override, plain)]
     for override in (override for override in values if override not in nameless):
@@ -262,10 +278,34 @@ def _compose(request: _Request, overrides: Sequence[str]) -> Recipe:
         problems += found
         if found and nothing_chosen(group, plain):
             unclear.add(group)
-        elif not found and not (override.input_line or "")[0].isalpha():
-            plain = plain_of(config)  # a + or a ~ changed which keys there are
-    problems += [with_names(override, config) for override in nameless]
+        elif not found and (not (override.input_line or "")[0].isalpha() or isinstance(override.value(), dict)):
+            plain = plain_of(config)  # a +, a ~ or a mapping changed which keys there are
+    problems += [
+        with_names(override.key_or_group, cast("list[Any]", override.value()), config) for override in nameless
+    ]
+    lines = {override.input_line for override in several}
+    alone = [text for text in overrides if text not in lines]
+    for override in several:
+        group = override.key_or_group
+        if (problem := unknown_key(override, plain)) is not None:
+            problems.append(problem)
+            continue
+
+        def fits(others: Sequence[str], key: str = group) -> bool:
+            return all(_fits(request, [*alone, other], key) for other in others)
+
+        problems.append(several_values(override, config, fits, request.may_sweep))
     return _typed(config, request.file, overrides, problems, unclear)
+
+
+def _fits(request: _Request, overrides: Sequence[str], key: str) -> bool:
+    """Return whether these overrides compose without a problem of this key."""
+    below = f"{key}." if "." in key else "\0"  # an option whose own keys are missing is an option all the same
+    try:
+        _compose(request, last_of_each(overrides))
+    except RequestError as error:
+        return not any(problem.where == key or problem.where.startswith(below) for problem in error.problems)
+    return True
 
 
 def _typed(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import itertools
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -26,7 +26,7 @@ from tflite_recipes.conversion.schemes import by_other_name
 from tflite_recipes.core import paths
 from tflite_recipes.core.errors import Problem, assignment, gist
 from tflite_recipes.core.schema import TARGET, class_of, closest, near, types_of
-from tflite_recipes.files.models.model_kinds import inputs_at, source_overrides
+from tflite_recipes.files.models.model_kinds import source_overrides
 from tflite_recipes.files.models.refusals import FACTORY
 
 
@@ -45,9 +45,11 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
         key = key_of(text)
         is_group = bool(options_of(key.partition("@")[0]))
         if text.startswith("~"):
-            asked = {other for other in kept if f"{other}.".startswith(f"{key}.") and kept[other] != [f"~{other}"]}
+            asked = {other for other in kept if f"{other}.".startswith(f"{key}.") and _is_asked(kept[other])}
             for other in asked:
                 del kept[other]
+            if _taken_out(kept, key):
+                asked.add(key)
             taken_back |= asked
             if key not in taken_back and (is_group or not asked):
                 kept[key] = [text]
@@ -59,6 +61,38 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
         added = any(other.startswith("+") for other in before) and not text.startswith("+")
         kept[key] = [*deleted, f"++{text}" if added and not is_group else text]
     return [text for texts in kept.values() for text in texts]
+
+
+def _is_asked(texts: Sequence[str]) -> bool:
+    return any(not text.startswith("~") for text in texts)
+
+
+def _taken_out(kept: dict[str, list[str]], key: str) -> bool:
+    """Take an entry out of the mappings that were asked for above it; return whether there was one."""
+    found = False
+    for above, texts in kept.items():
+        if not key.startswith(f"{above}."):
+            continue
+        parts = key.removeprefix(f"{above}.").split(".")
+        lines = [_without_entry(text, parts) for text in texts]
+        found = found or lines != texts
+        kept[above] = lines
+    return found
+
+
+def _without_entry(text: str, parts: Sequence[str]) -> str:
+    """Return an override without an entry of the mapping that it holds; as it is if it holds no such entry."""
+    override = None if text.startswith("~") else parsed(text)
+    if override is None or override.is_sweep_override() or not isinstance(value := override.value(), dict):
+        return text
+    whole = copy.deepcopy(value)
+    node: Any = whole
+    for part in parts[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or parts[-1] not in node:
+        return text
+    del node[parts[-1]]
+    return shlex.split(assignment(text.partition("=")[0], whole))[0]
 
 
 def _chooses_nothing(group: str, option: str) -> bool:
@@ -84,7 +118,9 @@ def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
     choices: list[list[str]] = []
     for text in overrides:
         override, _ = _parse(text)
-        if override is None or not override.is_sweep_override() or override.is_hydra_override():
+        # A file with a comma in its name is one value.
+        is_file = os.path.exists(text.partition("=")[2])
+        if override is None or not override.is_sweep_override() or override.is_hydra_override() or is_file:
             choices.append([text])
             continue
         discrete = override.is_discrete_sweep()
@@ -101,39 +137,20 @@ def plain_of(config: DictConfig) -> dict[str, Any]:
 
 def apply(override: Override, config: DictConfig, plain: dict[str, Any], free: set[str]) -> list[Problem]:
     """Apply one override of a value as Hydra does, or say what is wrong with it."""
-    line, problem = _against(override, plain, free)
-    accepted = _parsed(line)
+    line, problem = against(override, plain, free)
+    accepted = parsed(line)
     if problem is not None or accepted is None:
         return [problem] if problem is not None else []
     try:
         ConfigLoaderImpl._apply_overrides_to_config([accepted], config)
     except (HydraException, OmegaConfBaseException) as error:
         key, value = override.key_or_group, override.value()
-        fix = shlex.quote(line.lstrip("+")) if override.is_add() else ""
-        if isinstance(value, dict) and isinstance(_held(key, plain), list):
+        if override.is_add() and value_at(key, plain) is not None:
+            return [Problem("is in the recipe already: no + is needed", key, shlex.quote(line.lstrip("+")))]
+        if isinstance(value, dict) and isinstance(value_at(key, plain), list):
             return [Problem("holds a list, and this is a mapping", key, assignment(key, [value]))]
-        return [Problem(gist(error), key, fix)]
+        return [Problem(gist(error), key)]
     return []
-
-
-def lacks_names(override: Override, plain: Mapping[str, Any]) -> bool:
-    """Whether a list is given for a mapping of names (`source.input_shapes=[1,4]`)."""
-    held = _held(override.key_or_group, plain) if "." in override.key_or_group else None
-    return isinstance(override.value(), list) and isinstance(held, Mapping)
-
-
-def with_names(override: Override, config: DictConfig) -> Problem:
-    """The problem that a mapping of names was given a list. The names are those of the model's inputs where it lies at
-    a path: a list of lists is one for each, any other is for the first."""
-    key, value = override.key_or_group, cast("list[Any]", override.value())
-    path = None
-    with contextlib.suppress(OmegaConfBaseException):  # of an interpolation, which is reported when all are resolved
-        path = OmegaConf.select(config, f"{key.partition('.')[0]}.path", throw_on_missing=False)
-    names = [spec.name for spec in inputs_at(Path(path))] if isinstance(path, str) else []
-    several = len(value) == len(names) and all(isinstance(item, list) for item in value)
-    named = dict(zip(names, value, strict=True)) if several else dict.fromkeys(names[:1], value)
-    fix = " ".join(assignment(f"{key}.{name}", item) for name, item in named.items())
-    return Problem("holds a mapping of names, and this is none", key, fix or assignment(f"{key}.NAME", value))
 
 
 def parse_all(overrides: Sequence[str]) -> tuple[list[Override], list[Override], list[Problem]]:
@@ -145,19 +162,7 @@ def parse_all(overrides: Sequence[str]) -> tuple[list[Override], list[Override],
     return one, several, [problem for _, problem in found if problem is not None]
 
 
-def several_values(override: Override, plain: Mapping[str, Any]) -> Problem:
-    """Several values where one run is asked for: a sweep, or a list where the key holds one."""
-    line = override.input_line or ""
-    node = _held(override.key_or_group, plain)
-    key, _, value = line.partition("=")
-    listed = shlex.quote(f"{key}=[{value}]")
-    fix, ors = (listed, ("-m",)) if isinstance(node, list) else ("-m", ())
-    if os.path.exists(value):  # a comma in its name; many values are no name at all
-        fix, ors = assignment(key, value), ("-m",)
-    return Problem(f"several values for one run: {line}", override.key_or_group, fix, ors)
-
-
-def _collection(text: str) -> Any:
+def collection(text: str) -> Any:
     """The list or mapping that YAML, which asks for fewer quotes, reads in a value; None for anything else."""
     try:
         found = yaml.safe_load(text) if text.startswith(("[", "{")) else None
@@ -166,7 +171,7 @@ def _collection(text: str) -> Any:
     return found if isinstance(found, (list, dict)) else None
 
 
-def _held(key: str, plain: Mapping[str, Any]) -> Any:
+def value_at(key: str, plain: Mapping[str, Any]) -> Any:
     """What stands at a dotted key, None for nothing."""
     node: Any = plain
     for part in key.split("."):
@@ -175,7 +180,7 @@ def _held(key: str, plain: Mapping[str, Any]) -> Any:
 
 
 def _parse(text: str) -> tuple[Override | None, Problem | None]:
-    override = _parsed(text)
+    override = parsed(text)
     if override is not None and not paths.unusable(override.key_or_group):
         return override, None
     key, equals, value = text.partition("=")
@@ -186,21 +191,22 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
         ways = (source,) if is_example else ()
         return None, Problem("is a model, not key=value", text, "" if is_example else source, ways)
     if not equals:
-        return None, Problem("is not key=value", text, assignment(text, "VALUE") if _parsed(f"{text}=VALUE") else "")
+        return None, Problem("is not key=value", text, assignment(text, "VALUE") if parsed(f"{text}=VALUE") else "")
     if value.startswith("~"):
         what = "~ is not expanded behind a key"
         return None, Problem(what, key_of(text), assignment(key, os.path.expanduser(value)))
     # As in JSON, where the keys have quotes; Hydra's have none.
     unquoted = f"{key}=" + re.sub(r"""(["'])([^"']*)\1\s*:""", r"\2:", value)
-    if _parsed(unquoted) is not None:
+    if parsed(unquoted) is not None:
         return None, Problem("the keys of a mapping have no quotes here", key_of(text), shlex.quote(unquoted))
-    quoted = assignment(key, _collection(value) or value.strip("\"'"))
-    if _parsed(shlex.split(quoted)[0]) is not None:
+    quoted = assignment(key, collection(value) or value.strip("\"'"))
+    if parsed(shlex.split(quoted)[0]) is not None:
         return None, Problem("this value needs quotes", key_of(text), quoted)
     return None, Problem("is not key=value", text)
 
 
-def _parsed(text: str) -> Override | None:
+def parsed(text: str) -> Override | None:
+    """Return an override as Hydra reads it, None for what is none."""
     try:
         override = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([text])[0]
     except HydraException:
@@ -271,6 +277,10 @@ def placed(lines: Sequence[str], there: Mapping[str, Any]) -> tuple[list[str], l
         if bare.startswith("~") and key not in there:
             problems.append(Problem("the recipe has no such group", key))
             continue
+        if bare.startswith("~") and (named := bare.partition("=")[2]) and named != there[key]:
+            what = f"the option is {there[key]}, not {named}"
+            problems.append(Problem(what, key, assignment(f"~{key}", ...)))
+            continue
         if line != right:
             what = (
                 "has this group already: no + is needed"
@@ -282,7 +292,7 @@ def placed(lines: Sequence[str], there: Mapping[str, Any]) -> tuple[list[str], l
     return placed, problems
 
 
-def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple[str, Problem | None]:
+def against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple[str, Problem | None]:
     """The override's line as Hydra takes it, and what is wrong with its key."""
     line, key = override.input_line or "", override.key_or_group
     if _is_fragment_folder(key) and not override.is_delete():
@@ -298,21 +308,35 @@ def _against(override: Override, plain: dict[str, Any], free: set[str]) -> tuple
             node = node[int(part)]
         elif isinstance(node, dict) and part in node:
             node = node[part]
+        elif override.is_delete():
+            return line, _unknown(override, parts, depth, node, plain)
         elif isinstance(node, dict) and depth >= 2 and TARGET not in node and parts[0] not in ("hydra", "worker"):
             free.add(key)  # input_shapes, arguments, tags
             return f"++{line}", None
-        elif not override.is_delete() and part in _fields_of(node):
+        elif part in _fields_of(node):
             free.add(key)  # of a recipe that was written down before there was this key
             return f"++{line}", None
         else:
             return line, _unknown(override, parts, depth, node, plain)
+    if override.is_delete():
+        return line, _undeletable(override, node)
     if isinstance(node, dict) and isinstance(override.value(), dict) and len(parts) > 1:
         free.add(key)
         return f"++{line}", None
-    if isinstance(node, dict) and len(parts) == 1 and not (override.is_delete() or isinstance(override.value(), dict)):
+    if isinstance(node, dict) and len(parts) == 1 and not isinstance(override.value(), dict):
         what = f"is a section with keys of its own: {', '.join(map(str, node))}"
         return line, Problem(what, key, assignment(f"~{key}", ...))
     return line, None
+
+
+def _undeletable(override: Override, held: Any) -> Problem | None:
+    """Return why Hydra does not delete a key that is there: it holds null, or another value than was named."""
+    key, value = override.key_or_group, override.value()
+    if held is None:
+        return Problem("holds null: there is nothing to delete", key, assignment(key, None))
+    if value not in (None, "") and value != held:
+        return Problem(f"holds {held!r}, not {value!r}", key, assignment(f"~{key}", ...))
+    return None
 
 
 def _is_fragment_folder(key: str) -> bool:
