@@ -280,6 +280,10 @@ def _steps(listed: Any, sections: Mapping[str, Any]) -> tuple[list[StepSpec], li
         steps += [spec] if spec is not None else []
         broken += [entry] if found else []
         problems += found
+    chosen = {*broken, *(spec.name for spec in steps)}
+    for name, default in _NEEDED.items():
+        if name in listed and name not in chosen:
+            problems.append(Problem("no option is chosen, and no file is made without", name, f"{name}={default}"))
     doubled = {entry: None for entry in listed if listed.count(entry) > 1}
     problems += [Problem(f"{name!r} stands twice", "steps", mended) for name in doubled]
     return steps, broken, problems + _order_problems(listed, mended)
@@ -294,7 +298,8 @@ def _in_list(problem: Problem, where: str, entry: str, listed: Sequence[Any]) ->
 
 _GROUPS = ("source", "substitution", "pruning", "freeze", "calibration", "optimization", "target", "evaluation")
 _MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
-_NEEDED = ("source", "freeze", "optimization")
+# Groups that no run can do without, each with the option that the base chooses; "" if the user has to.
+_NEEDED = {"source": "", "freeze": "saved_model", "optimization": "none"}
 
 
 def _mended(listed: Any, sections: Mapping[str, Any]) -> list[str]:

@@ -140,6 +140,8 @@ def test_key_of_a_mapping_that_was_asked_for_is_taken_back(models, value):
         ("~source.weights", "source.weights=null"),  # holds null, which Hydra does not delete
         ("~source.seed=5", "'~source.seed'"),
         ("~calibration=npz", "'~calibration'"),
+        ("~optimization", "optimization=none"),  # without which there is no file
+        ("~freeze", "freeze=saved_model"),
     ],
 )
 def test_deleting_what_cannot_be_deleted_gets_a_fix_that_holds(models, key, fix):
