@@ -15,7 +15,8 @@ PLAIN = "conversion.fallback=[]"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
-    hard_models.write(folder, "branch", "unstacked", "unstacked_floor", "column", "classifier", "words", "whole_pixels")
+    plain = ("branch", "unstacked", "unstacked_floor", "column", "classifier", "words", "whole_pixels")
+    hard_models.write(folder, *plain, "choice", "choice_with_effect")
     return folder
 
 
@@ -130,3 +131,21 @@ def test_scheme_that_no_quantizer_has_gets_the_fix_that_was_tried(convert):
     result = convert("whole_pixels", "int16x8", problem.fix)
     assert result.status == ExitStatus.DONE, result.problems
     assert result.metrics["parity.cosine"] > 0.99
+
+
+def test_choice_by_a_number_is_right_by_the_remedy_and_by_the_fix(convert):
+    """The converter ends in `only merge nodes with two inputs supported`."""
+    result = convert("choice", "none")
+    assert (result.status, result.tags["tflite_recipes.remedies"]) == (ExitStatus.DONE, "branches")
+    assert result.metrics["parity.max_abs_error"] < 1e-5
+    (problem,) = convert("choice", "none", PLAIN).problems
+    assert problem.fix == "substitution=rules 'substitution.rules=[branches]'"
+    result = convert("choice", "none", PLAIN, *shlex.split(problem.fix))
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.max_abs_error"] < 1e-5
+
+
+def test_choice_among_branches_with_effects_is_refused_by_its_name_without_a_fix(convert):
+    (problem,) = convert("choice_with_effect", "none").problems
+    assert (problem.where, problem.fix) == ("optimization", "")
+    assert problem.what.startswith("Case in switch_case: ")

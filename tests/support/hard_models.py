@@ -379,6 +379,38 @@ def any_size(folder: Path) -> None:
     keras.Model(i, layers.GlobalAveragePooling2D(name="out")(h)).save(folder / "model.keras")
 
 
+def _choice(folder: Path, effect: bool) -> None:
+    """One of three branches by a number (tf.switch_case), the last also for numbers that no branch has."""
+    import tensorflow as tf
+
+    owner = tf.Module()
+    owner.count = tf.Variable(0.0)
+    weights = tf.constant([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [-0.5, 1.0, 0.125], [1.0, -2.0, 0.5]])
+
+    def first(x):
+        if effect:
+            owner.count.assign_add(1.0)
+        return x @ weights
+
+    def chosen(x):
+        number = tf.cast(tf.reduce_sum(x) * 2.0, tf.int32) - 2
+        branches = [lambda: first(x), lambda: tf.nn.relu(x @ weights), lambda: x @ (weights * 3.0)]
+        return {"y": tf.switch_case(number, branches)}
+
+    owner.run = tf.function(chosen, input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")])
+    signature = owner.run.get_concrete_function()
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": signature})
+    samples(folder, x=(4,))
+
+
+def choice(folder: Path) -> None:
+    _choice(folder, effect=False)
+
+
+def choice_with_effect(folder: Path) -> None:
+    _choice(folder, effect=True)
+
+
 def whole_pixels(folder: Path) -> None:
     """Pixels as int32. No quantizer makes a file of it in 16x8 that runs."""
     import numpy as np

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tflite_recipes.conversion.converter_messages import in_words
 from tflite_recipes.conversion.remedies import Finding, asked_together, override_of, problem_of
 from tflite_recipes.core.errors import Problem, assignment
 from tflite_recipes.core.shapes import layer_of
@@ -28,6 +29,8 @@ _BY_16X8 = {
     "WHILE": "unroll",
 }
 _WHERE = "optimization"
+# The calibrator's runtime has no kernel for an op: with Flex it names that.
+_CUSTOM = "Failed to initialize op resolver for calibration"
 _LONGEST = 400
 _OF_TYPES = re.compile(
     r"must be [^\n]*(values|type)[^\n]*but got|(element|data|tensor|input|output) ?types?\b|->type\b"
@@ -72,8 +75,9 @@ def diagnose(message: str, case: Case) -> Problem:
     if "IsPowerOfTwo" in message:
         what = "LiteRT transforms powers of two only (RFFT2D)"
         return Problem(what, _WHERE, override_of("fourier"), (), ("fourier",))
-    if "Select TensorFlow op" in message:
-        what = f"{case.scheme} is calibrated by running the model, and what needs the Flex delegate cannot be run here"
+    if "Select TensorFlow op" in message or _CUSTOM in message:
+        needs = "the Flex delegate" if "Select TensorFlow op" in message else "custom ops"
+        what = f"{case.scheme} is calibrated by running the model, and what needs {needs} cannot be run here"
         return Problem(what, _WHERE, "optimization=dynamic_range")
     return _other(message, case)
 
@@ -141,8 +145,9 @@ def _other(message: str, case: Case) -> Problem:
     telling = next((line for line in lines if "error:" in line or _LOCATION.search(line)), lines[0] if lines else "")
     found = _LOCATION.search(telling)
     reason = telling.rpartition("): ")[2] if found else telling.partition("error:")[2] or telling
+    found = found or _LOCATION.search(message)
     place = f" ({found[1]} in {layer_of(found[2], case.layers) or found[2]})" if found else ""
-    what = f"the converter refused: {reason.strip()[:_LONGEST]}{place}"
+    what = f"the converter refused: {in_words(reason.strip())[:_LONGEST]}{place}"
     if "Max and min for dynamic tensors should be recorded" in message:
         what += "; its calibrator cannot follow an input of integers in this scheme"
         remedies = ("litert_quantizer", "full_integer")

@@ -23,7 +23,7 @@ class Rule(Enum):
     fourier = "Fourier transforms of any length (STFT, MFCC, DCT) as products with constant matrices"
     integer_ops = "negation, squares, ELU, bounds and splits read in part, by ops that integers can be had of"
     unstack = "unstacked parts that are joined along another axis, by a transpose"
-    branches = "branches without effects as both results and a choice between them"
+    branches = "branches without effects as all results and a choice between them"
     dynamic_matmul = "bounded products of two computed matrices as a batch of one"
     l2_norm = "L2 normalization over other axes than the last, by ops that the converter leaves apart"
     no_dropout = "dropout that is on in inference, left out"

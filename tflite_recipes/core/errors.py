@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
+from tflite_recipes.core.library_messages import telling_line
+
 # Words of our own that stand for what only the user knows.
 _PLACEHOLDER = re.compile(r"(?<=[=.:,\[{])(?:FILE|FOLDER|OTHER|NAME|VALUE|OPTION|COLUMN)\b(?!/)")
 
@@ -83,19 +85,15 @@ def printable(text: str) -> str:
 
 
 def gist(error: BaseException) -> str:
-    """The line of an exception's message that tells most: its first, or the last of one that retells a traceback.
+    """The line of an exception's message that tells most (see `library_messages`).
 
-    Keras puts where it happened first, and what happened, in bold, on the next line. Errors of the system, of text that
-    cannot be decoded and of keys that are missing are put in words, because Python shows their parts.
+    Errors of the system, of text that cannot be decoded and of keys that are missing are put in words, because Python
+    shows their parts.
     """
     if (words := _in_words(error)) is not None:
         return words
     lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    if lines[0].startswith("Exception encountered when calling") and len(lines) > 1:
-        return f"{lines[0].removeprefix('Exception encountered when ')} {lines[1]}"
-    return lines[-1] if lines[0].endswith("in user code:") else lines[0]
+    return telling_line(lines) if lines else type(error).__name__
 
 
 def _in_words(error: BaseException) -> str | None:

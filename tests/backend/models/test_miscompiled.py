@@ -134,7 +134,7 @@ def test_branches_that_may_fail_or_write_are_kept():
 
         graph = traced_graph(run)
         (op,) = (op for op in graph.get_operations() if op.type in branches.BRANCHES)
-        return not branches.both_may_run(op)
+        return not branches.all_may_run(op)
 
     def traced_graph(run):
         return tf.function(run).get_concrete_function(tf.TensorSpec([2], tf.float32, name="x0")).graph

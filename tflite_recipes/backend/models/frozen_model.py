@@ -17,9 +17,11 @@ import tensorflow as tf
 
 from tflite_recipes.backend.models import graph_fingerprint, lstm_fusion, op_inspection, source_model, traced_model
 from tflite_recipes.backend.models.graph_substitution import Substituted, substitute, with_batch_of_one
+from tflite_recipes.backend.models.rewriting import branches
 from tflite_recipes.backend.models.source_model import Model
 from tflite_recipes.backend.models.traced_model import Traced
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
+from tflite_recipes.conversion.remedies import override_of
 from tflite_recipes.core.errors import Problem, RequestError, StepError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Intent, State, TensorSpec
@@ -110,6 +112,7 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
     original = base(model.inputs)
     _check_outputs(original)
     made = substitute(base, model, intent, reporter)
+    _check_choices(made)
     _check_loops(made, intent)
     path = save(original, model, folder / "saved_model")
     kinds = {op.type for op in op_inspection.operations(original.graph)}
@@ -141,6 +144,16 @@ def _check_outputs(traced: Traced) -> None:
         what = f"an output of complex numbers is none that a file can have: {', '.join(map(str, found))}"
         ors = ("give its real and its imaginary part as outputs",)
         raise StepError(Problem(what, f"output {found[0].name}", "", ors))
+
+
+def _check_choices(made: Substituted) -> None:
+    """Refuse a choice by a number that is left, which the converter refuses in its own words. Errors: StepError."""
+    found = [finding for finding in made.findings if finding.op in branches.BY_NUMBER]
+    if not found:
+        return
+    fix = override_of("branches") if all(finding.remedies for finding in found) else ""
+    ors = () if fix else ("write the choice as tf.cond within tf.cond",)
+    raise StepError(Problem("; ".join(map(str, found[:3])), "optimization", fix, ors))
 
 
 def _check_loops(made: Substituted, intent: Intent) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
-from tensorflow.python.ops import control_flow_util_v2
 
 from tflite_recipes.backend.models.rewriting import (
     branches,
@@ -27,6 +26,7 @@ from tflite_recipes.targets.litert_ops import ONLY_CUSTOM, ONLY_FLEX, REMEDIES, 
 
 _ONLY_INTEGER = ("integer_only", "int16x8")
 LOOPS = ("While", "StatelessWhile")
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What may hold another float type without computing in it.
 _HOLDERS = frozenset({"Const", "Cast", "Identity", "ReadVariableOp", "Placeholder", "VarHandleOp", "NoOp"})
 _FFTS = frozenset({"FFT", "IFFT", "IRFFT", "FFT2D", "IFFT2D", "IRFFT2D", "RFFT2D", "RFFT3D", "FFT3D", "IFFT3D"})
@@ -52,12 +52,11 @@ def operations(graph: Any) -> Iterator[Any]:
     needed = needed_ops(graph, graph.outputs)
     for op in (op for op in graph.get_operations() if op in needed):
         yield op
-        for name in _called(op):
-            called = op.get_attr(name).name
+        for called in _called(op):
             if not fuses(graph, called):
                 shapes = [tensor.shape for tensor in op.inputs]
-                shapes = shapes[1:] if op.type in ("If", "StatelessIf") else shapes
-                yield from operations(control_flow_util_v2.get_func_graph(op, shapes, called))
+                shapes = shapes[1:] if op.type in branches.BRANCHES else shapes
+                yield from operations(branches.function_graph(op, shapes, called))
 
 
 def constants(graph: Any) -> int:
@@ -86,11 +85,11 @@ def fuses(graph: Any, function: str) -> bool:
 
 
 def _called(op: Any) -> Sequence[str]:
-    if op.type in LOOPS:
-        return ("cond", "body")
-    if op.type in ("If", "StatelessIf"):
-        return ("then_branch", "else_branch")
-    return ("f",) if op.type in ("PartitionedCall", "StatefulPartitionedCall") else ()
+    """The names of the functions that an op calls."""
+    if op.type in branches.BRANCHES:
+        return branches.functions(op)
+    attributes = ("cond", "body") if op.type in LOOPS else ("f",) if op.type in CALLS else ()
+    return tuple(op.get_attr(name).name for name in attributes)
 
 
 def _judge(op: Any, intent: Intent, layers: frozenset[str]) -> Finding | None:
@@ -104,7 +103,9 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
         return f"computes in {', '.join(sorted(kinds))}, LiteRT in float32", ("float32",)
     if op.type in LOOPS:
         return _loop(intent)
-    if intent.scheme in CALIBRATED and branches.both_may_run(op):
+    if op.type in branches.BY_NUMBER:
+        return _by_number(op)
+    if intent.scheme in CALIBRATED and branches.all_may_run(op):
         return "a branch cannot be calibrated", ("branches",)
     if (fault := _fault(op)) is not None:
         return fault
@@ -125,6 +126,14 @@ def _why(op: Any, intent: Intent) -> tuple[str, tuple[str, ...]] | None:
     if patterns.dropped(op) is not None:
         return "dropout that is on in inference", ("no_dropout",)
     return _by_table(op.type, intent)
+
+
+def _by_number(op: Any) -> tuple[str, tuple[str, ...]]:
+    why = "the converter takes no choice among branches by a number (tf.switch_case)"
+    if branches.all_may_run(op):
+        return why, ("branches",)
+    what = "they differ in their results, write to variables, or hold what may fail on values that are not theirs"
+    return f"{why}, and not all of them can run: {what}", ()
 
 
 def _fault(op: Any) -> tuple[str, tuple[str, ...]] | None:

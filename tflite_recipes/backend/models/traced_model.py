@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
+from tflite_recipes.backend.models.rewriting import branches
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.core.errors import Problem, StepError, gist
 from tflite_recipes.core.state import TensorSpec
@@ -98,17 +100,29 @@ def frozen(traced: Traced) -> Traced:
     """The function with its variables as constants: TensorFlow's `convert_variables_to_constants_v2`, but for the
     names of what it captured. Errors: StepError."""
     try:
-        # Control flow stays functional, so that the converter still sees loops as loops.
-        data = convert_to_constants._FunctionConverterDataInEager(
-            func=traced.concrete, lower_control_flow=False, aggressive_inlining=False
-        )
-        graph, given = convert_to_constants._replace_variables_by_constants(converter_data=data)
+        with _choices_whole():
+            # Control flow stays functional, so that the converter still sees loops as loops.
+            data = convert_to_constants._FunctionConverterDataInEager(
+                func=traced.concrete, lower_control_flow=False, aggressive_inlining=False
+            )
+            graph, given = convert_to_constants._replace_variables_by_constants(converter_data=data)
         _name_captures(graph)
         concrete = convert_to_constants._construct_concrete_function(traced.concrete, graph, given)
     except Exception as error:
         what = f"the variables cannot be frozen: {gist(error)}"
         raise StepError(Problem(what, "freeze", "freeze.variables=keep")) from error
     return Traced(concrete, traced.inputs, traced.outputs)
+
+
+@contextlib.contextmanager
+def _choices_whole() -> Iterator[None]:
+    """Have TensorFlow leave choices by a number as they are too; it forgets them in its list of control flow."""
+    before = convert_to_constants._CONTROL_FLOW_OPS
+    convert_to_constants._CONTROL_FLOW_OPS = before.union(branches.BY_NUMBER)
+    try:
+        yield
+    finally:
+        convert_to_constants._CONTROL_FLOW_OPS = before
 
 
 def _name_captures(graph: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tflite_recipes.backend.running import runtime
-from tflite_recipes.core.errors import Problem, StepError, gist
+from tflite_recipes.backend.running.runtime_messages import in_words
+from tflite_recipes.core.errors import Problem, StepError
 
 
 class InnerTensors:
@@ -54,4 +55,4 @@ class InnerTensors:
 
 
 def _refusal(what: str, path: Path, error: Exception) -> StepError:
-    return StepError(Problem(f"LiteRT cannot {what} {path.name}: {gist(error)}", "optimization"))
+    return StepError(Problem(f"LiteRT cannot {what} {path.name}: {in_words(error, path)}", "optimization"))

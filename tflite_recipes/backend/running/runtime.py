@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tflite_recipes.backend.running.runtime_messages import in_words
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.files.samples import text
 
@@ -47,7 +48,7 @@ def interpreter(path: Path, threads: int = 1, xnnpack: bool = True) -> Any:
         if not any(-1 in details["shape_signature"][1:] for details in made.get_input_details()):
             made.allocate_tensors()
     except (RuntimeError, ValueError, KeyError) as error:
-        raise StepError(Problem(f"LiteRT cannot load the file: {str(error).splitlines()[0]}", "target")) from error
+        raise StepError(Problem(f"LiteRT cannot load the file: {in_words(error, path)}", "target")) from error
     return made
 
 
@@ -167,6 +168,7 @@ class _Invoker:
     """One interpreter, and rows of real values through it."""
 
     def __init__(self, path: Path, signature: str, threads: int, xnnpack: bool, stateful: bool) -> None:
+        self._path = path
         self._made = interpreter(path, threads, xnnpack)
         runner = self._made.get_signature_runner(signature)
         self._inputs, self._outputs = runner.get_input_details(), runner.get_output_details()
@@ -187,7 +189,7 @@ class _Invoker:
         try:
             kept = self._invoke(ready, batch)
         except (RuntimeError, ValueError) as error:
-            raise StepError(Problem(f"LiteRT cannot run the file: {str(error).splitlines()[0]}", "target")) from error
+            raise StepError(Problem(f"LiteRT cannot run the file: {in_words(error, self._path)}", "target")) from error
         gathered = {}
         for name, parts in kept.items():
             if len(parts[0]) > batch:

@@ -23,7 +23,7 @@ Handler = Callable[[Any, Sequence[Value], "Walker"], "list[Value] | None"]
 _LEFT_OUT = frozenset({"NoOp", "Assert", "CheckNumerics", "Placeholder"})
 
 # What may have effects inside, besides its outputs.
-_CALLS = frozenset({"While", "If", "StatefulPartitionedCall"})
+_CALLS = frozenset({"While", "If", "Case", "StatefulPartitionedCall"})
 
 
 class Walker:
