@@ -42,7 +42,7 @@ class StandIn(StandInWorker):
         failure = self._failures.get(name)
         if isinstance(failure, Exception):
             raise failure
-        if isinstance(failure, events.AnalysisFailed | events.Judged):
+        if isinstance(failure, events.AnalysisFailed | events.Judged | events.ArtifactKept):
             tell(failure)
         if name == "optimization":
             state = replace(state, tflite=tracked_models.small_file(state.workdir / "model.tflite"), parameters=4)
@@ -131,6 +131,35 @@ def test_failing_part_of_a_step_leaves_the_outcome_to_the_gates_unless_it_judges
     problem = Problem("a part failed", "target")
     result = run(recipe, tmp_path, target=events.AnalysisFailed(problem, judges))
     assert (result.outcome, result.status, result.problems) == (outcome, ExitStatus.FAILED, (problem,))
+
+
+@pytest.mark.parametrize(("step", "outcome"), [("evaluation", "passed"), ("target", "passed"), ("gate", "gate_failed")])
+def test_report_file_that_cannot_be_kept_leaves_the_outcome_to_the_gates(recipe, tmp_path, step, outcome):
+    """A folder of its name stands where it is to be."""
+    (tmp_path / "out" / "per_class.csv").mkdir(parents=True)
+    made = tmp_path / "per_class.csv"
+    made.write_text("class\n")
+    failures = {"target" if step == "gate" else step: events.ArtifactKept(str(made))}
+    if step == "gate":
+        failures["evaluation"] = events.Judged(Gate("evaluation.max_drop", 0.5, 0.02, False))
+    result = run(recipe, tmp_path, **failures)
+    assert (result.outcome, result.status) == (outcome, ExitStatus.FAILED)
+    assert [problem.where for problem in result.problems] == ["per_class.csv", "report.html"]  # which would read it
+    assert result.path.is_file()
+
+
+@pytest.mark.parametrize("name", ["environment.txt", "inputs.json"])
+def test_record_of_the_start_that_cannot_be_written_leaves_the_outcome_to_the_gates(recipe, tmp_path, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    result = run(recipe, tmp_path)
+    assert (result.outcome, result.status) == ("passed", ExitStatus.FAILED)
+    assert [problem.where for problem in result.problems] == [name, "report.html"]  # which would read it
+
+
+def test_model_that_cannot_be_kept_fails_the_run(recipe, tmp_path):
+    (tmp_path / "out" / "model.tflite").mkdir(parents=True)
+    result = run(recipe, tmp_path)
+    assert (result.outcome, result.status, result.path) == ("failed", ExitStatus.FAILED, None)
 
 
 def test_failing_metadata_does_not_hide_a_failed_gate(recipe, tmp_path):

@@ -161,6 +161,17 @@ def one_hot(classes, width=3):
     return np.eye(width, dtype="float32")[classes]
 
 
+def test_table_of_classes_that_cannot_be_written_leaves_the_gate_to_its_answer(here):
+    (here / "per_class.csv").mkdir()
+    labels = np.repeat([0, 1, 2], 20)
+    found = told(
+        here, {"y": one_hot(labels)}, {"y": one_hot(labels)}, Question("t.npz", labels, Metric.auto, max_drop=0.02)
+    )
+    assert [(problem.where, judges) for problem, judges in found.failures] == [("evaluation", False)]
+    assert found.gates == [Gate("evaluation.max_drop", 0.0, 0.02, True)]
+    assert found.metrics["accuracy.worst_class_drop"] == 0.0
+
+
 def test_accuracy_is_gated_and_classes_are_told(here):
     labels = np.repeat([0, 1, 2], 20)
     guessed = labels.copy()

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,20 @@ def kept(reporter: Reporter, what: str, where: str, judges: bool = True, state: 
     finally:
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
+
+
+def keep_written(reporter: Reporter, path: Path, write: Callable[[Path], object], where: str) -> None:
+    """Write a file of the report and keep it as an artifact. If that fails, the gates still decide the outcome.
+
+    Args:
+        reporter: takes the artifact, or the failure.
+        path: where the file is written.
+        write: writes it.
+        where: the step, for the problem.
+    """
+    with kept(reporter, path.name, where, judges=False):
+        write(path)
+        reporter.keep(str(path))
 
 
 def _written(state: State, what: str, where: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from tflite_recipes.config import recipe_inputs
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events, leftovers
-from tflite_recipes.core.analysis import failure, kept
+from tflite_recipes.core.analysis import failure, keep_written, kept
 from tflite_recipes.core.environment import ENVIRONMENT, environment_text, git_commit
 from tflite_recipes.core.errors import ExitStatus, Problem, RecipeError, RequestError, StepError
 from tflite_recipes.core.outcome import OUTCOME, RunOutcome, of_gates
@@ -173,9 +174,10 @@ def tell_origins(recipe: Recipe, spool: Spool, shared: bool = False) -> None:
     if commit := git_commit():
         spool.tell(events.Tagged({"tflite_recipes.git_commit": commit}))
     read = recipe_inputs.read_inputs(recipe)
+    reporter = events.EventReporter(spool.tell)
     for name, text in ((ENVIRONMENT, environment_text()), (recipe_inputs.INPUTS, recipe_inputs.to_text(read))):
-        (spool.output_dir / name).write_text(text, encoding="utf-8")
-        spool.tell(events.ArtifactKept(str(spool.output_dir / name)))
+        write = functools.partial(Path.write_text, data=text, encoding="utf-8")
+        keep_written(reporter, spool.output_dir / name, write, name)
     for given in read:
         spool.tell(events.InputRead(**asdict(given), shared=shared))
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tflite_recipes.core import events
-from tflite_recipes.core.result import SPOOL
+from tflite_recipes.core.analysis import failure
+from tflite_recipes.core.result import MODEL, SPOOL
 from tflite_recipes.core.state import Gate
 
 # Artifact folders whose files lie in the output folder itself: easy to find, and beside the recipe that names them.
@@ -39,7 +40,7 @@ class Spool:
 
     def tell(self, event: events.Event) -> None:
         if isinstance(event, events.ArtifactKept):
-            event = replace(event, path=str(self._take(Path(event.path), event.folder)))
+            event = self._taken(event)
         match event:
             case events.Measured(metrics=metrics):
                 self.metrics.update(metrics)
@@ -71,6 +72,17 @@ class Spool:
                 listener(event)
             except Exception:  # a closed terminal, say; the events are on disk
                 self._listeners.remove(listener)
+
+    def _taken(self, event: events.ArtifactKept) -> events.Event:
+        """Return the event with the file's final place. If it cannot be there, the run goes on without it, unless it is
+        the model's own file. Errors: OSError."""
+        path = Path(event.path)
+        try:
+            return replace(event, path=str(self._take(path, event.folder)))
+        except OSError as error:
+            if path.name == Path(MODEL).name:
+                raise
+            return events.AnalysisFailed(failure(path.name, path.name, error), False)
 
     def _take(self, path: Path, folder: str) -> Path:
         """Move a file that a step made in the scratch folder to the output folder, whole or not at all."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Gate, State
@@ -39,6 +40,5 @@ def gate(placement: Placement, percent: float | None, fix: str) -> Gate:
 
 def keep(data: Mapping[str, Any], name: str, state: State, reporter: Reporter) -> None:
     """Keep what was found as an artifact."""
-    path = state.workdir / name
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    reporter.keep(str(path))
+    text = json.dumps(data, indent=1) + "\n"
+    keep_written(reporter, state.workdir / name, lambda path: path.write_text(text, encoding="utf-8"), "target")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, unique
 from typing import Annotated, Any
 
+from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import within
@@ -132,8 +133,7 @@ def finish(
     manifest |= {"preprocessing": dict(source.preprocessing)} if source.preprocessing else {}
     manifest |= ranges.recorded()
     path = state.workdir / "calibration.json"
-    path.write_text(json.dumps(manifest, indent=2))
-    reporter.keep(str(path))
+    keep_written(reporter, path, lambda path: path.write_text(json.dumps(manifest, indent=2)), "calibration")
     reporter.tag({"tflite_recipes.calibration_sha256": manifest["sha256"]})
     known = (manifest["sha256"], source.what, manifest["samples"], manifest["inputs"])
     reporter.used("calibration", "calibration", *known)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric, Scores
 from tflite_recipes.core import user_code
-from tflite_recipes.core.analysis import Analysis
+from tflite_recipes.core.analysis import Analysis, keep_written
 from tflite_recipes.core.errors import Problem, RequestError, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.schema import ExistingPath, NeedsTrust, near, within
@@ -400,18 +401,21 @@ def _tell_few(samples: int, scores: Scores, question: Question, reporter: Report
         reporter.warn(f"{what}, {min(1.0, _RULE_OF_THREE / samples):.0%} of others might be; {enough} would tell")
 
 
-def _tell_classes(state: State, source: Any, tflite: Any, question: Question, reporter: Reporter) -> None:
-    """`per_class.csv`, worst first; a word where a class loses far more than the whole."""
-    classes = metrics.classes_of(source, question.labels, question.file)
-    found = sorted(metrics.per_class(source, tflite, classes), key=lambda recall: (-recall.drop, recall.number))
-    path = state.workdir / "per_class.csv"
+def _write_classes(found: Sequence[metrics.ClassRecall], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(["class", "samples", "source_recall", "tflite_recall", "drop"])
         for recall in found:
             shares = (f"{share:.6f}" for share in (recall.source, recall.tflite, recall.drop))
             rows.writerow([recall.number, recall.samples, *shares])
-    reporter.keep(str(path))
+
+
+def _tell_classes(state: State, source: Any, tflite: Any, question: Question, reporter: Reporter) -> None:
+    """`per_class.csv`, worst first; a word where a class loses far more than the whole."""
+    classes = metrics.classes_of(source, question.labels, question.file)
+    found = sorted(metrics.per_class(source, tflite, classes), key=lambda recall: (-recall.drop, recall.number))
+    write = functools.partial(_write_classes, found)
+    keep_written(reporter, state.workdir / "per_class.csv", write, "evaluation")
     reporter.measure({"accuracy.worst_class_drop": found[0].drop})
     absolute = question.max_drop if question.max_drop is not None and not question.relative_drop else 0.0
     limit = max(_FAR_MORE, _TIMES_THE_LIMIT * absolute)

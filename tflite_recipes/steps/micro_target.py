@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tflite_recipes.conversion import estimates
 from tflite_recipes.conversion.schemes import Scheme
-from tflite_recipes.core.analysis import kept
+from tflite_recipes.core.analysis import keep_written, kept
 from tflite_recipes.core.errors import Problem, StepError, assignment
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.number_format import estimated
@@ -129,9 +129,9 @@ class MicroTarget(Hardware):
         micro_deploy.deliver(told.state, told.file.path, arena_bytes, reporter, registered)
 
     def _keep(self, told: _Told, reporter: Reporter) -> None:
+        text = json.dumps(told.to_json(), indent=2)
         path = told.state.workdir / "micro.json"
-        path.write_text(json.dumps(told.to_json(), indent=2), encoding="utf-8")
-        reporter.keep(str(path))
+        keep_written(reporter, path, lambda path: path.write_text(text, encoding="utf-8"), "target")
 
 
 @dataclass(frozen=True)

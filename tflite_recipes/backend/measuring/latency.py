@@ -22,6 +22,7 @@ from tflite_recipes.backend.measuring import benchmark_script
 from tflite_recipes.backend.running import runtime
 from tflite_recipes.backend.running.random_rows import random_rows
 from tflite_recipes.conversion.op_places import layers_of_ops
+from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, StepError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.shapes import fixed_batch
@@ -181,8 +182,7 @@ def tell(state: State, folder: Path, drawn: str, reporter: Reporter) -> dict[str
         what = "the runtime's profiler could not be used for all" if profile else "the ops' times are not known"
         reporter.warn(f"{what}: {result['profile_error']}")
     page = state.workdir / latency_result.RESULT
-    page.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    reporter.keep(str(page))
+    keep_written(reporter, page, lambda path: path.write_text(json.dumps(result, indent=1), encoding="utf-8"), "target")
     return dict(result)
 
 
@@ -211,10 +211,12 @@ def _name_layers(rows: list[dict[str, Any]], file: TFLiteFile, state: State) -> 
 
 def _keep_profile(workdir: Path, rows: list[dict[str, Any]], reporter: Reporter) -> None:
     """Keep the time of each op as `profile.csv`."""
-    table = workdir / latency_result.PROFILE
-    with table.open("w", encoding="utf-8", newline="") as stream:
+    keep_written(reporter, workdir / latency_result.PROFILE, lambda path: _write_profile(path, rows), "target")
+
+
+def _write_profile(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("index", "op", "layer", "ms", "share"))
         for row in rows:
             writer.writerow((row["index"], row["name"], row["layer"], f"{row['ms']:.6g}", f"{row['share']:.6g}"))
-    reporter.keep(str(table))

@@ -14,6 +14,7 @@ from tflite_recipes.backend.running.weight_errors import weight_errors
 from tflite_recipes.conversion.quality import tensor_errors
 from tflite_recipes.conversion.quality.decibels import MOST_DB, decibels
 from tflite_recipes.conversion.quality.tensor_errors import TensorError
+from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import RecipeError
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import State
@@ -40,8 +41,7 @@ def report_errors(state: State, float_file: Path, samples: Mapping[str, Any] | N
         reporter.warn("the error of each tensor was not measured: the file has no quantized tensor to compare")
         return
     table = state.workdir / tensor_errors.TABLE
-    tensor_errors.write_csv(table, rows)
-    reporter.keep(str(table))
+    keep_written(reporter, table, lambda path: tensor_errors.write_csv(path, rows), "optimization")
     reporter.measure(tensor_errors.metrics(rows))
 
 

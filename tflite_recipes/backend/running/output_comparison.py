@@ -11,6 +11,7 @@ import numpy as np
 
 from tflite_recipes.backend.running import float_check, model_runs, runtime
 from tflite_recipes.conversion.quality import parity
+from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Gate, State
@@ -129,8 +130,7 @@ def _keep(state: State, measured: parity.Parity, plain: Mapping[str, Any], repor
     for name, found in plain.items():
         figures[name]["without_delegates"] = found
     path = state.workdir / "parity.json"
-    path.write_text(json.dumps(figures, indent=2))
-    reporter.keep(str(path))
+    keep_written(reporter, path, lambda path: path.write_text(json.dumps(figures, indent=2)), "evaluation")
 
 
 # Above this share of an output's values the file is of no use for them; below it is worth a word.
