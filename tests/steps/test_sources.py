@@ -239,3 +239,15 @@ def test_fixed_batch_calibrates_and_evaluates_in_whole_batches(here):
     )
     assert ports(result)[0] == {"image": (4, 8, 8, 1)}
     assert 0.0 <= result.metrics["accuracy.tflite"] <= 1.0
+
+
+@pytest.mark.parametrize(("name", "file"), [("hub_layer", "model.keras"), ("feature_columns", "model.h5")])
+def test_class_that_keras_finds_by_itself_needs_trust_which_is_the_only_fix(models, monkeypatch, name, file):
+    monkeypatch.chdir(models(name))
+    with pytest.raises(RequestError) as refused:
+        convert("source=keras", f"source.path={file}")
+    (problem,) = refused.value.problems
+    assert (problem.where, problem.fix) == ("source.trust", "source.trust=true")
+    result = convert("source=keras", f"source.path={file}", problem.fix)
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.max_abs_error"] < 1e-5

@@ -244,5 +244,41 @@ def lookup_table(folder: Path) -> None:
     tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.run})
 
 
+def feature_columns(folder: Path) -> None:
+    """A model of tf_keras that begins with TensorFlow's feature columns."""
+    import tensorflow as tf
+    import tf_keras
+
+    columns = [tf.feature_column.numeric_column("age"), tf.feature_column.numeric_column("height")]
+    inputs = {name: tf_keras.Input((1,), name=name) for name in ("age", "height")}
+    h = tf_keras.layers.DenseFeatures(columns)(inputs)
+    tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="score")(h)).save(folder / "model.h5")
+
+
+HUB = """import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_hub")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return x * 2.0
+"""
+
+
+def hub_layer(folder: Path) -> None:
+    """A model with a class of a package of the shape of keras_hub, which lies beside it."""
+    package = folder / "keras_hub" / "src" / "layers"
+    package.mkdir(parents=True)
+    for place in (package, package.parent, package.parent.parent):
+        (place / "__init__.py").touch()
+    (package / "doubled.py").write_text(HUB, encoding="utf-8")
+    sys.path.insert(0, str(folder))
+    import keras
+    from keras_hub.src.layers.doubled import Doubled
+
+    i = keras.Input((4,), name="x")
+    keras.Model(i, keras.layers.Dense(2, name="y")(Doubled(name="twice")(i))).save(folder / "model.keras")
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](Path(sys.argv[2]))

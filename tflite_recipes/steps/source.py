@@ -119,6 +119,11 @@ class KerasSource(Source):
             file = model_files.read_keras_file(Path(self.path))
         except RequestError:
             return  # said above
+        if lacking := [package for package in file.packages if not _is_importable(package)]:
+            what = f"{self.path} has classes of {', '.join(lacking)}, which is not installed"
+            ways = tuple(f"pip install {package.replace('_', '-')}" for package in lacking)
+            yield Problem(what, "source.path", "", ways)
+            return
         if not self.trust and (problem := file.trust_problem(Path(self.path))):
             yield problem
         yield from self._not_named(file)
@@ -129,7 +134,8 @@ class KerasSource(Source):
     def _not_named(self, file: model_files.KerasFile) -> Iterable[Problem]:
         """Custom classes that nobody named. Keras 3 may find further ones registered by the code of those named;
         tf_keras would import whatever module stands in the file, so there each has to be named."""
-        missing = model_files.not_given(file.custom_layers, self.custom_objects)
+        own = [name for name in file.custom_layers if name not in file.by_trust]
+        missing = model_files.not_given(own, self.custom_objects)
         if missing and not self.trust and not (file.generation == 3 and self.custom_objects):
             yield model_files.missing_objects(Path(self.path), missing, self.custom_objects)
 
@@ -362,6 +368,11 @@ class FactorySource(Source):
         return source_model.enter(state, model, weight_loading.digest(model, Path(self.weights)))
 
 
+def _is_importable(top: str) -> bool:
+    """Whether a package or a module is installed, or lies where the user stands. It is not imported."""
+    return Path(top).is_dir() or Path(f"{top}.py").is_file() or importlib.util.find_spec(top) is not None
+
+
 def code_problems(target: str, where: str) -> Iterable[Problem]:
     """Whether `module:name` or `file.py:name` can be found, without running it.
 
@@ -373,9 +384,7 @@ def code_problems(target: str, where: str) -> Iterable[Problem]:
     elif not place or not name:
         yield Problem(f"{target!r} is not module:name or file.py:name", where, "", (f"{where}=my_model.py:build",))
     elif not place.endswith(".py"):
-        top = place.partition(".")[0]
-        here = (Path(top).is_dir()) or Path(f"{top}.py").is_file()
-        if not here and importlib.util.find_spec(top) is None:
+        if not _is_importable(place.partition(".")[0]):
             yield Problem(f"there is no module {place!r}, neither installed nor in {Path.cwd()}", where)
     elif regular_files.unreadable(place) or (os.path.isfile(place) and unusable_code(Path(place))):
         yield Problem(unusable_code(Path(place)), where)

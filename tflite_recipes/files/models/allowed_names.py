@@ -24,6 +24,15 @@ TENSOR_ATTRIBUTES = frozenset(
         "with_row_splits_dtype merge_dims to_tensor to_sparse"
     )
 )
+# What tf_keras builds of TensorFlow's feature columns. Some read files or hold functions, so all need trust.
+FEATURE_COLUMNS = frozenset(
+    _words(
+        "DenseFeatures SequenceFeatures NumericColumn BucketizedColumn EmbeddingColumn SharedEmbeddingColumn "
+        "HashedCategoricalColumn VocabularyFileCategoricalColumn VocabularyListCategoricalColumn "
+        "IdentityCategoricalColumn WeightedCategoricalColumn CrossedColumn IndicatorColumn SequenceCategoricalColumn "
+        "SequenceNumericColumn"
+    )
+)
 TYPE_SPECS = frozenset(("TensorSpec", "RaggedTensorSpec", "SparseTensorSpec", "IndexedSlicesSpec"))
 
 

@@ -19,6 +19,8 @@ from tflite_recipes.files.models.keras_layers import (
     carries_ranges,
     custom_names,
     holds_code,
+    names_by_trust,
+    package_of,
     reach,
     walk,
     wrappers_among,
@@ -48,6 +50,8 @@ class KerasFile:
     wrappers: classes of tensorflow-model-optimization around layers. ranges: whether quantization-aware training left
     the ranges of the whole model in them. reach: what loading would do beyond building the model, with the layers that
     would do it: calls of TensorFlow functions that are not pure, imports, reading files.
+    by_trust: those of `custom_layers` that Keras finds by itself once the file is trusted. packages: the packages of
+    models, `keras_hub` and others, that classes are from.
     """
 
     keras_version: str
@@ -59,6 +63,8 @@ class KerasFile:
     wrappers: tuple[str, ...] = ()
     ranges: bool = False
     reach: tuple[str, ...] = ()
+    by_trust: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def trust_problem(self, path: Path) -> Problem | None:
         """Return the problem that only `source.trust=true` solves; None if loading runs nothing of the file's."""
@@ -111,6 +117,8 @@ def _described(path: Path, head: bytes, mtime_ns: int, size: int) -> KerasFile:
         custom_layers=tuple(dict.fromkeys(name for node, _ in nodes for name in custom_names(node))),
         wrappers=wrappers_among(node for node, _ in nodes) if generation == 2 else (),
         ranges=generation == 2 and carries_ranges(model),
+        by_trust=tuple(dict.fromkeys(name for node, _ in nodes for name in names_by_trust(node))),
+        packages=tuple(dict.fromkeys(package for node, _ in nodes if (package := package_of(node)))),
         reach=tuple(dict.fromkeys(f"{owner} {what}".strip() for node, owner in nodes if (what := reach(node)))),
     )
 

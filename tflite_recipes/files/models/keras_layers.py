@@ -65,7 +65,8 @@ def holds_code(node: dict[str, Any]) -> bool:
 # Packages whose classes and functions are found without being named, if they are on the lists.
 _KERAS, _TFMOT = ("keras", "tf_keras"), "tensorflow_model_optimization"
 # Packages that a Keras imports by itself where they are installed.
-_IMPORTED = (*_KERAS, _TFMOT, "keras_hub", "keras_cv", "keras_nlp", "tensorflow")
+_MODEL_PACKAGES = ("keras_hub", "keras_cv", "keras_nlp")
+_IMPORTED = (*_KERAS, _TFMOT, *_MODEL_PACKAGES, "tensorflow")
 # Data that is neither a class nor a function.
 _DATA = (
     *("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"),
@@ -114,6 +115,31 @@ def custom_names(node: dict[str, Any]) -> tuple[str, ...]:
     return (str(registered) if as_registered else name,)
 
 
+def names_by_trust(node: dict[str, Any]) -> tuple[str, ...]:
+    """Return the custom names of an object that a Keras finds by itself once the file is trusted; () for others.
+
+    Each of them has a `reach`, so that trust is asked for.
+    """
+    top = str(node.get("module") or "").partition(".")[0]
+    is_found = top in _IMPORTED or _is_feature_column(node)
+    return custom_names(node) if is_found and reach(node) else ()
+
+
+def package_of(node: dict[str, Any]) -> str:
+    """Return the package of models that an object is from, "" if it is from none."""
+    module = node.get("module")
+    top = module.partition(".")[0] if isinstance(module, str) and _is_object(node) else ""
+    return top if top in _MODEL_PACKAGES else ""
+
+
+def _is_feature_column(node: dict[str, Any]) -> bool:
+    module = node.get("module")
+    top = module.partition(".")[0] if isinstance(module, str) else ""
+    name = node.get("class_name")
+    is_one = isinstance(name, str) and name in allowed_names.FEATURE_COLUMNS
+    return is_one and _is_object(node) and top in ("", "tensorflow", *_KERAS)
+
+
 def reach(node: dict[str, Any]) -> str:
     """Return what loading this object would do beyond building a model; "" for nothing.
 
@@ -140,7 +166,11 @@ def reach(node: dict[str, Any]) -> str:
     if class_name.startswith("__") and class_name.endswith("__") and class_name not in _DATA:
         return "" if holds_code(node) else f"builds {class_name}"
     module = node.get("module")
-    if not isinstance(module, str) or not custom_names(node):
+    if not custom_names(node):
+        return ""
+    if _is_feature_column(node):
+        return f"uses the feature column {class_name}"
+    if not isinstance(module, str):
         return ""
     if module.partition(".")[0] in _IMPORTED:
         return f"uses {module}.{config if class_name == 'function' else class_name}"
