@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support import hostile_saved_models
 from support.checkout import write
 
 import tflite_recipes
@@ -95,10 +96,10 @@ def reproduce(desk, run_id=None, **about):
     return tflite_recipes.reproduce(run_id or past(desk), uri(desk), progress=False, **about)
 
 
-def copied(desk, change=lambda folder: None, drop=(), **tags):
+def copied(desk, change=lambda folder: None, drop=(), run_id=None, **tags):
     """A run as another version, or a hostile server, would have it: the artifacts of the past one after `change`."""
     to = client(uri(desk))
-    run = to.get_run(past(desk))
+    run = to.get_run(run_id or past(desk))
     folder = Path(to.download_artifacts(run.info.run_id, "", None))
     copy = Path(shutil.copytree(folder, desk / f"copy_{time.time_ns()}"))
     change(copy)
@@ -311,6 +312,29 @@ def test_a_model_from_the_server_must_not_write_files(desk, stand):
         reproduce(desk, copied(desk, change, UNTOLD))
     assert [(p.where, p.fix) for p in refused.value.problems] == [("source.path", "--trust")]
     assert not Path("outputs").exists()
+
+
+def test_old_run_of_a_model_that_needs_trust_today_is_reproduced_with_the_flag(desk, stand):
+    """Its recipe predates source.trust, and its model was loaded without asking."""
+    model = hostile_saved_models.main_op(stand / "old", stand)
+    words = ["source=saved_model", f"source.path={model}", "source.trust=true", "tracking.log_source=false"]
+    first = api.run("convert", [*words, f"tracking.uri={uri(desk)}"], progress=False)
+    assert first.status == ExitStatus.DONE, first.problems
+
+    def change(folder):
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        del recipe["source"]["trust"]
+        write(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
+
+    (stand / "canary").unlink()
+    old = copied(desk, change, ("tflite_recipes.recipe_digest",), first.run_id)
+    with pytest.raises(RequestError) as refused:
+        reproduce(desk, old)
+    assert [(p.where, p.fix, p.alternatives) for p in refused.value.problems] == [("source.trust", "--trust", ())]
+    assert not (stand / "canary").exists()
+    done = reproduce(desk, old, trust=True)
+    assert (done.verdict.value, done.status) == ("identical bytes", ExitStatus.DONE)
+    assert any("source.trust" in change["what"] for change in done.record["changes"])
 
 
 def test_trusted_code_is_the_code_that_the_run_had(desk, stand):

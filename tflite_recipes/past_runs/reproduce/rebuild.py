@@ -30,6 +30,7 @@ from tflite_recipes.past_runs.reproduce import (
     input_files,
     kept_code,
     trust,
+    trusted_source,
 )
 from tflite_recipes.past_runs.reproduce.download import Fetched
 from tflite_recipes.past_runs.reproduce.input_files import Recorded, Restored
@@ -169,7 +170,7 @@ def _prepare(
     config = _with_paths(code.config, files)
     _settle(config, past, run, name, asked)
     with imported_modules.importable(original / _MODULES):
-        composed = recipes.build(config, _choices(before), catalog.base_groups(), (), name)
+        composed = trusted_source.built(config, _choices(before), name, asked.trust)
     known = _write_known(found, before, composed, files)
     recipe = _judging(composed, found.model, known, tolerance)
     notes = (*code.notes, *(f"{file.key}: {trust.shown(file.path, 500)[1:-1]}, {file.how}" for file in files))
