@@ -18,7 +18,7 @@ from typing import Any
 from tflite_recipes.core import leftovers, lock_files
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
 from tflite_recipes.core.user_folder import state_folder
-from tflite_recipes.tracking import sqlite_store
+from tflite_recipes.tracking import local_store, sqlite_store
 
 PREFIX = "tflite_recipes"
 _REQUEST = "MLFLOW_HTTP_REQUEST_"
@@ -89,8 +89,9 @@ def _exchange(old: dict[str, str], new: dict[str, str]) -> None:
 
 
 def _reach(uri: str) -> None:
-    """Connect to a database server once. MLflow would try for two minutes where nobody answers, and longer where
-    somebody does not answer."""
+    """Connect to a database once. MLflow would try for two minutes where nobody answers, and longer where somebody
+    does not answer."""
+    local_store.open_briefly(uri)
     kind = uri.partition(":")[0].partition("+")[0]
     if kind not in ("postgresql", "mysql"):
         return

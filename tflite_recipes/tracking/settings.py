@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
 
-from tflite_recipes.core import old_names, regular_files
+from tflite_recipes.core import old_names
 from tflite_recipes.core.errors import Problem, assignment
 from tflite_recipes.core.schema import within
-from tflite_recipes.core.tracking_uri import sqlite_file, without_password
+from tflite_recipes.core.tracking_uri import without_password
+from tflite_recipes.tracking import local_store
 from tflite_recipes.tracking.mlflow_limits import EXPERIMENT_LENGTH, NAME_LENGTH, allowed
 from tflite_recipes.tracking.model_registry import name_problems
 
@@ -50,7 +51,8 @@ class Mlflow:
     alias: str | None = "candidate"
 
     def problems(self) -> Iterable[Problem]:
-        yield from uri_problems(self.uri)
+        wrong = [*uri_problems(self.uri)]
+        yield from wrong or local_store.writing_problems(self.uri)
         if not self.experiment.strip():
             yield Problem("the experiment has no name", "tracking.experiment", "tracking.experiment=tflite_recipes")
         yield from name_problems(self.register_as, self.alias)
@@ -83,9 +85,7 @@ def uri_problems(uri: str) -> Iterable[Problem]:
         host = re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri)
         fix = f"tracking.uri=http://{uri}" if host else "tracking.uri=sqlite:///mlflow.db"
         yield Problem(what, "tracking.uri", fix)
-    file = sqlite_file(uri)
-    if file is not None and (reason := regular_files.unreadable(file)):
-        yield Problem(f"{file} cannot be opened: {reason}", "tracking.uri", "tracking.uri=sqlite:///mlflow.db")
+    yield from local_store.uri_problems(uri)
 
 
 def _too_long(text: str, key: str, limit: int) -> Iterable[Problem]:
