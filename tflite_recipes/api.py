@@ -24,6 +24,7 @@ from tflite_recipes.config.recipe import Recipe, StepSpec
 from tflite_recipes.core import leftovers, public_names
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 from tflite_recipes.core.events import Listener
+from tflite_recipes.core.plain_output import show
 from tflite_recipes.core.result import SPOOL, RunResult
 from tflite_recipes.core.state import Intent
 from tflite_recipes.core.tracking_uri import without_password
@@ -139,7 +140,7 @@ def run(
         return go(composed, folder, listeners, _POOL)
     from tflite_recipes.tracking.mlflow_tracker import MlflowTracker
 
-    tracker = MlflowTracker(composed.tracking, parent_run_id, parent_key)
+    tracker = MlflowTracker(composed.tracking, parent_run_id, parent_key, show if progress else None)
     go = _searching(tracker) if searching else plain
     try:
         result = go(composed, folder, [*listeners, tracker], _POOL)

@@ -65,7 +65,8 @@ def test_without_its_server_a_run_is_done_and_says_how_to_sync(untracked):
     assert untracked.path.stat().st_size > 0
     (problem,) = untracked.problems
     assert problem.where == "tracking.uri"
-    assert "no answer from the server: [Errno 111] Connection refused" in problem.what
+    assert "no answer from the server" in problem.what
+    assert "Errno" not in problem.what
     assert problem.lines()[1:] == ["or: tflite-recipes sync 'out dir'"]
     kept = run_record.load(untracked.output_dir)
     assert (kept.uri, kept.run_id, kept.complete) == (NOBODY, None, False)

@@ -19,6 +19,7 @@ from tflite_recipes.core import leftovers, lock_files
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
 from tflite_recipes.core.user_folder import state_folder
 from tflite_recipes.tracking import local_store, sqlite_store
+from tflite_recipes.tracking.server_errors import in_words, is_silence
 
 PREFIX = "tflite_recipes"
 _REQUEST = "MLFLOW_HTTP_REQUEST_"
@@ -30,6 +31,7 @@ _BRIEF = {"TIMEOUT": "3", "MAX_RETRIES": "0", "BACKOFF_FACTOR": "1"}
 _PATIENT = {"TIMEOUT": "120", "MAX_RETRIES": "3", "BACKOFF_FACTOR": "1"}
 _MLFLOW_LOGGERS = ("mlflow", "alembic", "alembic.runtime.migration", "mlflow.store.db.utils")
 _LOCKED_FOR_S = 60.0
+_LONGEST_TEXT = 1000  # characters of an error: a server's may quote its whole answer
 _environment = threading.RLock()
 
 
@@ -50,6 +52,9 @@ def client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from mlflow.tracking import MlflowClient
 
+    from tflite_recipes.tracking import bounded_http
+
+    bounded_http.install()
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     place = _with_driver(located(uri))
     _reach(place)
@@ -76,7 +81,7 @@ def greet(uri: str, timeout_s: int) -> Any:
 def heed(error: Exception) -> None:
     """After an error of a server that hangs, wait for servers only briefly until one answers: each run of a sweep
     would lose the same time again."""
-    if re.search(r"timed out|timeout expired", str(error)):
+    if is_silence(error):
         _exchange(_HASTY, _BRIEF)
 
 
@@ -225,7 +230,9 @@ def _artifacts_beside(uri: str, name: str) -> str | None:
 
 def first_line(error: Exception, uri: str = "") -> str:
     """An error in one line, without the password that the URI may hold."""
+    if words := in_words(error):
+        return scrubbed(words, uri)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and (cause := re.search(r"Max retries exceeded.*\(Caused by .*?([^:'\"]+)['\")]*$", lines[0])):
         return f"no answer from the server: {cause[1].strip()}"
-    return scrubbed(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", uri)
+    return scrubbed(f"{type(error).__name__}: {lines[0] if lines else 'no message'}", uri)[:_LONGEST_TEXT]

@@ -14,6 +14,7 @@ from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.tracking_uri import located, same_place, sqlite_file, without_password
 from tflite_recipes.tracking import credentials
 from tflite_recipes.tracking.client import be_patient, first_line, greet
+from tflite_recipes.tracking.patience import Patience, limited
 from tflite_recipes.tracking.run_record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.run_upload import Place, above, replay
 from tflite_recipes.tracking.settings import uri_problems
@@ -61,6 +62,7 @@ def sync(
     """
     be_patient()
     known: dict[str, Place | str] = {}
+    patience: dict[str, Patience] = {}
     announced: set[str] = set()
     for folder, record in _incomplete(folders):
         if isinstance(record, RequestError):
@@ -80,7 +82,8 @@ def sync(
             announced.add(there)
             announce(without_password(there))
         is_named = credentials.is_named(there, uri)
-        with contextlib.nullcontext() if is_named else credentials.withheld():
+        asking = limited(patience.setdefault(there, Patience.of_sync()))
+        with asking, contextlib.nullcontext() if is_named else credentials.withheld():
             synced = _one(folder, there, known)
         withholding = not is_named and synced.outcome is Outcome.AWAY and credentials.present()
         yield _told_to_name(synced) if withholding else synced

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from tflite_recipes.core import events
+from tflite_recipes.core.tracking_uri import without_password
 from tflite_recipes.tracking import run_record as records
 from tflite_recipes.tracking.client import first_line, greet, heed
+from tflite_recipes.tracking.patience import Patience, limited
 from tflite_recipes.tracking.run_upload import Place, begin_above, replay, replay_held
 from tflite_recipes.tracking.run_writer import RunWriter
 from tflite_recipes.tracking.settings import Mlflow
+from tflite_recipes.tracking.upload_wait import UploadWait
 
-_FIRST_S = 10  # for a server to answer at all, which it does while the model is read
-_PROBE_S = 5  # for a server that was away to answer, before the run is told again
+_FIRST_S = 7  # for a server to answer at all, which it does while the model is read
+_PROBE_S = 3  # for a server that was away to answer, before the run is told again
 _LEAVING_S = 5.0  # for what is left to be told, once the user wants to go
+_LETTING_GO_S = 3.0  # for a request that was ended to come back, and the pause behind it
+_INTERRUPTED = "interrupted before all was told"
 
 
 class MlflowTracker:
@@ -26,23 +31,36 @@ class MlflowTracker:
 
     Nothing that MLflow does can end a run: after a failure the events are only drained, as they are on disk already,
     with a record of where they belong. When the run is over they are told again, if the server answers then.
-    `parent` and `parent_key` are of the run above, which may have a key only.
+    `parent` and `parent_key` are of the run above, which may have a key only; `above` is its tracker, if it is of this
+    process. `announce` is called once with what is waited for, if that takes long.
     """
 
-    def __init__(self, settings: Mlflow, parent: str | None = None, parent_key: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Mlflow,
+        parent: str | None = None,
+        parent_key: str | None = None,
+        announce: Callable[[str], None] | None = None,
+        above: MlflowTracker | None = None,
+    ) -> None:
         self._settings, self._parent, self._parent_key = settings, parent, parent_key
         self._events: queue.Queue[events.Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._decided, self._leaving, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._ended = threading.Event()
         self._children: list[MlflowTracker] = []
         self._writer: RunWriter | None = None
         self._folder: Path | None = None
         self._record: records.Record | None = None
         self._lock = contextlib.ExitStack()
-        self._above: MlflowTracker | None = None
+        self._above = above
         self._run_id: str | None = None
         self._registered = ""
         self.failure: str | None = None
+        self._patience = Patience()
+        self._wait = UploadWait(settings.max_wait_s, without_password(settings.uri), announce)
+        if above is not None:  # what is waited for one of them is lost to all
+            self.failure, self._patience, self._wait = above.failure, above._patience, above._wait
         self._thread.start()
 
     @property
@@ -69,11 +87,12 @@ class MlflowTracker:
     def child(self, name: str) -> MlflowTracker:
         """A tracker for a run below this one, which has begun. Where this one cannot be told to anybody, neither can
         that one, before both are told again."""
-        self._decided.wait()
+        if not self._wait.until(self._decided.wait):
+            self._give_up(self._too_late())
+            self._decided.wait(_LETTING_GO_S)
         key = self._record.key if self._record is not None else None
         own = replace(self._settings, run_name=name, register_as=None)  # a candidate is no result
-        child = MlflowTracker(own, self.run_id, key)
-        child._above, child.failure = self, self.failure
+        child = MlflowTracker(own, self.run_id, key, above=self)
         self._children.append(child)
         return child
 
@@ -83,22 +102,34 @@ class MlflowTracker:
         return [tracker.failure for tracker in (self, *self._children) if tracker.failure is not None]
 
     def close(self, wait: bool = True) -> None:
-        """Wait until everything is told; without `wait` for a few seconds only. An interrupt ends the waiting."""
+        """Wait until everything is told, for `max_wait_s` in all; without `wait` for a few seconds only. An interrupt
+        ends the waiting."""
         if not wait:
             self._leaving.set()
         self._events.put(None)
         try:
-            self._thread.join(None if wait else _LEAVING_S)
+            if wait and not self._wait.until(self._is_done):
+                self._give_up(self._too_late())
+            elif not wait and not self._is_done(_LEAVING_S):
+                self._give_up(_INTERRUPTED)
         except KeyboardInterrupt:
-            self._give_up()
+            self._give_up(_INTERRUPTED)
             raise
-        if self._thread.is_alive():
-            self._give_up()
+        finally:
+            self._is_done(_LETTING_GO_S)
 
-    def _give_up(self) -> None:
+    def _is_done(self, timeout_s: float | None) -> bool:
+        return self._ended.wait(timeout_s)  # an interrupted `join` takes the thread for ended (Python 3.11)
+
+    def _too_late(self) -> str:
+        return f"the uploads take longer than tracking.max_wait_s={self._wait.limit_s:g}, the rest is left"
+
+    def _give_up(self, why: str) -> None:
+        """Leave the rest to `sync`. The request under way is ended, so that the thread lets go of the folder."""
         self._leaving.set()
         self._abandoned.set()
-        self.failure = self.failure or "interrupted before all was told"
+        self.failure = self.failure or why
+        self._patience.end()
 
     def _remember(self, folder: Path) -> None:
         """Leave in the run's folder what it takes to track it later, and keep everybody else from doing so now."""
@@ -112,9 +143,18 @@ class MlflowTracker:
             self.failure = first_line(error, self._settings.uri)
 
     def _work(self) -> None:
+        try:
+            with limited(self._patience):
+                self._tell_all()
+        finally:
+            self._lock.close()
+            self._ended.set()
+
+    def _tell_all(self) -> None:
         made = None
-        with self._telling():
-            made = greet(self._settings.uri, _FIRST_S)
+        if self.failure is None:
+            with self._telling():
+                made = greet(self._settings.uri, _FIRST_S)
         while (event := self._events.get()) is not None:
             if self.failure is None and not self._abandoned.is_set():
                 with self._telling():
@@ -124,7 +164,6 @@ class MlflowTracker:
         self._decided.set()
         if self._above is None and not self._leaving.is_set():
             self._heal()
-        self._lock.close()
 
     def _tell(self, made: object, event: events.Event) -> None:
         assert self._folder is not None
@@ -162,5 +201,6 @@ class MlflowTracker:
         try:
             yield
         except Exception as error:
-            heed(error)
-            self.failure = first_line(error, self._settings.uri)
+            if not self._abandoned.is_set():  # or it is an echo of that
+                heed(error)
+                self.failure = first_line(error, self._settings.uri)

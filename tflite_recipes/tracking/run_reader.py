@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,19 @@ from tflite_recipes.conversion.former_names import in_todays_names
 from tflite_recipes.core import leftovers
 from tflite_recipes.core.errors import Problem, RequestError, gist
 from tflite_recipes.core.outcome import of_tags, verdict_of_tags
+from tflite_recipes.core.plain_output import show
 from tflite_recipes.core.regular_files import parse_json
+from tflite_recipes.core.tracking_uri import sqlite_file, without_password
 from tflite_recipes.tracking.client import PREFIX, client, first_line
+from tflite_recipes.tracking.patience import Patience, limited
 from tflite_recipes.tracking.settings import uri_problems
+from tflite_recipes.tracking.upload_wait import announced
 
-_PAGE = 1000
+_PAGE = 200
+# Pages that a server may answer with, and levels of folders that a run's artifacts may have.
+_MOST_PAGES, _DEEPEST = 1000, 50
+# Bytes that are downloaded of a file at most, and of one whose size the server does not state.
+_LARGEST_FILE, _UNKNOWN_FILE = 4 << 30, 64 << 20
 _PREFIX = re.compile("[0-9a-f]{4,31}")
 _ELSEWHERE = ("tracking.uri=URI of the server or the file where the runs are",)
 
@@ -67,14 +77,17 @@ class PastRuns:
         file = uri.removeprefix("sqlite:///").partition("?")[0]
         if uri.startswith("sqlite:///") and not Path(file).is_file():  # which MLflow would make, empty
             raise RequestError(Problem(f"there is no file {file} with runs", "tracking.uri", "", _ELSEWHERE))
-        with _reaching(uri):
+        # Loading MLflow is work of this machine, and so is whatever a file takes.
+        self._patience, self._is_announced = Patience.of_command(), True
+        with self._reaching():
             self._client = client(uri)
+        self._is_announced = sqlite_file(uri) is not None
 
     def run(self, run_id: str) -> PastRun:
         """The run of this ID."""
         from mlflow.exceptions import MlflowException
 
-        with _reaching(self.uri):
+        with self._reaching():
             try:
                 return self._of(self._client.get_run(run_id))
             except MlflowException as error:
@@ -87,7 +100,7 @@ class PastRuns:
         """The run of this ID, or the only one whose ID begins like this (4 hexadecimal digits at least)."""
         if not _PREFIX.fullmatch(start):
             return self.run(start)
-        with _reaching(self.uri):
+        with self._reaching():
             experiments = [str(found.experiment_id) for found in self._client.search_experiments()]
         found = self._search(experiments, f"attributes.run_id LIKE '{start}%'")
         if len(found) < 2:
@@ -102,7 +115,7 @@ class PastRuns:
 
     def of_experiment(self, name: str) -> list[PastRun] | None:
         """The runs of an experiment, oldest first; None where there is none of this name."""
-        with _reaching(self.uri):
+        with self._reaching():
             found = self._client.get_experiment_by_name(name)
         return None if found is None else self._search([found.experiment_id], "")
 
@@ -123,33 +136,37 @@ class PastRuns:
     def download(self, run: PastRun, path: str, folder: Path) -> Path | None:
         """An artifact, a file or a folder, copied into `folder` under its own name; None where there is none."""
         parent = path.rpartition("/")[0]
-        with _reaching(self.uri):
-            if path not in {item.path for item in self._client.list_artifacts(run.run_id, parent or None)}:
+        with self._reaching():
+            listed = {item.path: item for item in self._client.list_artifacts(run.run_id, parent or None)}
+            if path not in listed:
                 return None
+            size = _LARGEST_FILE if listed[path].is_dir else int(listed[path].file_size or _UNKNOWN_FILE)
+            self._patience.file_bytes = min(size, _LARGEST_FILE)
             return Path(self._client.download_artifacts(run.run_id, path, str(folder)))
 
     def files(self, run: PastRun, folder: str = "") -> dict[str, int]:
         """Every file among a run's artifacts below `folder`, by its path, with its size in bytes as the server states
         it. The names are the server's: they may be anything."""
         found: dict[str, int] = {}
-        with _reaching(self.uri):
+        with self._reaching():
             for item in self._client.list_artifacts(run.run_id, folder or None):
                 if not item.is_dir:
                     found[item.path] = int(item.file_size or 0)
-                elif len(item.path) > len(folder):  # or a folder that holds itself would never end
+                # Else a folder that holds itself, or one more each time, would never end.
+                elif len(item.path) > len(folder) and item.path.count("/") < _DEEPEST:
                     found |= self.files(run, item.path)
         return found
 
     def experiment_name(self, run: PastRun) -> str:
         """The name of the experiment that a run is in."""
-        with _reaching(self.uri):
+        with self._reaching():
             return str(self._client.get_experiment(run.experiment_id).name)
 
     def _search(self, experiments: list[str], condition: str) -> list[PastRun]:
         found: list[PastRun] = []
         token: str | None = None
-        while True:
-            with _reaching(self.uri):
+        for _ in range(_MOST_PAGES):
+            with self._reaching():
                 page = self._client.search_runs(
                     experiments, condition, max_results=_PAGE, order_by=["attributes.start_time ASC"], page_token=token
                 )
@@ -157,6 +174,8 @@ class PastRuns:
             token = page.token
             if not token:
                 return found
+        what = f"{without_password(self.uri)} has no end of runs: {len(found)} came, and there are more"
+        raise RequestError(Problem(what, "tracking.uri"))
 
     def _of(self, run: Any) -> PastRun:
         return PastRun(
@@ -171,19 +190,21 @@ class PastRuns:
             dict(run.data.metrics),
         )
 
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn whatever MLflow raises inside into a RequestError that the tracking URI cannot be read."""
+        where = without_password(self.uri)
+        try:
+            with limited(self._patience, everywhere=True), announced(where, self._announce):
+                yield
+        except RequestError:
+            raise
+        except Exception as error:
+            what = f"{where} cannot be read: {first_line(error, self.uri)}"
+            problem = Problem(what, "tracking.uri", "", ("tracking.uri=URI of your server or file",))
+            raise RequestError(problem) from error
 
-class _reaching:
-    """Turns whatever MLflow raises inside into a RequestError that the tracking URI cannot be read."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, RequestError):
-            what = f"{self._uri} cannot be read: {first_line(error)}"
-            raise RequestError(
-                Problem(what, "tracking.uri", "", ("tracking.uri=URI of your server or file",))
-            ) from error
+    def _announce(self, text: str) -> None:
+        if not self._is_announced:
+            show(text, sys.stderr)
+        self._is_announced = True

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from tflite_recipes.core import old_names
 from tflite_recipes.core.errors import Problem, assignment
@@ -38,7 +39,8 @@ class Mlflow:
     log_source: whether the files that the recipe reads are kept as artifacts too. log_source_limit_mb: for auto, how
     large (10^6 bytes) all of them together may be; beyond it those that make the file, without the evaluation's, where
     these are within it. register_as: the registered model that a run whose gates passed becomes a version of; null
-    for none. alias: what that version is called there.
+    for none. alias: what that version is called there. max_wait_s: for how many seconds a run waits for its uploads
+    after its last step, those below it included; null for as long as they take.
     """
 
     uri: str
@@ -49,6 +51,7 @@ class Mlflow:
     log_source_limit_mb: Annotated[float, within(ge=0)] = 100.0
     register_as: str | None = None
     alias: str | None = "candidate"
+    max_wait_s: Annotated[float, within(ge=0)] | None = None
 
     def problems(self) -> Iterable[Problem]:
         wrong = [*uri_problems(self.uri)]
@@ -85,7 +88,17 @@ def uri_problems(uri: str) -> Iterable[Problem]:
         host = re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri)
         fix = f"tracking.uri=http://{uri}" if host else "tracking.uri=sqlite:///mlflow.db"
         yield Problem(what, "tracking.uri", fix)
+    elif scheme in ("http", "https") and not _is_address(uri):
+        yield Problem(f"{without_password(uri)!r} is not the address of a server", "tracking.uri")
     yield from local_store.uri_problems(uri)
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", parts.netloc)
+    except ValueError:  # brackets that do not close, a port that is none
+        return False
 
 
 def _too_long(text: str, key: str, limit: int) -> Iterable[Problem]:

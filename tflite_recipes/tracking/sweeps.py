@@ -6,21 +6,24 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tflite_recipes.core.environment import git_commit
 from tflite_recipes.core.errors import Problem, RequestError, assignment
-from tflite_recipes.core.tracking_uri import scrubbed, without_password
+from tflite_recipes.core.plain_output import show
+from tflite_recipes.core.tracking_uri import scrubbed, sqlite_file, without_password
 from tflite_recipes.tracking import run_record as records
 from tflite_recipes.tracking import unfinished_runs
 from tflite_recipes.tracking.client import PREFIX, first_line, greet
+from tflite_recipes.tracking.patience import Patience, limited
 from tflite_recipes.tracking.run_upload import Place, replay_held
 from tflite_recipes.tracking.settings import Mlflow
+from tflite_recipes.tracking.upload_wait import announced
 
-_AFTER_S = 5  # for a server to answer once the jobs are done; it may be told later
+_AFTER_S = 3  # for a server to answer once the jobs are done; it may be told later
 
 
 class Sweep:
@@ -64,13 +67,24 @@ class Sweep:
         if folder is None:
             return
         try:
-            with records.held(folder, "run"):
+            with self._asking(), records.held(folder, "run"):
                 known = records.load(folder)
                 records.save(folder, replace(self._record, run_id=self._record.run_id or known.run_id))
                 place = Place(self._settings.uri, greet(self._settings.uri, _AFTER_S))
                 self._record, self.failure = replay_held(folder, place), None
         except Exception as error:
             self.failure = first_line(error, self._settings.uri)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the server for `max_wait_s` at most, and print what is waited for if it takes long."""
+        uri = self._settings.uri
+        silent = sqlite_file(uri) is not None  # what takes long there is work of this machine
+        with (
+            limited(Patience.within(self._settings.max_wait_s)),
+            contextlib.nullcontext() if silent else announced(without_password(uri), show),
+        ):
+            yield
 
     def problem(self, folder: Path | None) -> Problem:
         """That the sweep's own run is not (wholly) in MLflow."""
