@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:  # or the client sends its next request down a connection that is about to close
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
 

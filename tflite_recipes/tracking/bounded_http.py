@@ -59,8 +59,8 @@ class _Request:
 
     def fail(self) -> NoReturn:
         """Give up. Raises: NoAnswer."""
-        waited_s = time.monotonic() - self._since
-        self.patience.failed(min(waited_s, self._limit_s))
+        if self.patience.until > time.monotonic():  # else the answer may have been on its way
+            self.patience.failed(min(time.monotonic() - self._since, self._limit_s))
         raise NoAnswer(self.patience.late(self._limit_s, "no whole answer" if self._received else "no answer"))
 
     def uses(self, connection: Any) -> None:

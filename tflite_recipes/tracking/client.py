@@ -19,6 +19,7 @@ from tflite_recipes.core import leftovers, lock_files
 from tflite_recipes.core.tracking_uri import located, scrubbed, sqlite_file, without_password
 from tflite_recipes.core.user_folder import state_folder
 from tflite_recipes.tracking import local_store, sqlite_store
+from tflite_recipes.tracking.patience import current
 from tflite_recipes.tracking.server_errors import in_words, is_silence
 
 PREFIX = "tflite_recipes"
@@ -102,7 +103,9 @@ def _reach(uri: str) -> None:
         return
     import sqlalchemy
 
-    timeout_s = max(2, int(os.environ[f"{_REQUEST}TIMEOUT"]))  # PostgreSQL's library takes no less
+    patience = current()
+    most_s = int(os.environ[f"{_REQUEST}TIMEOUT"])
+    timeout_s = max(2, most_s if patience is None else min(most_s, int(patience.limit_s())))  # libpq takes no less
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(timeout_s))  # for MLflow's own connections
     engine = sqlalchemy.create_engine(
         uri, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": timeout_s}

@@ -58,7 +58,9 @@ class MlflowTracker:
         self._registered = ""
         self.failure: str | None = None
         self._patience = Patience()
-        self._wait = UploadWait(settings.max_wait_s, without_password(settings.uri), announce)
+        where = without_password(settings.uri)
+        self._wait = UploadWait(settings.max_wait_s, where, announce)
+        self._beginning = UploadWait(settings.max_wait_s, where, announce)  # of a search; MLflow loads meanwhile
         if above is not None:  # what is waited for one of them is lost to all
             self.failure, self._patience, self._wait = above.failure, above._patience, above._wait
         self._thread.start()
@@ -87,7 +89,7 @@ class MlflowTracker:
     def child(self, name: str) -> MlflowTracker:
         """A tracker for a run below this one, which has begun. Where this one cannot be told to anybody, neither can
         that one, before both are told again."""
-        if not self._wait.until(self._decided.wait):
+        if not self._beginning.until(self._decided.wait):
             self._give_up(self._too_late())
             self._decided.wait(_LETTING_GO_S)
         key = self._record.key if self._record is not None else None

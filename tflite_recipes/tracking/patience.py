@@ -72,7 +72,7 @@ class Patience:
         """Return what to say of an answer that was waited for in vain for so many seconds."""
         if self.until <= time.monotonic():
             return "the server took too long in all"
-        if seconds > 0.9 * min(self.total_s, self.one_s):
+        if seconds > 0.9 * min(self.total_s, self.one_s) or (seconds and self.spent_s < self.total_s - 0.05):
             return f"{what} from the server within {seconds:.3g} s"
         what = "the server answers too slowly" if self.free_s < math.inf else f"{what} from the server"
         return f"{what}: {self.total_s:g} s of waiting in all are over"

@@ -75,7 +75,9 @@ def _of_text(text: str) -> str:
         return _REFUSED
     if re.search(r"Remote end closed|Connection aborted|IncompleteRead|Connection broken", text):
         return _CLOSED
-    return ""
+    # SQLAlchemy puts the class of the driver's error first.
+    found = re.match(r"\((?:\w+\.)+\w+\) (.+)", text)
+    return f"the database cannot be used: {found[1].strip()}" if found else ""
 
 
 def _no_host(text: str) -> str:
