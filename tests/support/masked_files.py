@@ -1,6 +1,7 @@
 """Float `.tflite` files with attention masks, written by one process of their own: `python masked_files.py FOLDER`.
 
 Each lands in FOLDER/NAME.tflite; inputs are `x` (1, 8, 16) and `mask` (1, 8), int32. FOLDER/samples.npz has samples.
+The mask of the files of `SOFT` is float, with values from 0 to 1. That of `TAKEN` is (1, 8, 8) and holds what is added.
 """
 
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from support.tf_scripts import run_script
 
 LENGTH, WIDTH = 8, 16
+SOFT = ("soft", "soft_lowest", "soft_shallow", "soft_multiplied")
+TAKEN = {"taken": 1, "taken_negated": -1, "taken_infinite": 1, "taken_and_given": 1}
 
 
 def write(folder: Path) -> None:
@@ -63,7 +66,20 @@ def _attentions():
         "exponent_of_logarithm": lambda s, m: s + off(m) * -1e9,
         "taken_from": lambda s, m: off(m) * -1e9 - s,
         "distances": lambda s, m: s + slopes * -20.0,
-        "soft": lambda s, m: s + off(m) * -1e9 * 1e-5 * tf.sigmoid(s),
+        "negated_selection": lambda s, m: -tf.where(m[:, None] > 0, -s, np.inf),
+        "within_limits": lambda s, m: tf.clip_by_value(s + off(m) * -1e9, -1e4, 1e4),
+        "of_kept_logarithm": lambda s, m: s + tf.maximum(tf.math.log(tf.cast(m, tf.float32)), tf.float32.min)[:, None],
+        "of_sum_logarithm": lambda s, m: s + tf.math.log(tf.cast(m, tf.float32) + 1e-45)[:, None],
+        "through_half": lambda s, m: s + tf.cast(tf.cast(off(m) * -1e4, tf.float16), tf.float32),
+        "soft": lambda s, m: s + (1.0 - m)[:, None] * -1e9,
+        "soft_lowest": lambda s, m: s + (1.0 - m)[:, None] * tf.float32.min,
+        "soft_shallow": lambda s, m: s - 1e4 * (1.0 - m)[:, None],
+        "soft_multiplied": lambda s, m: s * m[:, None] - 1e10 * (1.0 - m)[:, None],
+        "taken": lambda s, m: s + m,
+        "taken_negated": lambda s, m: s - m,
+        "taken_infinite": lambda s, m: s + m,
+        "taken_and_given": lambda s, m: s + m,
+        "steep_scores": lambda s, m: s + off(m) * -1e9 * 1e-5 * tf.sigmoid(s),
         "near": lambda s, m: tf.where(m[:, None] > 0, s, -21.0),
         "no_mask": lambda s, m: s * 30.0 + off(m),
     }
@@ -75,11 +91,9 @@ def main(folder: Path) -> None:
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(3, LENGTH + 1, 48)
-    np.savez(
-        folder / "samples.npz",
-        x=rng.standard_normal((48, LENGTH, WIDTH)).astype("float32"),
-        mask=(np.arange(LENGTH) < lengths[:, None]).astype("int32"),
-    )
+    x = rng.standard_normal((48, LENGTH, WIDTH)).astype("float32")
+    mask = (np.arange(LENGTH) < lengths[:, None]).astype("int32")
+    np.savez(folder / "samples.npz", x=x, mask=mask)
     weights = [tf.constant(rng.standard_normal((WIDTH, WIDTH)).astype("float32") * 0.3) for _ in range(6)]
 
     def attention(x, mask, masked, query, key, value, softmax=tf.nn.softmax):
@@ -105,9 +119,13 @@ def main(folder: Path) -> None:
             softmaxes = {"written_out": written_out, "by_logarithm": by_logarithm, "with_a_sink": with_a_sink}
             softmaxes["exponent_of_logarithm"] = lambda scores: tf.exp(tf.nn.log_softmax(scores))
             result, scores = attention(x, mask, masked, *weights[:3], softmaxes.get(name, tf.nn.softmax))
+            if name == "taken_and_given":
+                return {"y": result, "beside": mask * 2.0}
             return {"y": result, "scores": scores} if name == "scores_are_an_output" else {"y": result}
 
-        shapes = {"x": ([1, LENGTH, WIDTH], tf.float32), "mask": ([1, LENGTH], tf.int32)}
+        form = ([1, LENGTH, LENGTH], tf.float32) if name in TAKEN else ([1, LENGTH], tf.int32)
+        form = ([1, LENGTH], tf.float32) if name in SOFT else form
+        shapes = {"x": ([1, LENGTH, WIDTH], tf.float32), "mask": form}
         owner = tf.Module()
         owner.run = tf.function(run, [tf.TensorSpec(*spec, name=key) for key, spec in shapes.items()])
         return owner

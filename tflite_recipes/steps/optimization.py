@@ -195,13 +195,14 @@ class Optimization(OptimizationSettings):
             assert state.saved_model is not None
             fix = "optimization.quantizer=tflite_converter"
             converter.float_file(state.saved_model, state.signature, request, reporter, path)
-        remedies = integer_conversion.prepare(path, state.signature, request, reporter)
+        prepared = integer_conversion.prepare(path, state.signature, request, reporter)
+        request = prepared.request
         ops, resolved = integer_conversion.resolved(path, state.signature, request)
         _tell_rules(self.rules, resolved, reporter)
         made = quantizer.quantize(path, state.signature, request, ops, resolved, reporter, fix)
         if made.ranges is not None:
             tell_stability(made.ranges, reporter)
-        return Converted(made.data, remedies=remedies)
+        return Converted(made.data, remedies=prepared.remedies)
 
     def _check_float(
         self, state: State, error: StepError, samples: Mapping[str, Any] | None, reporter: Reporter

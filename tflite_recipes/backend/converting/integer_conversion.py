@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tensorflow.lite.python.optimize import calibrator
 from tflite_recipes.backend.converting import float_calibration
 from tflite_recipes.backend.converting.conversion_request import Request
 from tflite_recipes.backend.converting.file_edits import without_cell_clip
-from tflite_recipes.backend.converting.mask_preparation import prepare_masks
+from tflite_recipes.backend.converting.mask_preparation import Prepared, prepare_masks
 from tflite_recipes.backend.converting.recent_results import once
 from tflite_recipes.conversion import rules as quantization_rules
 from tflite_recipes.conversion.op_places import places
@@ -52,17 +52,22 @@ class Between:
         """The float file as it is quantized. Errors: RequestError for a rule that matches nothing."""
         # Before calibration, so that ranges are those of a cell state without a limit.
         self.path.write_bytes(without_cell_clip(data) if self.request.unclipped_lstm else data)
-        self.remedies = prepare(self.path, self.signature, self.request, self.reporter)
+        prepared = prepare(self.path, self.signature, self.request, self.reporter)
+        self.request, self.remedies = prepared.request, prepared.remedies
         self.ops, self.resolved = resolved(self.path, self.signature, self.request)
         return self.path.read_bytes()
 
 
-def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> tuple[str, ...]:
-    """Bound the masks of a float file and equalize it, in place, where that is asked. The remedies taken, in words."""
-    remedies = prepare_masks(path, signature, request, reporter)
+def prepare(path: Path, signature: str, request: Request, reporter: Reporter) -> Prepared:
+    """Bound the masks of a float file and equalize it, in place, where that is asked.
+
+    Returns:
+        What the file is quantized by, and the remedies taken, in words.
+    """
+    prepared = prepare_masks(path, signature, request, reporter)
     if request.equalize:
-        _equalize(path, signature, request, reporter)
-    return remedies
+        _equalize(path, signature, prepared.request, reporter)
+    return prepared
 
 
 def _equalize(path: Path, signature: str, request: Request, reporter: Reporter) -> None:
@@ -125,7 +130,10 @@ def _quantize(
     enable_variable_quantization: bool,
     debug_options: Any,
 ) -> bytes:
+    asked = between.request
     float_file = between.take(result)
+    if between.request is not asked:  # masks among the samples are bounded
+        converter.representative_dataset = lambda: _limited(between)
     if not isinstance(converter.representative_dataset, lite.RepresentativeDataset):
         converter.representative_dataset = lite.RepresentativeDataset(converter.representative_dataset)
     samples = converter.representative_dataset.input_gen
@@ -155,6 +163,14 @@ def _quantize(
         denylisted_nodes=_left_float(between) or None,
     )
     return data
+
+
+def _limited(between: Between) -> Iterator[tuple[str, dict[str, Any]]]:
+    request = between.request
+    assert request.samples is not None
+    for part, done, total in float_calibration.batches(request.samples, request.batch, request.utf8_samples):
+        yield between.signature, part
+        between.reporter.progress("calibration samples", done, total)
 
 
 def _left_float(between: Between) -> set[str]:

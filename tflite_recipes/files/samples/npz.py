@@ -194,7 +194,8 @@ def _bad_samples(file: str, name: str, array: Any, cast: Any, where: str) -> Ite
         rows = np.flatnonzero(samples)
         if len(rows):
             said = bad_values(what, cast.dtype.name, f"sample {rows[0]}", len(rows))
-            yield Problem(f"{file}, array {name!r}: {said}", where, _other(where))
+            ors = ("in a mask, write -1e9 instead of -inf",) if what == "infinite" else ()
+            yield Problem(f"{file}, array {name!r}: {said}", where, _other(where), ors)
 
 
 def bad_rows(array: Any, cast: Any) -> dict[str, Any]:

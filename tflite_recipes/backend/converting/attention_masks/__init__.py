@@ -7,21 +7,20 @@ greatest score of a row: exp(-20) is 2e-9.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflite_recipes.backend.converting.attention_masks.mask_bounds import NOTHING_MASKED, Bound, bound
 from tflite_recipes.backend.converting.attention_masks.mask_edits import Editor
-from tflite_recipes.backend.converting.attention_masks.mask_paths import Merge, Root, merges
+from tflite_recipes.backend.converting.attention_masks.mask_paths import DEEP, Merge, Root, merges
 from tflite_recipes.backend.converting.attention_masks.mask_ranges import Ranges, survey
 from tflite_recipes.backend.converting.attention_masks.mask_statistics import Statistics, collect
+from tflite_recipes.backend.converting.attention_masks.soft_masks import Way, only_masks
 from tflite_recipes.backend.converting.equalization.float_graph import Graph, buffer_uses
-
-# A constant of this size is a mask, whatever the scores are.
-_UNMISTAKABLE = 1e3
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,14 @@ class Unbounded:
 class Bounded:
     """A file with bounded masks, or as it was.
 
-    masks: each place where a mask meets scores. unbounded: the softmaxes without a bounded mask.
+    masks: each place where a mask meets scores. unbounded: the softmaxes without a bounded mask. limits: by input, the
+    least and the greatest value that calibration may see of it, because it is a mask.
     """
 
     data: bytes
     masks: tuple[Mask, ...] = ()
     unbounded: tuple[Unbounded, ...] = ()
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def bounded(self) -> tuple[Mask, ...]:
@@ -67,7 +68,7 @@ class Bounded:
 def find(data: bytes, number: int) -> list[str]:
     """Return the names of the masked scores in subgraph `number` of a float file, without samples to judge them by."""
     graph = _graph(flatbuffer_utils.read_model_from_bytearray(bytearray(data)), number)
-    return [graph.name(graph.result(row.at)) for row in merges(graph, _UNMISTAKABLE)]
+    return [graph.name(graph.result(row.at)) for row in merges(graph, DEEP)]
 
 
 def in_pairs(data: bytes, number: int) -> bytes:
@@ -95,21 +96,62 @@ def bound_masks(data: bytes, number: int, activations: Callable[[], Iterable[Map
     ranges = survey(graph, activations())
     rows = merges(graph, ranges=ranges)
     seen = collect(graph, rows, activations()) if rows else Statistics()
-    found = [bound(graph, row, seen) for row in rows]
+    found = _without_mixed(graph, [bound(graph, row, seen) for row in rows])
     masks = tuple(_mask(graph, row, made) for row, made in zip(rows, found, strict=True))
     made = _edited(graph, rows, found)
     unbounded = _unbounded(graph, ranges, made)
-    if not made:
-        return Bounded(data, masks, unbounded)
+    limits = _limits(model, number, made)
+    if not [single for single in made if not _is_input(single)]:
+        return Bounded(data, masks, unbounded, limits)
     _edit(Editor(model, number, graph, ranges), graph, made)
-    return Bounded(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), masks, unbounded)
+    return Bounded(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), masks, unbounded, limits)
+
+
+def _is_input(single: Bound) -> bool:
+    return single.soft is not None and single.soft.way is Way.samples
+
+
+def _without_mixed(graph: Graph, found: list[Bound | str]) -> list[Bound | str]:
+    """Leave masks alone that are inputs and are read as something else too."""
+    inputs = [single for single in found if isinstance(single, Bound) and _is_input(single)]
+    places = frozenset((single.merge.at, single.merge.position) for single in inputs)
+    return [
+        "the model reads it as something else too"
+        if isinstance(single, Bound)
+        and single in inputs
+        and single.soft is not None
+        and not only_masks(graph, single.soft.tensor, places)
+        else single
+        for single in found
+    ]
+
+
+def _limits(model: Any, number: int, made: list[Bound]) -> dict[str, tuple[float, float]]:
+    """The least and the greatest value of each input that is a mask."""
+    names = {
+        int(port.tensorIndex): bytes(port.name).decode()
+        for signature in model.signatureDefs or ()
+        if signature.subgraphIndex == number
+        for port in signature.inputs
+    }
+    limits: dict[str, tuple[float, float]] = {}
+    for single in made:
+        if single.soft is not None and single.soft.way is Way.samples and single.soft.tensor in names:
+            name = names[single.soft.tensor]
+            low, high = limits.get(name, (0.0, 0.0))
+            end = single.value * single.merge.sign * single.soft.factor
+            limits[name] = (min(low, end), high) if end < 0 else (low, max(high, end))
+    return {name: (low or -math.inf, high or math.inf) for name, (low, high) in limits.items()}
 
 
 def _edit(editor: Editor, graph: Graph, made: list[Bound]) -> None:
     for single in made:
         if single.merge.sign == 0:
             editor.select(single)
-    for group in _groups(graph, [single for single in made if single.merge.sign and single.merge.logarithm < 0]):
+        elif single.soft is not None:
+            editor.soften(single)
+    added = [single for single in made if single.merge.sign and single.merge.logarithm < 0 and single.soft is None]
+    for group in _groups(graph, added):
         editor.add(group)
     depths: dict[int, float] = {}
     for single in made:
@@ -147,9 +189,10 @@ def _edited(graph: Graph, rows: list[Merge], found: list[Bound | str]) -> list[B
     """The bounds, without those of masks that are computed from a constant of one that has none."""
     kept: set[Root] = set()
     for row, made in zip(rows, found, strict=True):
-        if isinstance(made, str) and row.sign:
+        if row.sign and (isinstance(made, str) or made.soft is not None):
             kept |= _keys(graph, row)
-    return [made for made in found if isinstance(made, Bound) and not _keys(graph, made.merge) & kept]
+    bounds = [made for made in found if isinstance(made, Bound)]
+    return [made for made in bounds if made.soft is not None or not _keys(graph, made.merge) & kept]
 
 
 def _keys(graph: Graph, row: Merge) -> set[Root]:

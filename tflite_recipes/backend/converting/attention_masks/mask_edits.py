@@ -9,36 +9,30 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_recipes.backend.converting.attention_masks.graph_editor import GraphEditor
 from tflite_recipes.backend.converting.attention_masks.mask_bounds import Bound
 from tflite_recipes.backend.converting.attention_masks.mask_origins import Origin, origin
 from tflite_recipes.backend.converting.attention_masks.mask_paths import Root
 from tflite_recipes.backend.converting.attention_masks.mask_ranges import Ranges
 from tflite_recipes.backend.converting.attention_masks.mask_statistics import scores_of
-from tflite_recipes.backend.converting.attention_masks.softmax_paths import SELECT
+from tflite_recipes.backend.converting.attention_masks.soft_masks import SoftMask, Way
+from tflite_recipes.backend.converting.attention_masks.softmax_paths import SELECT, is_plain
 from tflite_recipes.backend.converting.equalization.float_graph import Graph
-from tflite_recipes.backend.converting.file_edits import renumber
 
 # A mask that is deeper than a layer needs by more than this share is not shared with it.
 _SHARED = 0.67
-_OPTIONS = {
-    "ADD": schema.AddOptionsT,
-    "SUB": schema.SubOptionsT,
-    "MUL": schema.MulOptionsT,
-    "GREATER": schema.GreaterOptionsT,
-    "MAXIMUM": schema.MaximumMinimumOptionsT,
-}
-_OPTION_NAMES = {"MAXIMUM": "MaximumMinimumOptions"}
 # A float32 below is not exact.
 _LEAST_EXPONENT = -87.0
+# What is smaller by this factor is lost where it is added.
+_TINY = 1e-6
 
 
-class Editor:
-    """Collects the edits of one subgraph. `finish` carries out those that move operators."""
+class Editor(GraphEditor):
+    """Bounds masks in one subgraph."""
 
     def __init__(self, model: Any, number: int, graph: Graph, ranges: Ranges) -> None:
-        self._model, self._number, self._graph, self._ranges = model, number, graph, ranges
-        self._before: dict[int, list[Any]] = {}
-        self._replaced: set[int] = set()
+        super().__init__(model, number, graph, ranges)
+        self._softened: dict[tuple[int, float], int] = {}
 
     def select(self, made: Bound) -> None:
         """Select one value, or the bounded constant, where a mask was selected."""
@@ -48,7 +42,10 @@ class Editor:
         if self._graph.names[at] not in SELECT:
             self._choose(at, position, made.value)
             return
-        value = np.float32(made.value) if constant is None else np.maximum(constant, np.float32(made.value))
+        sign, value = made.merge.acting, np.float32(made.value)
+        if constant is not None:
+            value = np.maximum(sign * constant, value)
+        value = sign * value
         self._read(at, position, self._constant(value, at, position))
         if constant is None:  # only the second version takes one value for all
             self._as_select(at)
@@ -75,11 +72,24 @@ class Editor:
 
     def bound_logarithm(self, at: int, depth: float) -> None:
         """Keep the LOG of 0 at `depth`."""
-        held = self._graph.input(at, 0)
-        kept = self._like(held, f"above_zero_{at}")
         least = np.exp(np.float32(max(depth, _LEAST_EXPONENT)))
+        held = self._without_tiny(self._graph.input(at, 0), float(least))
+        kept = self._like(held, f"above_zero_{at}")
         self._insert(at, "MAXIMUM", [held, self._constant(least, at, 3)], kept)
         self._read(at, 0, kept)
+
+    def _without_tiny(self, tensor: int, least: float) -> int:
+        """What a constant far below `least` is added to. TensorFlow's quantizer aborts at one of 1e-45."""
+        graph = self._graph
+        for at in range(len(graph.operators)):
+            if graph.result(at) != tensor or graph.names[at] != "ADD" or not is_plain(graph, at):
+                continue
+            for position in (0, 1):
+                constant = graph.constant(graph.input(at, position))
+                if constant is not None and constant.size == 1 and abs(constant.item()) < _TINY * least:
+                    self._replaced.add(tensor)
+                    return graph.input(at, 1 - position)
+        return tensor
 
     def add_pairs(self, at: int) -> None:
         """Make an ADD_N a chain of ADDs."""
@@ -118,6 +128,42 @@ class Editor:
                 self._add_computed(made, depth, deepest)
             else:
                 self._add_constant(made, depth, constant, shared)
+
+    def soften(self, made: Bound) -> None:
+        """Bound a mask with any values."""
+        at, position = made.merge.at, made.merge.position
+        if made.soft is None or made.soft.way is Way.samples:
+            return
+        key = (self._graph.input(at, position), made.value)
+        if key not in self._softened:
+            edit = self._clamped if made.soft.way is Way.clamp else self._chosen
+            self._softened[key] = edit(made, made.soft)
+        self._read(at, position, self._softened[key])
+
+    def _clamped(self, made: Bound, _: SoftMask) -> int:
+        """A mask that a RELU keeps above the bound: an integer MAXIMUM would have the scale of the whole mask."""
+        at, held = made.merge.at, self._graph.input(made.merge.at, made.merge.position)
+        above, clamped = self._like(held, f"above_{at}"), self._like(held, f"clamped_{at}")
+        depth, size = self._constant(made.value, at, 3), self._constant(-made.value, at, 4)
+        if made.merge.sign > 0:
+            self._insert(at, "SUB", [held, depth], above, schema.ActivationFunctionType.RELU)
+            self._insert(at, "SUB", [above, size], clamped)
+        else:
+            self._insert(at, "SUB", [size, held], above, schema.ActivationFunctionType.RELU)
+            self._insert(at, "SUB", [size, above], clamped)
+        return clamped
+
+    def _chosen(self, made: Bound, soft: SoftMask) -> int:
+        """The bound where what a mask is computed from is not 0, and 0 else."""
+        at, sign = made.merge.at, made.merge.sign
+        condition, chosen = self._like(soft.tensor, f"condition_{at}"), self._like(soft.tensor, f"chosen_{at}")
+        self._graph.tensors[condition].type = schema.TensorType.BOOL
+        zero = self._constant(0.0, at, 6)
+        self._insert(at, "LESS" if sign * soft.factor > 0 else "GREATER", [soft.tensor, zero], condition)
+        self._insert(at, "SELECT_V2", [condition, self._constant(sign * made.value, at, 7), zero], chosen)
+        for number in soft.layout:
+            chosen = self._again(at, number, chosen)
+        return chosen
 
     def _add_computed(self, made: Bound, depth: float, deepest: float) -> None:
         at, position = made.merge.at, made.merge.position
@@ -168,44 +214,6 @@ class Editor:
         if made.absorbs:
             self._absorb(made, self._constant(~hidden, at, 2))
 
-    def finish(self) -> None:
-        """Put new operators in their places, and leave out what nothing reads any more."""
-        graph = self._model.subgraphs[self._number]
-        graph.operators = [part for at, op in enumerate(graph.operators) for part in (*self._before.get(at, ()), op)]
-        gone = self._without_readers(graph)
-        for index in gone:
-            buffer = graph.tensors[index].buffer
-            if all(graph.tensors[other].buffer != buffer for other in set(range(len(graph.tensors))) - gone):
-                self._empty(buffer)
-        renumber(self._model, self._number, dict.fromkeys(gone, int(graph.inputs[0])))
-        self._drop_unused_codes()
-
-    def _drop_unused_codes(self) -> None:
-        """TensorFlow's calibrator refuses a file that names an op and has none."""
-        operators = [op for graph in self._model.subgraphs for op in graph.operators]
-        used = sorted({op.opcodeIndex for op in operators})
-        place = {index: number for number, index in enumerate(used)}
-        self._model.operatorCodes = [self._model.operatorCodes[index] for index in used]
-        for op in operators:
-            op.opcodeIndex = place[op.opcodeIndex]
-
-    def _without_readers(self, graph: Any) -> set[int]:
-        """Take out the operators behind what was replaced. The tensors that nothing reads then."""
-        doubtful = set(self._replaced)
-        while True:
-            read = {int(index) for op in graph.operators for index in op.inputs} | set(map(int, graph.outputs))
-            idle = [op for op in graph.operators if set(map(int, op.outputs)) <= doubtful - read]
-            if not idle:
-                return doubtful - read - set(map(int, graph.inputs))
-            doubtful |= {int(index) for op in idle for index in op.inputs if index >= 0}
-            graph.operators = [op for op in graph.operators if op not in idle]
-
-    def _empty(self, buffer: int) -> None:
-        """Leave a constant's data out where no other subgraph has it."""
-        others = (graph for at, graph in enumerate(self._model.subgraphs) if at != self._number)
-        if all(tensor.buffer != buffer for graph in others for tensor in graph.tensors):
-            self._model.buffers[buffer].data = None
-
     def _is_direct(self, root: Root, group: Iterable[Bound]) -> bool:
         return any(root == (made.merge.at, made.merge.position) for made in group)
 
@@ -227,53 +235,3 @@ class Editor:
         self._insert(at, "MUL", [mask, self._constant(scale, at, 3)], shares)
         self._insert(at, "SUB", [self._constant(1.0, at, 4), shares], keep)
         return keep
-
-    def _read(self, at: int, position: int, tensor: int) -> None:
-        self._replaced.add(self._graph.input(at, position))
-        inputs = np.array(self._graph.operators[at].inputs, np.int32)
-        inputs[position] = tensor
-        self._graph.operators[at].inputs = inputs
-
-    def _constant(self, values: Any, at: int, position: int) -> int:
-        is_condition = np.asarray(values).dtype == bool and position == 3
-        array = np.ascontiguousarray(values, bool if is_condition else "<f4")
-        buffer, tensor = schema.BufferT(), schema.TensorT()
-        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-        tensor.name = f"bounded_mask_{at}_{position}".encode()
-        tensor.type = schema.TensorType.BOOL if is_condition else schema.TensorType.FLOAT32
-        tensor.shape, tensor.hasRank, tensor.buffer = (
-            np.array(np.shape(values), np.int32),
-            True,
-            len(self._model.buffers),
-        )
-        self._model.buffers.append(buffer)
-        return self._append(tensor)
-
-    def _like(self, tensor: int, name: str) -> int:
-        made = copy.copy(self._graph.tensors[tensor])
-        made.name, made.buffer = f"bounded_mask_{name}".encode(), len(self._model.buffers)
-        self._model.buffers.append(schema.BufferT())
-        return self._append(made)
-
-    def _append(self, tensor: Any) -> int:
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def _insert(self, at: int, name: str, inputs: list[int], result: int) -> None:
-        op = schema.OperatorT()
-        op.opcodeIndex = self._code(getattr(schema.BuiltinOperator, name))
-        op.inputs, op.outputs = np.array(inputs, np.int32), np.array([result], np.int32)
-        op.builtinOptions = _OPTIONS[name]()
-        op.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTION_NAMES.get(name, f"{name.title()}Options"))
-        self._before.setdefault(at, []).append(op)
-
-    def _code(self, number: int) -> int:
-        codes = self._model.operatorCodes
-        for index, code in enumerate(codes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
-                return index
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = number
-        code.version = 1
-        codes.append(code)
-        return len(codes) - 1

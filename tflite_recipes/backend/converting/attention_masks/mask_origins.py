@@ -45,7 +45,7 @@ def origin(graph: Graph, mask: int, ranges: Ranges) -> Origin | None:
             return found
         if graph.names[at] in LAYOUT:
             layout = (at, *layout)
-        elif not _is_product(graph, at):
+        elif graph.names[at] != "CAST" and not _is_product(graph, at):
             return found
         tensor = _source(graph, at)
 

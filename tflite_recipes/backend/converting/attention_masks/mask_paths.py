@@ -22,6 +22,8 @@ from tflite_recipes.backend.converting.equalization.float_graph import Graph
 
 # A constant nearer to zero than this is no mask: exp(-20) is 2e-9.
 LEAST = 20.0
+# What lies below is a mask, whatever the scores are.
+DEEP = 1e3
 # Where masks meet scores.
 MERGING = ("ADD", "ADD_N", "SUB", "MINIMUM", "MAXIMUM", *SELECT)
 # A mask that is computed has these shares of its depth at least where it masks, and at most where it does not.
@@ -37,6 +39,7 @@ class Merge:
     at, position: the operator, and the place of the mask among its inputs. sign: 0 if the mask is selected; else the
     sign with which it acts on the scores in front of the softmax. roots: the constants that the mask is made of, none
     if the samples showed it. reaches: every softmax behind it. logarithm: the LOG of 0 that makes the mask, or -1.
+    is_soft: whether it has values between those that mask and those that do not.
     """
 
     at: int
@@ -45,6 +48,12 @@ class Merge:
     roots: frozenset[Root] = frozenset()
     reaches: tuple[Reach, ...] = ()
     logarithm: int = -1
+    is_soft: bool = False
+
+    @property
+    def acting(self) -> int:
+        """The sign with which the mask acts on the softmax, also if it is selected."""
+        return self.sign or self.reaches[0].sign
 
 
 def merges(graph: Graph, least: float = LEAST, ranges: Ranges | None = None) -> list[Merge]:
@@ -57,12 +66,12 @@ def merges(graph: Graph, least: float = LEAST, ranges: Ranges | None = None) -> 
     """
     ranges = ranges or {}
     rows = _of_constants(graph, least, ranges)
-    places = {row.at for row in rows}
-    behind = _behind(graph, places)
-    for row in _of_values(graph, ranges):
-        # A mask that is computed from bounded values is bounded already.
-        if row.at not in places and graph.input(row.at, row.position) not in behind:
-            rows.append(row)
+    for found in (_of_values(graph, ranges), _of_soft_values(graph, ranges)):
+        for row in found:
+            places = {row.at for row in rows}
+            # A mask that is computed from bounded values is bounded already.
+            if row.at not in places and graph.input(row.at, row.position) not in _behind(graph, places):
+                rows.append(row)
     return sorted(rows, key=lambda row: row.at)
 
 
@@ -99,21 +108,56 @@ def _of_values(graph: Graph, ranges: Ranges) -> list[Merge]:
     return rows
 
 
+def _of_soft_values(graph: Graph, ranges: Ranges) -> list[Merge]:
+    """The merges of computed values far below the scores, whatever lies between."""
+    rows: list[Merge] = []
+    for at in range(len(graph.operators)):
+        if graph.names[at] not in ("ADD", "SUB") or not is_plain(graph, at):
+            continue
+        if not (found := reaches(graph, graph.result(at), ranges)) or not (sign := sign_of(found)):
+            continue
+        for position in (0, 1):
+            acting = -sign if graph.names[at] == "SUB" and position else sign
+            mask = ranges.get(graph.input(at, position))
+            if mask is not None and mask.acting(acting).low <= -DEEP and not _is_constant(graph, at, position):
+                rows.append(Merge(at, position, acting, reaches=tuple(found), is_soft=True))
+    return rows
+
+
 def _added(graph: Graph, row: Merge, mask: Range) -> Merge | None:
-    if _is_mask(mask):
-        return row
-    if mask.low == -np.inf and row.sign > 0 and (at := _logarithm(graph, graph.input(row.at, row.position))) >= 0:
-        return replace(row, logarithm=at)
-    return None
+    at, floors = _logarithm(graph, graph.input(row.at, row.position))
+    if at >= 0 and row.sign > 0 and mask.low <= -DEEP:
+        reaches = tuple(replace(reach, floors=(*reach.floors, *floors)) for reach in row.reaches)
+        return replace(row, logarithm=at, reaches=reaches)
+    return row if _is_mask(mask) else None
 
 
-def _logarithm(graph: Graph, tensor: int) -> int:
-    """The LOG that makes a tensor, which may be laid out anew in between; -1 if another operator does."""
+def _logarithm(graph: Graph, tensor: int) -> tuple[int, tuple[int, ...]]:
+    """The LOG that makes a tensor, which may be laid out anew or kept above a mask in between, and what keeps it so.
+
+    -1 if another operator makes it.
+    """
     makers = {graph.result(at): at for at in range(len(graph.operators))}
-    while (at := makers.get(tensor, -1)) >= 0 and graph.names[at] in LAYOUT:
-        tensor = graph.input(at, 0)
+    floors: list[int] = []
+    while (at := makers.get(tensor, -1)) >= 0:
+        constants = [graph.constant(graph.input(at, position)) for position in (0, 1)]
+        if graph.names[at] in LAYOUT:
+            tensor = graph.input(at, 0)
+        elif graph.names[at] in ("MAXIMUM", "MINIMUM") and (constants[0] is None) != (constants[1] is None):
+            if graph.names[at] == "MAXIMUM":
+                floors.append(at)
+            if _is_shallow(constants[1] if constants[0] is None else constants[0], graph.names[at]):
+                return -1, ()
+            tensor = graph.input(at, 0 if constants[0] is None else 1)
+        else:
+            break
     alone = at >= 0 and graph.names[at] == "LOG" and graph.result(at) not in graph.outputs
-    return at if alone else -1
+    return (at, tuple(floors)) if alone else (-1, ())
+
+
+def _is_shallow(values: Any, name: str) -> bool:
+    """Whether a constant keeps more of a logarithm from the scores than what masks."""
+    return bool(values.max() > -DEEP) if name == "MAXIMUM" else bool(values.min() < 0)
 
 
 def _is_constant(graph: Graph, at: int, position: int) -> bool:
@@ -151,7 +195,7 @@ def _of_constants(graph: Graph, least: float, ranges: Ranges) -> list[Merge]:
     for row in rows:
         found = reaches(graph, graph.result(row.at), ranges)
         sign = sign_of(found) if found else 0
-        if found and (row.sign or sign > 0):
+        if found and sign:
             complete.append(replace(row, sign=row.sign * sign, reaches=tuple(found)))
         else:
             broken |= row.roots

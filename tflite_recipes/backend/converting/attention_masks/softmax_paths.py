@@ -101,7 +101,7 @@ def _behind(graph: Graph, at: int, position: int, ranges: Ranges) -> list[Reach]
         behind = _with_term(reaches(graph, result, ranges), other, 1 if position else -1)
         return _scaled(behind, Range(-1.0, -1.0, 1.0, False)) if position else behind
     if name in ("MAXIMUM", "MINIMUM"):
-        return _with_floor(graph, at, other, reaches(graph, result, ranges))
+        return _with_limit(graph, at, other, reaches(graph, result, ranges))
     factor = known(graph, other, ranges)
     if factor is None or (name, position) not in (("MUL", 0), ("MUL", 1), ("DIV", 0)):
         return None
@@ -135,12 +135,17 @@ def _with_term(found: list[Reach] | None, tensor: int, sign: int) -> list[Reach]
     ]
 
 
-def _with_floor(graph: Graph, at: int, bound: int, found: list[Reach] | None) -> list[Reach] | None:
-    """Scores that are kept above a constant: below 0 of a MAXIMUM, above 0 of a MINIMUM whose result is negated."""
+def _with_limit(graph: Graph, at: int, bound: int, found: list[Reach] | None) -> list[Reach] | None:
+    """Scores that are kept above or below a constant, as they act on the softmax.
+
+    What is kept below a constant lies below it with a bounded mask too, since the mask lies below all scores.
+    """
     sign = 1 if graph.names[at] == "MAXIMUM" else -1
     values = graph.constant(bound)
-    if found is None or values is None or values.dtype.kind != "f" or any(reach.sign != sign for reach in found):
+    if not found or values is None or values.dtype.kind != "f" or not sign_of(found):
         return None
+    if sign_of(found) != sign:
+        return found
     if float((sign * values).max()) > _USELESS:
         return found
     return [replace(reach, floors=(*reach.floors, at)) for reach in found]

@@ -52,6 +52,7 @@ class Graph:
         self._graph = model.subgraphs[number]
         self.tensors, self.operators = self._graph.tensors, self._graph.operators or []
         self.names = [_NAMES.get(_code(model, op), "CUSTOM") for op in self.operators]
+        self.inputs = {int(index) for index in self._graph.inputs}
         self.outputs = {int(index) for index in self._graph.outputs}
         for signature in model.signatureDefs or ():
             if signature.subgraphIndex == number:
