@@ -87,6 +87,13 @@ def test_flex_ops_cannot_be_calibrated():
     assert problem.fix == "optimization=dynamic_range"
 
 
+@pytest.mark.parametrize("lookup", ["gather", "gather_nd", "Embedding Lookup:"])
+def test_numbers_beyond_a_table_are_the_fault_of_the_samples(lookup):
+    message = f"elements was not true.{lookup} index out of bounds. Node number 1 (GATHER) failed to invoke."
+    problem = diagnose(message, Case("integer_only", FRAMES))
+    assert (problem.where, problem.fix, problem.remedies) == ("calibration", "", ())
+
+
 def test_what_16x8_lacks_has_another_quantizer():
     message = "Quantization to 16x8-bit not yet supported for op: 'NEG'.\n…not yet supported for op: 'PRELU'."
     problem = diagnose(message, Case("int16x8"))

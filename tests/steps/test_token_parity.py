@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = keras.layers.Embedding(ROWS, 4)(pair)
     second = keras.layers.Embedding(9, 4)(pair)
     keras.Model([pair, weight], keras.layers.Flatten()(first + second) * weight).save(folder / "tables.keras")
+    later = keras.layers.Embedding(ROWS, 4)((ids - 7) // 2)
+    keras.Model(ids, keras.layers.Dense(3)(keras.layers.Flatten()(later))).save(folder / "later.keras")
     word = keras.Input((), dtype="string", name="word")
     known = keras.layers.StringLookup(vocabulary=[f"word {k}" for k in range(20)])(word)
     keras.Model(word, keras.layers.Embedding(21, 4)(known)).save(folder / "words.keras")
@@ -64,12 +67,23 @@ def test_inputs_that_are_indices_are_drawn_from_the_whole_table(
     assert result.warnings == ()
 
 
+def test_random_calibration_draws_the_numbers_that_a_table_is_read_by(here: Path, models: Path) -> None:
+    """Numbers from 0 on would be negative rows of it."""
+    file = models / "later.keras"
+    result = ran(file, "calibration=random", "optimization=full_integer", "optimization.quantizer=litert_quantizer")
+    assert result.status == ExitStatus.DONE, result.problems
+    limits = index_limits(read_tflite(result.path), "serving_default")
+    assert limits == {"ids": (7, 2 * ROWS + 6)}
+    drawn = json.loads((result.output_dir / "calibration.json").read_text())["inputs"]["ids"]
+    assert (drawn["min"], drawn["max"]) == limits["ids"]
+
+
 def test_an_error_in_rows_that_0_and_1_do_not_reach_is_seen(here: Path, models: Path) -> None:
     """In int8 one scale covers the table, so that its first two rows are lost beside the others."""
     np.savez(here / "real.npz", ids=np.random.default_rng(0).integers(0, ROWS, (64, 6)).astype("int32"))
     scheme = ["optimization=full_integer", "conversion.fallback=[]"]
     real = ran(models / "uneven.keras", *scheme, "calibration=npz", "calibration.path=real.npz")
-    narrow = ran(models / "uneven.keras", *scheme, "calibration=random")
+    narrow = ran(models / "uneven.keras", *scheme, "calibration=random", "calibration.within_tables=false")
     for result in (real, narrow):
         assert result.status == ExitStatus.DONE, result.problems
     assert real.metrics["parity.sqnr_db"] > 20

@@ -40,6 +40,8 @@ _OF_TYPES = re.compile(
 _OF_SHAPES = re.compile(
     r"static|\branked|\brank\b|\bshapes?\b|dimension|num_(input|output)_elements|\bsizes?\b", re.IGNORECASE
 )
+# LiteRT's kernels of GATHER, GATHER_ND and EMBEDDING_LOOKUP.
+_OUT_OF_TABLE = re.compile(r"(gather|gather_nd|Embedding Lookup:) index out of bounds")
 _LOOP_ALONE = "a loop over time needs a fixed batch and length"
 
 
@@ -79,6 +81,9 @@ def diagnose(message: str, case: Case) -> Problem:
         needs = "the Flex delegate" if "Select TensorFlow op" in message else "custom ops"
         what = f"{case.scheme} is calibrated by running the model, and what needs {needs} cannot be run here"
         return Problem(what, _WHERE, "optimization=dynamic_range")
+    if _OUT_OF_TABLE.search(message):
+        what = "the calibration samples hold numbers beyond the table that the model looks them up in"
+        return Problem(what, "calibration", "", ("give samples whose numbers are rows of the table",))
     return _other(message, case)
 
 

@@ -158,12 +158,16 @@ class GeneratorCalibration(Ranges):
 
 @dataclass(frozen=True)
 class RandomCalibration(Ranges):
-    """Seeded uniform noise in low…high. Never a default: ranges from noise are rarely those of real data."""
+    """Seeded uniform noise in low…high. Never a default: ranges from noise are rarely those of real data.
+
+    within_tables: draw numbers that look up rows of a table from all of its rows.
+    """
 
     samples: Annotated[int, within(ge=1)]
     seed: Annotated[int, within(ge=0, lt=2**32)]
     low: float
     high: float
+    within_tables: bool = False
 
     def problems(self, steps: Mapping[str, Any]) -> Iterable[Problem]:
         if not self.low < self.high:
@@ -173,9 +177,13 @@ class RandomCalibration(Ranges):
             yield Problem(f"low={self.low:g} is not below high={self.high:g}", "calibration.low", fix)
 
     def __call__(self, state: State, reporter: Reporter) -> State:
-        arrays = npz.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high)
-        reporter.warn(f"calibrated on random data in {self.low:g}…{self.high:g}, as asked: expect poor accuracy")
-        source = of_arrays(arrays, f"random {self.low:g}…{self.high:g}")
+        from tflite_recipes.backend.converting import index_inputs
+
+        limits = index_inputs.limits_of(state, reporter) if self.within_tables else {}
+        arrays = npz.random_arrays(state.inputs, self.samples, self.seed, self.low, self.high, limits)
+        rows = "".join(f", {name} in {low}…{high}" for name, (low, high) in limits.items())
+        reporter.warn(f"calibrated on random data in {self.low:g}…{self.high:g}{rows}, as asked: expect poor accuracy")
+        source = of_arrays(arrays, f"random {self.low:g}…{self.high:g}{rows}")
         return finish(state, reporter, source, range(self.samples), self.seed, self)
 
 

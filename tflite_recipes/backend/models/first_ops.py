@@ -36,6 +36,14 @@ def scaled_inputs(saved_model: Path, signature: str) -> frozenset[str]:
     return frozenset(name for name, tensor in tensors.items() if any(ask(tensor, nodes, functions) for ask in asked))
 
 
+def has_lookups(saved_model: Path) -> bool:
+    """Return whether anything in a SavedModel looks up rows of a table."""
+    loaded = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    graph = loaded.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return any(node.op in (*_LOOKUPS, "GatherNd", "ResourceGatherNd") for node in nodes)
+
+
 def scaled_inputs_of_file(path: Path, signature: str) -> frozenset[str]:
     """The same for a float `.tflite`, by the kinds of its ops alone: constants are not looked at."""
     file = tflite.read_tflite(path)
