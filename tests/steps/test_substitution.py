@@ -28,6 +28,7 @@ NAMES = [
         "double",
         "product",
         "logarithm",
+        "looked_up",
     ),
 ]
 
@@ -89,6 +90,7 @@ FLOAT = {
     "gelu": {"erf"},
     "bare_erf": {"erf"},
     "normalized": set(),
+    "looked_up": {"unroll"},
 }
 
 

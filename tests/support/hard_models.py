@@ -360,6 +360,30 @@ def words(folder: Path) -> None:
     )
 
 
+def looked_up(folder: Path) -> None:
+    """Text ids in a loop over time, as in an LSTM of tf_keras. A loaded table does not tell the shape of its ids."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([21, 4], seed=5)
+    words = tf.constant([f"w{number}" for number in range(20)])
+    known = tf.lookup.KeyValueTensorInitializer(words, tf.range(20, dtype=tf.int64))
+    owner = tf.Module()
+    owner.table = tf.lookup.StaticHashTable(known, 20)
+
+    def run(word):
+        rows = tf.transpose(tf.gather(weights, owner.table.lookup(word)), [1, 0, 2])
+        steps = tf.TensorArray(tf.float32, tf.shape(rows)[0]).unstack(rows)
+        states = tf.TensorArray(tf.float32, tf.shape(rows)[0])
+        total = tf.zeros_like(rows[0])
+        for step in tf.range(tf.shape(rows)[0]):
+            total = tf.tanh(total + steps.read(step))
+            states = states.write(step, total)
+        return {"y": states.stack()[-1]}
+
+    owner.run = tf.function(run, [tf.TensorSpec([None, 5], tf.string, name="word")])
+    tf.saved_model.save(owner, str(folder / "saved_model"), signatures={"serving_default": owner.run})
+
+
 def open_sizes(folder: Path) -> None:
     import keras
 

@@ -115,6 +115,18 @@ def sizes_of(op: Any, inputs: Sequence[Any]) -> list[Any] | None:
     return None if taken is None or (taken[0] == _OPEN).any() else taken
 
 
+def shaped(op: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    """The outputs of an op, with the shape of what a table is asked for.
+
+    TensorFlow infers it from the table, of which a loaded SavedModel does not keep the type of keys and values.
+    """
+    if op.type == "LookupTableFindV2" and outputs[0].shape.rank is None:
+        keys, default = symbolic(inputs[1]).shape, symbolic(inputs[2]).shape
+        if keys.rank is not None and default.rank == 0 and op.outputs[0].shape.rank in (None, keys.rank):
+            outputs[0].set_shape(keys)
+    return outputs
+
+
 def told(op: Any, outputs: Sequence[Any]) -> list[Any]:
     """The outputs, those as known values that TensorFlow can tell from shapes."""
     if op.type not in _SIZES:

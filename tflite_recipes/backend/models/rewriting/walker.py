@@ -12,6 +12,7 @@ from tflite_recipes.backend.models.rewriting.emitting import (
     REBUILT,
     constant,
     copied,
+    shaped,
     sizes_of,
     told,
     worked_out,
@@ -90,7 +91,7 @@ class Walker:
             return sizes
         if self.at_float32 and any(tensor.dtype.as_datatype_enum in REBUILT for tensor in op.outputs):
             self.rebuilt += 1
-        return told(op, copied(op, inputs, self.named(op), self.at_float32))
+        return told(op, shaped(op, inputs, copied(op, inputs, self.named(op), self.at_float32)))
 
 
 class _Scope:
