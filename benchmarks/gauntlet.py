@@ -43,6 +43,8 @@ _MOST_FIXES = 4
 _UNEXPECTED = re.compile(r"[A-Z]\w*(Error|Exception): |.*\ba fault of this version, ")
 # A name that the user fills in: such a fix asks for data, and cannot be pasted as it is.
 _TO_FILL_IN = re.compile(r"=(FILE|OTHER\.npz)\b")
+# How the product warns of the outputs of a finished file.
+_OF_OUTPUTS = re.compile(r"^(the outputs of the file are far from the source's|output \S+: )")
 # How the product reports that a library ended its worker.
 _DEATH = "the process that owns TensorFlow"
 # What a case may leave, and the source that a user names for it.
@@ -145,22 +147,26 @@ def _offered(problems: Sequence[Mapping[str, Any]]) -> str:
 
 def _judged(answer: Mapping[str, Any], folder: Path, scheme: str, mended: bool) -> dict[str, Any]:
     """Return the class of a finished file, and the figures behind it."""
-    if answer["tags"].get("tflite_recipes.verified") == "false":
-        return {"class": "not verified"}
+    has_flex = answer["tags"].get("tflite_recipes.verified") == "false"
     command = [sys.executable, str(_BENCHMARKS / "gauntlet_judge.py"), answer["path"], str(folder)]
+    command += ["--op-by-op"] if has_flex else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode and has_flex:
+        return {"class": "not verified", "reason": f"op by op: {' '.join(done.stderr.split()[-40:])}"}
     if done.returncode:
         return {"class": "WRONG", "reason": f"does not run: {' '.join(done.stderr.split()[-40:])}"}
     figures = json.loads(done.stdout)
     close = figures["drop"] <= _MOST_DROP if "drop" in figures else figures["error"] <= LIMITS[scheme][0]
     if close and figures["repeated"] <= _MOST_DIFFERENCE:
         return {"class": "right after a fix" if mended else "right", **figures}
-    # Quantization costs what it costs. A file is wrong if the run's own figures, on other samples, do not show it.
+    # Quantization costs what it costs. A file is wrong if the run's own figures, on other samples, do not show it, or
+    # if the run does not warn of the outputs.
     metrics = answer["metrics"]
     largest = metrics.get("parity.max_abs_error", 0.0)
     shown = largest * figures["error"] / figures["absolute"] if figures["absolute"] else 0.0
     float_error = metrics.get("parity.float_relative_error", 1.0)
     honest = scheme != "float" and float_error <= LIMITS["float"][0] and shown > LIMITS[scheme][0]
+    honest = honest and any(_OF_OUTPUTS.search(text) for text in answer["warnings"])
     return {"class": "inexact" if honest else "WRONG", **figures, "shown": shown}
 
 

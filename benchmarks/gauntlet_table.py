@@ -10,8 +10,8 @@ CLASSES = {
     "right": "the file is within the limit, from the first command on",
     "right after a fix": "the same, once the printed fixes were pasted",
     "refused": "no file, and no fix that can be pasted: the reason is below",
-    "inexact": "an integer file over the limit whose run reports the error (`parity.*`); its float file is right",
-    "not verified": "a file with TensorFlow's own ops (Flex), which no Python runtime can run; the run reports it",
+    "inexact": "an integer file over the limit: the run warns of the output and names the op; its float file is right",
+    "not verified": "a file with TensorFlow's own ops (Flex) that cannot run op by op either; the run reports it",
     "WRONG": "a file over the limit, and the run does not show it",
     "crash": "a library ended its process, or failed with an error that nothing expected; the run reports it",
     "no end of fixes": "a fix that leads to itself, or more than four fixes",
@@ -34,6 +34,7 @@ behind its command, at most four times. A file is then judged by what LiteRT com
 reported:
 
 - on up to eight samples at the file's own batch, with and without the default delegates
+- a file with TensorFlow's own ops (Flex), which no Python runtime can run, op by op: its other ops one by one in LiteRT
 - without a reset between invokes; the first sample runs again at the end
 - by the largest error of any output as a share of its range, or by the share of wrong elements of whole numbers
 - by the drop of accuracy instead, if the case has labels: at most {drop} on 360 samples, about one standard error

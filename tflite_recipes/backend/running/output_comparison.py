@@ -11,6 +11,8 @@ import numpy as np
 
 from tflite_recipes.backend.running import float_check, model_runs, runtime
 from tflite_recipes.conversion.quality import parity
+from tflite_recipes.conversion.quality.tensor_errors import TABLE, read_csv
+from tflite_recipes.conversion.sensitivity import sensitivity
 from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, WrongFile
 from tflite_recipes.core.events import Reporter
@@ -19,8 +21,9 @@ from tflite_recipes.core.state import Gate, State
 _BATCH = model_runs.BATCH
 # Below this cosine similarity hardly any use of a file is left.
 _POOR = 0.95
-# A single value that is off by more, as a share of its output's range, is worth a word. Cosine hides it.
-_FAR = 0.25
+# A single value that is off by more, as a share of its output's range, is worth a word. Cosine hides it. Eight bits
+# have 256 steps, so that 0.08 is 20 of them; 16x8 rounds weights alone to eight bits.
+_FAR, _FAR_16X8 = 0.08, 0.03
 # The reference kernels are slow, and differ in rounding alone: so many samples tell.
 _WITHOUT_DELEGATES = 64
 
@@ -82,17 +85,29 @@ def compare(
     _check_collapse(measured, gated, reporter)
     if measured.cosine < _POOR:
         what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
-        reporter.warn(f"{what}, output {measured.worst_output}")
+        reporter.warn(f"{what}, output {measured.worst_output}{_where_lost(state)}")
     else:
         _check_groups(measured, reporter)
         # Probabilities are judged by their class.
-        if state.scheme != "none" and measured.relative_error > _FAR and measured.top1_agreement is None:
-            by = f"{measured.relative_error:.0%} of its range"
+        far = _FAR_16X8 if state.scheme.startswith("int16x8") else _FAR
+        if state.scheme != "none" and measured.relative_error > far and measured.top1_agreement is None:
+            by = f"{measured.relative_error:.0%} of its range{_where_lost(state)}"
             reporter.warn(f"output {measured.worst_output}: values of the file are off by up to {by}")
     if state.scheme == "none":
         worst = measured.worst_output
         float_check.refuse(state, measured, arrays, source[worst], tflite[worst])
     return Outputs(source, tflite, as_run, batch)
+
+
+def _where_lost(state: State) -> str:
+    """The op that adds most noise to a quantized file, in words; "" if its tensors were not compared."""
+    table = state.workdir / TABLE
+    ranked = sensitivity(read_csv(table)) if table.exists() else []
+    if not ranked:
+        return ""
+    worst = ranked[0]
+    place = f" in {worst.layer}" if worst.layer else ""
+    return f". {worst.op}{place} loses most, tensor {worst.tensor.partition(';')[0]}"
 
 
 def check_float_file(state: State, samples: Mapping[str, Any], reporter: Reporter) -> None:
