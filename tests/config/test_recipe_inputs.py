@@ -18,6 +18,7 @@ def composed(*overrides):
     return composition.compose("convert", ["source=factory", "source.function=make.py:build", *overrides])
 
 
+@pytest.mark.slow
 def test_files_are_known_by_the_keys_that_name_them(here):
     write(here / "make.py", MODEL)
     np.savez(here / "cal.npz", x=np.zeros((3, 4), "float32"), labels=np.zeros(3, "int64"))
@@ -29,6 +30,7 @@ def test_files_are_known_by_the_keys_that_name_them(here):
     assert (first.sha256, first.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
 
 
+@pytest.mark.slow
 def test_a_machines_own_keys_are_no_inputs(here):
     write(here / "make.py", MODEL)
     write(here / "id_ed25519", "secret")

@@ -241,6 +241,7 @@ def test_any_section_is_built_or_refused_and_never_crashes(changes):
     assert all(problem.where.startswith("group.") and (problem.fix or problem.alternatives) for problem in problems)
 
 
+@pytest.mark.slow
 @few
 @given(st.sampled_from([key for key in GOOD if key not in ("path", "perhaps")]), values)
 def test_the_fix_of_a_value_is_a_value_that_is_taken(key, value):
@@ -250,6 +251,7 @@ def test_the_fix_of_a_value_is_a_value_that_is_taken(key, value):
     assert wrong(**{key: OverridesParser.create().parse_override(word).value()}) == []
 
 
+@pytest.mark.slow
 @few
 @given(
     st.fixed_dictionaries(

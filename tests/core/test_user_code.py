@@ -74,6 +74,7 @@ def test_only_what_is_not_here_is_looked_for_beside_the_recipe(here):
     assert found["y"] == config["y"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".", "proj", "elsewhere/deep"])
 def test_a_recipes_code_stands_beside_it(here, monkeypatch, folder):
     project(here)

@@ -52,6 +52,7 @@ def refused(read, *arguments) -> list:
     return list(error.value.problems)
 
 
+@pytest.mark.slow
 def test_read_keras_file_with_a_config_that_unpacks_to_much_is_refused(here):
     path = keras_archive(here / "a.keras", b" ")
     (problem,) = refused(models.read_keras_file, path)
@@ -59,6 +60,7 @@ def test_read_keras_file_with_a_config_that_unpacks_to_much_is_refused(here):
     refused(models.config_of, path)
 
 
+@pytest.mark.slow
 def test_read_keras_file_with_padded_weights_is_refused(here):
     path = keras_archive(here / "a.keras", model__weights__h5=bytes(100 << 20))
     refused(models.read_keras_file, path)

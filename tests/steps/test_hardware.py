@@ -42,6 +42,7 @@ def test_where_the_scheme_has_no_type_that_the_runtime_takes_another_scheme_is_n
     assert found["optimization.input_type"].fix.startswith("optimization=integer_only")
 
 
+@pytest.mark.slow
 def test_digits_bring_their_own_samples_for_that_scheme(here):
     found = problems("calibration=none", "optimization=none", "target.io_types=[int8]")
     assert found["optimization.input_type"].fix == "optimization=integer_only calibration=digits"

@@ -267,6 +267,7 @@ def test_ops_that_nothing_here_runs_are_told_at_load(tmp_path):
         _load_pyfunc(str(custom))
 
 
+@pytest.mark.slow
 def test_it_needs_neither_tensorflow_nor_this_package(tmp_path):
     path = quantized(tmp_path / "q.tflite")
     code = f"""

@@ -46,6 +46,7 @@ def scaled(blocks, links, scales):
     return found
 
 
+@pytest.mark.slow
 @given(chains())
 def test_both_sides_of_each_channel_come_to_the_same_range(chain):
     blocks, links = chain

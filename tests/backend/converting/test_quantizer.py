@@ -288,8 +288,9 @@ def test_a_loop_is_refused_where_ranges_are_needed(here, models):
     assert result.status == ExitStatus.FAILED
     (problem,) = result.problems
     assert "loops and branches" in problem.what
-    assert problem.fix == "optimization.quantizer=tflite_converter"
-    assert problem.alternatives == ("optimization=dynamic_range",)
+    # The other quantizer crashes on such a loop, which a trial shows.
+    assert "optimization.quantizer=tflite_converter was tried and does not help" in problem.what
+    assert problem.fix == "optimization=dynamic_range"
     weights = convert("dynamic_range", folder, fixed)
     assert weights.status == ExitStatus.DONE, weights.problems
     assert weights.metrics["parity.cosine"] > 0.999

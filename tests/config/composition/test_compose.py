@@ -112,6 +112,7 @@ def test_a_recipe_in_a_folder_is_found_and_inherited(here):
     assert compose("team/y").digest == compose("team/x").digest
 
 
+@pytest.mark.slow
 def test_a_recipe_in_a_folder_that_is_not_global_says_what_to_write(here):
     write(here / "recipes" / "team" / "x.yaml", "defaults: [/digits_float, _self_]\n")
     write(here / "recipes" / "y.yaml", "defaults: [/team/x, _self_]\n")
@@ -145,6 +146,7 @@ def test_options_and_groups_of_the_users_own(here):
     assert [spec.name for spec in recipe.steps] == [name for name in steps if name not in ("substitution", "pruning")]
 
 
+@pytest.mark.slow
 def test_a_config_folder_given_by_name_comes_first(here):
     board = "_target_: tflite_recipes.steps.target.GenericTarget\nflash_kb: {}\n"
     write(here / "conf" / "target" / "board.yaml", board.format(64))
@@ -428,6 +430,7 @@ def test_overrides_may_come_before_or_after_a_recipe_is_resolved(here, data):
 # Options of one's own that are wrong, and options that take keys back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["mine", "one"])
 def test_an_option_that_inherits_itself_is_blamed_and_not_the_recipe(here, option):
     write(here / "conf" / "target" / "mine.yaml", "defaults: [mine, _self_]\n")
@@ -823,6 +826,7 @@ def test_a_bad_combination_is_refused_before_the_sweep_and_names_its_job(here):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_every_job_is_said_once(here):
     (problem,) = wrong("digits_integer_only", "-m", "calibration.samples=5,6", "foo=1")
     assert (problem.where, problem.what) == ("foo", wrong("digits_integer_only", "foo=1")[0].what)

@@ -95,6 +95,7 @@ def digits(tmp_path_factory):
 def test_it_prints_a_line_for_each_candidate_and_where_all_is(digits):
     folder, done, _ = digits
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    lines = [line for line in lines if not line.startswith("waiting for ")]  # for the store, on a busy machine
     rows = table(folder / "out")
     assert [row["candidate"] for row in rows] == ["integer_only", "dynamic_range", "none"]
     for line, row in zip(lines[1:4], rows, strict=True):

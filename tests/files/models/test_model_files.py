@@ -513,6 +513,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(config=json_values, version=st.sampled_from(["2.4.0", "3.0.0", "", "9" * 6000, "x"]))
 @example(config={"layers": [], "input_layers": [["x", 0, 0]]}, version="3.0.0")

@@ -53,6 +53,7 @@ def tensors(draw):
 sides = st.lists(tensors(), max_size=3).map(tuple)
 
 
+@pytest.mark.slow
 @given(st.builds(ModelMetadata, texts, texts, sides, sides))
 def test_a_buffer_reads_as_it_was_written(metadata):
     audio = any(tensor.content is Content.audio for tensor in (*metadata.inputs, *metadata.outputs))

@@ -250,6 +250,7 @@ def test_a_run_does_not_differ_from_itself(one):
     assert not any(metric.changed for metric in found.metrics)
 
 
+@pytest.mark.slow
 @given(FACTS, FACTS)
 def test_exchanged_it_is_the_mirror_image(one, other):
     assert repr(diff_facts(other, one)) == repr(diff_facts(one, other).mirrored())
