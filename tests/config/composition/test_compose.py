@@ -855,3 +855,13 @@ def test_values_may_refer_to_others(here):
     assert recipe.config["calibration"]["seed"] == 9
     (problem,) = wrong("digits_integer_only", "calibration.seed=${source.nothing}")
     assert "source.nothing" in problem.what
+
+
+@pytest.mark.slow
+def test_defaults_of_a_form_that_hydra_only_asserts_are_refused_in_words(here):
+    text = compose("digits_float").to_yaml()
+    write(here / "mine.yaml", text.replace("- override /source: digits\n", "- override /source: digits\n  rules: []\n"))
+    (problem,) = wrong("mine.yaml")
+    assert problem.where.endswith("mine.yaml")
+    assert "defaults" in problem.what
+    assert any("- group: option" in line for line in problem.alternatives)

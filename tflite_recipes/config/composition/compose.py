@@ -422,8 +422,12 @@ def _hydra(file: RecipeFile, overrides: Sequence[str]) -> tuple[DictConfig | Non
     except RequestError as error:
         return None, list(error.problems)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: an option that is no text
-        telling = str(error).partition("Config search path")[0]
+        telling = str(error).partition("Config search path")[0].partition("full_key:")[0]
+        telling = re.sub(r"\w+ raised while composing config:", "", telling)
         text = " ".join(line.strip() for line in telling.splitlines() if line.strip())
         missing = re.search(r"Could not (?:load|find) '/?([^']+)'", text)
         similar = near(missing[1], list(catalog.list_recipes())) if missing else []
         return None, [Problem(f"{text} Did you mean {' or '.join(similar)}?" if similar else text, file.name)]
+    except Exception:  # Hydra asserts the forms of a defaults list, and stumbles over what it did not expect
+        ways = ("write each entry of its defaults as `- group: option`, `- override /group: option` or `- recipe`",)
+        return None, [Problem("its defaults have a form that Hydra does not take", str(file.path), "", ways)]
