@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.checkout import write
 
+from tflite_recipes.api import check
 from tflite_recipes.core import schema
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.schema import ExistingPath, within
@@ -352,3 +353,9 @@ def test_missing_model_is_no_file_of_samples_beside_it(here):
     assert one(path="a.keras")[2] == ""
     write(here / "a1.keras", "")
     assert one(path="a.keras")[2] == "group.path=a1.keras"
+
+
+@pytest.mark.parametrize("value", ["[{a: 1}]", "[[int8]]", "[int8,{}]"])
+def test_list_of_choices_that_holds_a_container_is_refused(value):
+    problems = check("digits_integer_only", ["target=raspberry_pi4", f"target.io_types={value}"])
+    assert [problem.where for problem in problems] == ["target.io_types"]

@@ -424,9 +424,22 @@ def _coerce_by_omegaconf(hint: Any, value: Any) -> tuple[Any, bool]:
     """OmegaConf checks one field at a time here, because a whole dataclass stops at its first error."""
     try:
         config = OmegaConf.merge(_holder(hint), {"field": value})
-        return getattr(OmegaConf.to_object(config), "field"), True  # noqa: B009 (the class is made here)
+        typed = getattr(OmegaConf.to_object(config), "field")  # noqa: B009 (the class is made here)
     except OmegaConfBaseException:
         return None, False
+    return (None, False) if _has_stray_containers(hint, typed) else (typed, True)
+
+
+def _has_stray_containers(hint: Any, typed: Any) -> bool:
+    """Return whether a list or mapping stands where the type has a plain value. OmegaConf does not look at those."""
+    whole = next((kind for kind in (hint, *get_args(hint)) if get_origin(kind) in (list, dict)), None)
+    if whole is None or not isinstance(typed, (list, dict)):
+        return False
+    item_hint = get_args(whole)[-1]
+    if not isinstance(item_hint, type) or not issubclass(item_hint, (Enum, str, int, float)):
+        return False
+    items = typed if isinstance(typed, list) else typed.values()
+    return any(isinstance(item, (list, dict)) for item in items)
 
 
 @functools.cache
