@@ -11,6 +11,8 @@ from enum import Enum, unique
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from support.servers import serving
+
 RUN_ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -158,12 +160,5 @@ def _content(path: str, body: bytes, server: BadServer) -> Any:
 def bad_server() -> Iterator[BadServer]:
     """Such a server, as long as the context lasts."""
     server = BadServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server, 0.05):
         yield server
-    finally:
-        server.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

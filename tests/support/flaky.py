@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.servers import serving
+
 # What a request (method, path) meets: None for the real answer, "lose" for none though it was done, "hang" for none
 # until the server closes, or a status.
 Fate = Callable[[str, str], str | int | None]
@@ -67,12 +69,5 @@ class _Handler(BaseHTTPRequestHandler):
 def flaky(port: int) -> Iterator[FlakyServer]:
     """Such a server before the one on `port`, as long as the context lasts."""
     server = FlakyServer(port)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import importlib.util
 import os
 import pwd
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -190,3 +192,17 @@ def _binary(name: str) -> str | None:
         return found
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
     return str(versions[-1]) if versions else None
+
+
+@contextlib.contextmanager
+def serving(server: http.server.HTTPServer, poll_interval: float = 0.5) -> Iterator[None]:
+    """Answer from a thread as long as the context lasts. `server.closing` is set before the end."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": poll_interval}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
