@@ -1,0 +1,66 @@
+"""Whether a float file is taken for the model: also where its values are rounded to the steps of trained ranges."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.reporters import RecordingReporter
+from support.tf_scripts import run_code
+
+from tflite_recipes.backend.running import float_check
+from tflite_recipes.core.errors import WrongFile
+from tflite_recipes.core.state import Intent, State, TensorSpec
+from tflite_recipes.files import tflite
+
+pytestmark = pytest.mark.slow
+
+# A range of -6 to 6, as quantization-aware training begins with: a step is 0.047, 5 % of these outputs' range.
+WRITE = """
+import numpy as np, tensorflow as tf
+class Model(tf.Module):
+    def __init__(self, rounds):
+        self.rounds = rounds
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def call(self, x):
+        y = tf.sigmoid(x)
+        return {"y": tf.quantization.fake_quant_with_min_max_args(y, -6, 6) if self.rounds else y}
+for name, rounds in (("rounded", True), ("plain", False)):
+    model = Model(rounds)
+    tf.io.gfile.makedirs(name)
+    tf.saved_model.save(model, name, signatures=model.call)
+    open(f"{name}.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model(name).convert())
+    np.save(f"{name}.npy", model.call(np.load("x.npy"))["y"])
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("float_files")
+    np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(32, 4)).astype("float32"))
+    run_code(WRITE, cwd=folder)
+    return folder
+
+
+def check(folder: Path, name: str, values_off: int) -> float:
+    """Check a file against a source of which so many values are a step off. Return the error that is logged."""
+    file = folder / f"{name}.tflite"
+    inputs = (TensorSpec("x", (None, 4), "float32"),)
+    intent = Intent(on_wrong_file="fail")
+    state = State(folder, intent=intent, signature="serving_default", inputs=inputs, converted=file)
+    expected = np.load(folder / f"{name}.npy")
+    expected.reshape(-1)[:values_off] += 12 / 255
+    reporter = RecordingReporter()
+    float_check.check(state, {"x": np.load(folder / "x.npy")}, {"y": expected}, reporter)
+    return reporter.metrics["parity.float_relative_error"]
+
+
+def test_values_on_the_edge_of_two_steps_are_no_fault_of_a_file_that_rounds(files: Path) -> None:
+    assert "QUANTIZE" in tflite.op_counts(tflite.read_tflite(files / "rounded.tflite"))
+    assert check(files, "rounded", 2) > 0.04
+
+
+@pytest.mark.parametrize(("name", "values_off"), [("rounded", 64), ("plain", 2)])
+def test_many_values_are_and_a_single_one_where_nothing_rounds(files: Path, name: str, values_off: int) -> None:
+    assert check(files, name, 0) < 1e-3
+    with pytest.raises(WrongFile, match=r"the float file that was quantized must compute what its source computes"):
+        check(files, name, values_off)
