@@ -114,7 +114,7 @@ def outcome(runner: Runner, folder: Path, scheme: str, work: Path) -> dict[str, 
         answer = runner.run(folder, output, [*overrides_of(folder, scheme), *pasted])
         row = {"class": _class_of(answer, fixes), "problems": answer.get("problems", [])}
         if row["class"] == "file":
-            row |= _judged(answer, folder, scheme, bool(fixes))
+            row |= _judged(answer, folder, _judged_as(scheme, pasted), bool(fixes))
             row["warnings"] = answer["warnings"]
         if row["class"] != "fix":
             break
@@ -143,6 +143,14 @@ def _class_of(answer: Mapping[str, Any], fixes: Sequence[str]) -> str:
 
 def _offered(problems: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(dict.fromkeys(one["fix"] for one in problems if one["fix"]))
+
+
+def _judged_as(scheme: str, pasted: Sequence[str]) -> str:
+    """The scheme whose limits hold: that of the pasted fix, if it asks for another one."""
+    asked = [word.partition("=")[2] for word in pasted if word.startswith("optimization=")]
+    if not asked:
+        return scheme
+    return next((name for name, option in SCHEMES.items() if option == asked[-1]), "integer_only")
 
 
 def _judged(answer: Mapping[str, Any], folder: Path, scheme: str, mended: bool) -> dict[str, Any]:

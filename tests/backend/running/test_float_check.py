@@ -41,12 +41,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def check(folder: Path, name: str, values_off: int) -> float:
+def check(folder: Path, name: str, values_off: int, scheme: str = "integer_only") -> float:
     """Check a file against a source of which so many values are a step off. Return the error that is logged."""
     file = folder / f"{name}.tflite"
     inputs = (TensorSpec("x", (None, 4), "float32"),)
     intent = Intent(on_wrong_file="fail")
-    state = State(folder, intent=intent, signature="serving_default", inputs=inputs, converted=file)
+    state = State(folder, intent=intent, signature="serving_default", inputs=inputs, converted=file, scheme=scheme)
     expected = np.load(folder / f"{name}.npy")
     expected.reshape(-1)[:values_off] += 12 / 255
     reporter = RecordingReporter()
@@ -59,8 +59,13 @@ def test_values_on_the_edge_of_two_steps_are_no_fault_of_a_file_that_rounds(file
     assert check(files, "rounded", 2) > 0.04
 
 
-@pytest.mark.parametrize(("name", "values_off"), [("rounded", 64), ("plain", 2)])
-def test_many_values_are_and_a_single_one_where_nothing_rounds(files: Path, name: str, values_off: int) -> None:
-    assert check(files, name, 0) < 1e-3
+@pytest.mark.parametrize(
+    ("name", "values_off", "scheme"),
+    [("rounded", 64, "integer_only"), ("rounded", 2, "int16x8"), ("plain", 2, "integer_only")],
+)
+def test_many_values_are_and_single_ones_where_nothing_rounds(
+    files: Path, name: str, values_off: int, scheme: str
+) -> None:
+    assert check(files, name, 0, scheme) < 1e-3
     with pytest.raises(WrongFile, match=r"the float file that was quantized must compute what its source computes"):
-        check(files, name, values_off)
+        check(files, name, values_off, scheme)
