@@ -66,8 +66,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage seldom, and not among what is there before the first test and stays to the end. Python would
-    look through it again and again, which takes a tenth of the time."""
+    """Refuse test modules that import what takes seconds, which every run of the fast part would pay for.
+
+    Look for garbage seldom, and not among what is there before the first test and stays to the end. Python would
+    look through it again and again, which takes a tenth of the time.
+    """
+    if heavy := {"tensorflow", "keras", "mlflow", "sklearn", "pandas"} & sys.modules.keys():
+        raise pytest.UsageError(f"a test module imports {', '.join(sorted(heavy))}: import it inside the test or fixture")
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -7,7 +7,6 @@ import pytest
 from support.reporters import RecordingReporter
 from support.tf_scripts import run_code
 
-from tflite_recipes.backend.running import float_check
 from tflite_recipes.core.errors import WrongFile
 from tflite_recipes.core.state import Intent, State, TensorSpec
 from tflite_recipes.files import tflite
@@ -43,6 +42,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check(folder: Path, name: str, values_off: int, scheme: str = "integer_only") -> float:
     """Check a file against a source of which so many values are a step off. Return the error that is logged."""
+    from tflite_recipes.backend.running import float_check
+
     file = folder / f"{name}.tflite"
     inputs = (TensorSpec("x", (None, 4), "float32"),)
     intent = Intent(on_wrong_file="fail")

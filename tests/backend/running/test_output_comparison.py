@@ -10,7 +10,6 @@ import pytest
 from support.reporters import RecordingReporter
 from support.tensor_error_rows import activation
 
-from tflite_recipes.backend.running import float_check, output_comparison
 from tflite_recipes.conversion.quality import tensor_errors
 
 pytestmark = pytest.mark.slow
@@ -23,6 +22,8 @@ pytestmark = pytest.mark.slow
 def test_values_that_are_off_are_warned_of_with_the_op_that_loses_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, error: float, is_warned: bool
 ) -> None:
+    from tflite_recipes.backend.running import float_check, output_comparison
+
     rows = [activation("fine", "FULLY_CONNECTED", 50.0, 50.0), activation("grown", "EXP", 12.0, 45.0, incoming=50.0)]
     tensor_errors.write_csv(tmp_path / tensor_errors.TABLE, rows)
     source = {"y": np.linspace(0.0, 1.0, 64, dtype="float32").reshape(64, 1)}

@@ -233,10 +233,23 @@ def save(traced: Traced, model: Model, folder: Path) -> Path:
         what = "a ConcreteFunction whose variables must be kept needs the tf.Module that owns them"
         raise RequestError(Problem(what, "source.function", "freeze.variables=freeze"))
     module = tf.Module()
-    module.owner = model.owner
+    module.owner = _owner_of_variables(model, traced)
     module.serve = function
     tf.saved_model.save(module, str(folder), signatures={model.signature: function.get_concrete_function(**specs)})
     return folder
+
+
+def _owner_of_variables(model: Model, traced: Traced) -> Any:
+    """What a SavedModel has to hold for the function's variables.
+
+    With a model of tf_keras it would hold all functions of its layers too, traced anew, for training as well: of three
+    LSTMs that takes 10 s, and the converter reads all of it. Its variables alone do if nothing else is read.
+    """
+    if model.generation != 2:
+        return model.owner
+    handles = {id(variable.handle): variable for variable in model.owner.variables}
+    captured = [id(tensor) for tensor, _ in traced.graph.captures]
+    return list(handles.values()) if handles.keys() >= set(captured) else model.owner
 
 
 def _save_constant(traced: Traced, specs: dict[str, Any], folder: Path, signature: str) -> Path:
