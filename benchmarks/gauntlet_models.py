@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,25 @@ def cases(scripts: Path) -> dict[str, tuple[Path, list[str]]]:
     return found
 
 
-def build(scripts: Path, folder: Path, names: Sequence[str]) -> None:
-    """Write the models that are missing in the folder, by one process for each script and one for the references."""
+def _run(script: Path, *arguments: object) -> None:
+    subprocess.run([sys.executable, str(script), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+
+def build(scripts: Path, folder: Path, names: Sequence[str], run: Callable[..., None] = _run) -> None:
+    """Write the models that are missing in the folder, by one process for each script and one for the references.
+
+    run: starts such a process, with the script and its arguments.
+    """
     known = cases(scripts)
     missing = [name for name in names if not (folder / name / SETTINGS).exists()]
     for script in sorted({known[name][0] for name in missing}):
         own = [name for name in missing if known[name][0] == script]
-        subprocess.run([sys.executable, str(script), str(folder), *own], check=True, capture_output=True)
+        run(script, folder, *own)
     for name in missing:
         if (folder / name / "only.weights.h5").exists():
             (folder / name / "my_model.py").write_text(_ARCHITECTURE, encoding="utf-8")
     if missing:
-        command = [sys.executable, __file__, "--references", str(folder), *missing]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run(Path(__file__).resolve(), "--references", folder, *missing)
     for name in missing:
         settings = json.dumps({"overrides": known[name][1]})
         (folder / name / SETTINGS).write_text(settings, encoding="utf-8")

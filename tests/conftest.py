@@ -72,7 +72,9 @@ def pytest_collection_finish() -> None:
     look through it again and again, which takes a tenth of the time.
     """
     if heavy := {"tensorflow", "keras", "mlflow", "sklearn", "pandas"} & sys.modules.keys():
-        raise pytest.UsageError(f"a test module imports {', '.join(sorted(heavy))}: import it inside the test or fixture")
+        raise pytest.UsageError(
+            f"a test module imports {', '.join(sorted(heavy))}: import it inside the test or fixture"
+        )
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

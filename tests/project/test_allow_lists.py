@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from support.allow_lists import FOLDER
 from support.checkout import REPOSITORY
+from support.tf_scripts import run_code
 
 from tflite_recipes.files.models import allowed_names
 
 DERIVE = """
-import json
+import json, sys
 from support import allow_lists
-print(json.dumps({name: sorted(names) for name, names in allow_lists.lists().items()}))
+lists = {name: sorted(names) for name, names in allow_lists.lists().items()}
+open(sys.argv[1], "w").write(json.dumps(lists))
 """
 
 
 @pytest.mark.slow
-def test_lists_are_those_that_are_derived_from_the_installed_packages():
-    # In a process of its own: an interpreter of LiteRT that another test made adds ops to TensorFlow's.
-    command = [sys.executable, "-c", DERIVE]
-    answer = subprocess.run(command, cwd=REPOSITORY / "tests", capture_output=True, text=True, check=True)
-    derived = json.loads(answer.stdout.splitlines()[-1])
+def test_lists_are_those_that_are_derived_from_the_installed_packages(tmp_path):
+    # Not in this process: an interpreter of LiteRT that another test made adds ops to TensorFlow's.
+    run_code(DERIVE, tmp_path / "lists.json", cwd=REPOSITORY / "tests")
+    derived = json.loads((tmp_path / "lists.json").read_text())
     assert {"tensorflow_functions", "tensorflow_ops", "keras_classes", "keras_functions"} <= derived.keys()
     for name, names in derived.items():
         if names:  # tensorflow-model-optimization is an extra

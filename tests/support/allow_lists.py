@@ -111,10 +111,22 @@ _FRAMEWORK = re.compile(
 )
 
 
-def effects(function: object, seen: set[object] | None = None) -> str:
+# Functions that are known to call nothing but calculations, at any depth.
+_PURE: set[object] = set()
+
+
+def effects(function: object) -> str:
     """Return what a function takes or calls, at any depth, that is more than a calculation; "" for a pure one."""
-    plain, seen = _unwrapped(function), set() if seen is None else seen
-    if not isinstance(plain, types.FunctionType) or plain in seen:
+    seen: set[object] = set()
+    reached = _effects(function, seen)
+    if not reached:
+        _PURE.update(seen)
+    return reached
+
+
+def _effects(function: object, seen: set[object]) -> str:
+    plain = _unwrapped(function)
+    if not isinstance(plain, types.FunctionType) or plain in seen or (seen and plain in _PURE):
         return ""
     if not seen and (risky := _PARAMETERS & set(inspect.signature(plain).parameters)):
         return f"takes {sorted(risky)}"
@@ -132,7 +144,7 @@ def effects(function: object, seen: set[object] | None = None) -> str:
         if isinstance(value, types.FunctionType):
             if _EFFECTS.fullmatch(value.__module__ or ""):
                 return f"{value.__module__}.{value.__name__}"
-            if reached := effects(value, seen):
+            if reached := _effects(value, seen):
                 return reached
     return ""
 

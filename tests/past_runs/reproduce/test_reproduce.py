@@ -6,11 +6,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -359,35 +357,9 @@ def test_trusted_code_is_the_code_that_the_run_had(desk, stand):
         reproduce(desk, first.run_id, trust=True, output_dir=done.run.output_dir)
 
 
-@pytest.fixture
-def server(tmp_path_factory):
-    """A tracking server over HTTP that keeps artifacts itself."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([*command, *stores], cwd=folder, stdout=log, stderr=log, env=environment)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                with urllib.request.urlopen(f"{address}/health", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def test_from_the_server_alone(desk, stand, server):
+def test_from_the_server_alone(desk, stand, mlflow_server):
     """A run whose inputs the server kept is made again where nothing of them is."""
+    server = mlflow_server.uri
     to, run = client(server), client(uri(desk)).get_run(past(desk))
     folder = next((desk / "outputs").glob("*/*/recipe.yaml")).parent
     experiment = to.create_experiment("boards")
