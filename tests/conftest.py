@@ -26,6 +26,10 @@ from hypothesis import settings
 from support import servers
 from support.checkout import SHARED, Answer
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # Or every process that a test starts would compile the whole package again, which takes longer than most tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -220,6 +220,7 @@ def test_a_sweep_without_its_server_is_synced_with_all_that_is_below(here, cli, 
     answer = cli("run", "convert", *SOURCE, *data, *sweep)
     assert answer.status == 4, answer.err
     assert "or: tflite-recipes sync swept\n" in answer.err
+    assert "tracking=none" not in answer.err
     shutil.move(here / "swept", here / "elsewhere")
     server.start()
     try:

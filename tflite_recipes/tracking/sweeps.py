@@ -89,8 +89,8 @@ class Sweep:
     def problem(self, folder: Path | None) -> Problem:
         """That the sweep's own run is not (wholly) in MLflow."""
         what = f"the sweep is not (wholly) tracked at {without_password(self._settings.uri)}: {self.failure}"
-        later = (f"tflite-recipes sync {shlex.quote(os.path.relpath(folder))}",) if folder is not None else ()
-        return Problem(what, "tracking.uri", "tracking=none", later)
+        way = "tracking=none" if folder is None else f"tflite-recipes sync {shlex.quote(os.path.relpath(folder))}"
+        return Problem(what, "tracking.uri", "", (way,))
 
 
 def remember(folder: Path, record: dict[str, Any]) -> Problem | None:
