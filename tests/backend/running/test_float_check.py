@@ -1,4 +1,4 @@
-"""Whether a float file is taken for the model: also where its values are rounded to the steps of trained ranges."""
+"""Which differences between a float file and its source are accepted, also if the file rounds to trained ranges."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(folder: Path, name: str, values_off: int, scheme: str = "integer_only") -> float:
-    """Check a file against a source of which so many values are a step off. Return the error that is logged."""
+    """Check a file against a source in which this many values differ by one step. Return the logged error."""
     from tflite_recipes.backend.running import float_check
 
     file = folder / f"{name}.tflite"

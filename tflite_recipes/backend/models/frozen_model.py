@@ -240,16 +240,17 @@ def save(traced: Traced, model: Model, folder: Path) -> Path:
 
 
 def _owner_of_variables(model: Model, traced: Traced) -> Any:
-    """What a SavedModel has to hold for the function's variables.
+    """Return what a SavedModel has to hold so that it has the function's variables.
 
-    With a model of tf_keras it would hold all functions of its layers too, traced anew, for training as well: of three
-    LSTMs that takes 10 s, and the converter reads all of it. Its variables alone do if nothing else is read.
+    A model of tf_keras brings all functions of its layers with it, traced anew and for training too: for three LSTMs
+    that takes 10 s, and the converter reads all of it. Its variables are enough if the function reads nothing else.
     """
     if model.generation != 2:
         return model.owner
-    handles = {id(variable.handle): variable for variable in model.owner.variables}
-    captured = [id(tensor) for tensor, _ in traced.graph.captures]
-    return list(handles.values()) if handles.keys() >= set(captured) else model.owner
+    variables = source_model.variables_of(model)
+    handles = {id(variable.handle) for variable in variables}
+    reads_more = any(id(outside) not in handles for outside, _ in traced.graph.captures)
+    return model.owner if reads_more else variables
 
 
 def _save_constant(traced: Traced, specs: dict[str, Any], folder: Path, signature: str) -> Path:

@@ -70,12 +70,15 @@ def numeric(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> tuple[dict[
 
 
 def _is_wrong(state: State, path: Path, measured: parity.Parity) -> bool:
-    if not measured.finite or not measured.relative_error > state.float_limit:
-        return not measured.finite
+    """Return whether the float file at `path` differs from its source by more than the state's limit."""
+    if not measured.finite:
+        return True
+    if not measured.relative_error > state.float_limit:
+        return False
     if state.scheme not in _EIGHT_BITS or _ROUNDING.isdisjoint(tflite_file.op_counts(tflite_file.read_tflite(path))):
         return True
-    # A value that lies between two steps of a trained range goes either way, and a step may be a large share of the
-    # output. Files of eight bits are off by steps anyway: it is no fault if few values are.
+    # TensorFlow and the file may round a value between two steps to different sides, and a step may be a large part of
+    # the output's range. An 8-bit file has errors of that size anyway, so a few such values are accepted.
     return max(figures["relative_rmse"] for figures in measured.by_output.values()) > state.float_limit
 
 
