@@ -51,12 +51,18 @@ MOST_WORKERS = 4
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Return how many processes share the tests: one for single files and tests, else one for each processor."""
+    """Return how many processes share the tests: one for single files and tests, else one for each processor.
+
+    Slow tests often wait, for a server, a worker's start or a time limit: one more process uses the processors then.
+    """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     names_tests = any("::" in argument for argument in config.args)
     names_one_file = len(config.args) == 1 and config.args[0].endswith(".py")
-    return 0 if names_tests or names_one_file else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    if names_tests or names_one_file:
+        return 0
+    waiting = 0 if config.option.markexpr == "not slow" else 1
+    return min(len(os.sched_getaffinity(0)) + waiting, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

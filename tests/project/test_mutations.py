@@ -31,18 +31,26 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+# Damaged files of a kind: fewest recipes, which take longest to read. 2,100 in all.
+EXAMPLES = {"yaml": 100, "tflite": 400, "events": 400}
+
+
 @pytest.mark.parametrize("kind", mutations.KINDS)
-@settings(max_examples=6 * settings().max_examples, suppress_health_check=list(HealthCheck))
-@given(number=st.integers(0, 2**32))
-def test_mutated_file_is_read_or_refused_in_words(here, originals, kind, number):
+def test_mutated_file_is_read_or_refused_in_words(here, originals, kind):
     before = files(originals)
-    with tempfile.TemporaryDirectory() as folder:
-        path = mutations.mutate(kind, originals, Path(folder), random.Random(number))
-        damaged = files(Path(folder))
-        assert mutations.fault_of(mutations.read(kind, path, originals)) == ""
-        assert files(Path(folder)) == damaged
-    assert files(originals) == before
-    assert list(here.iterdir()) == []
+
+    @settings(max_examples=EXAMPLES.get(kind, 300), suppress_health_check=list(HealthCheck))
+    @given(number=st.integers(0, 2**32))
+    def check(number):
+        with tempfile.TemporaryDirectory() as folder:
+            path = mutations.mutate(kind, originals, Path(folder), random.Random(number))
+            damaged = files(Path(folder))
+            assert mutations.fault_of(mutations.read(kind, path, originals)) == ""
+            assert files(Path(folder)) == damaged
+        assert files(originals) == before
+        assert list(here.iterdir()) == []
+
+    check()
 
 
 @pytest.mark.parametrize("kind", mutations.KINDS)

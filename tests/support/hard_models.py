@@ -351,6 +351,7 @@ def column(folder: Path) -> None:
 def words(folder: Path) -> None:
     """Text ids in a Sequential model: with an open batch the file fails at a batch of 1."""
     import keras
+    import numpy as np
 
     layers, known = keras.layers, [f"w{number}" for number in range(20)]
     lookup = layers.StringLookup(vocabulary=known)
@@ -358,6 +359,7 @@ def words(folder: Path) -> None:
     keras.Sequential([word, lookup, layers.Embedding(21, 6), layers.Flatten(), layers.Dense(3)]).save(
         folder / "model.keras"
     )
+    np.savez(folder / "samples.npz", word=np.array(known)[:, None])
 
 
 def looked_up(folder: Path) -> None:
