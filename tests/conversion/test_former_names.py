@@ -11,10 +11,10 @@ from support.checkout import write
 
 from tflite_recipes.cli import completion
 from tflite_recipes.config import catalog, composition
+from tflite_recipes.conversion.conversion_settings import Conversion
 from tflite_recipes.conversion.former_names import RENAMED, in_todays_names
 from tflite_recipes.conversion.remedies import Remedy
 from tflite_recipes.conversion.schemes import Quantizer
-from tflite_recipes.conversion.section import Conversion
 from tflite_recipes.core import events, schema
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.engine.search.candidates import Candidate, recipe_of

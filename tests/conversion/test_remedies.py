@@ -11,8 +11,8 @@ from support.checkout import REPOSITORY
 from support.stand_in_worker import StandInWorker
 
 from tflite_recipes.config import composition
+from tflite_recipes.conversion.conversion_settings import Conversion
 from tflite_recipes.conversion.remedies import Finding, Remedy, Rule, asked_together, override_of, problem_of
-from tflite_recipes.conversion.section import Conversion
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError, StepError
 from tflite_recipes.core.state import State, TensorSpec

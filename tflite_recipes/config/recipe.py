@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tflite_recipes.conversion.section import Conversion
+from tflite_recipes.conversion.conversion_settings import Conversion
 from tflite_recipes.core import public_names, schema
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.schema import TARGET, WorkerLimits, near

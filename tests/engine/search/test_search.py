@@ -24,8 +24,8 @@ from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.core.result import RunResult
 from tflite_recipes.core.state import Gate
 from tflite_recipes.engine.search import asked_of, delivery, hints, rehearsed
+from tflite_recipes.engine.search.candidate_outcome import DROP_GATE, Head, Outcome, best_of_each
 from tflite_recipes.engine.search.candidates import Candidate, Rule, folder_name, others, recipe_of
-from tflite_recipes.engine.search.outcome import DROP_GATE, Head, Outcome, best_of_each
 from tflite_recipes.engine.search.search_loop import outcome_of, space_of
 from tflite_recipes.engine.search.search_page import render
 from tflite_recipes.engine.search.search_plot import pareto

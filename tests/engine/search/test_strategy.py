@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tflite_recipes.conversion.schemes import Scheme
 from tflite_recipes.core.state import CALIBRATED, Gate
+from tflite_recipes.engine.search.candidate_outcome import DROP_GATE, Head, Outcome, best, front
 from tflite_recipes.engine.search.candidates import Candidate
-from tflite_recipes.engine.search.outcome import DROP_GATE, Head, Outcome, best, front
 from tflite_recipes.engine.search.strategy import (
     FLOAT,
     LARGEST,

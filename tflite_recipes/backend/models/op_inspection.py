@@ -18,7 +18,7 @@ from tflite_recipes.backend.models.rewriting import (
     patterns,
     splits,
 )
-from tflite_recipes.backend.models.rewriting.emitting import REBUILT
+from tflite_recipes.backend.models.rewriting.op_copies import REBUILT
 from tflite_recipes.conversion.remedies import BEYOND_THE_GRAPH, Finding
 from tflite_recipes.core.shapes import layer_of
 from tflite_recipes.core.state import CALIBRATED, Intent

@@ -12,7 +12,7 @@ from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.config.recipe_inputs import INPUTS
 from tflite_recipes.core import events
 from tflite_recipes.core.environment import ENVIRONMENT
-from tflite_recipes.engine.search.outcome import Outcome, best_of_each
+from tflite_recipes.engine.search.candidate_outcome import Outcome, best_of_each
 from tflite_recipes.engine.search.search_page import render
 from tflite_recipes.engine.search.search_plot import pareto
 from tflite_recipes.engine.search.strategy import Space

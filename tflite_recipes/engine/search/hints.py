@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tflite_recipes.conversion.quality.tensor_errors import PASSING, TABLE, read_csv
 from tflite_recipes.conversion.sensitivity import sensitivity
-from tflite_recipes.engine.search.outcome import Head
+from tflite_recipes.engine.search.candidate_outcome import Head
 
 OPS = "ops.json"
 _ACTIVATIONS = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")

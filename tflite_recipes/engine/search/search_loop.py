@@ -17,8 +17,7 @@ from tflite_recipes.engine import runner
 from tflite_recipes.engine.fingerprint import TAG as FINGERPRINT
 from tflite_recipes.engine.fingerprint import run_fingerprint
 from tflite_recipes.engine.search import delivery, hints, strategy
-from tflite_recipes.engine.search.candidates import Candidate, folder_name, option, recipe_of
-from tflite_recipes.engine.search.outcome import (
+from tflite_recipes.engine.search.candidate_outcome import (
     DONE,
     DROP_GATE,
     FAILED,
@@ -30,6 +29,7 @@ from tflite_recipes.engine.search.outcome import (
     best,
     best_of_each,
 )
+from tflite_recipes.engine.search.candidates import Candidate, folder_name, option, recipe_of
 from tflite_recipes.engine.shared_results import Memo
 from tflite_recipes.engine.spool import Spool
 from tflite_recipes.engine.step_clock import SEARCH, STARTUP, TOTAL

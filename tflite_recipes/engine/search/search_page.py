@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core.number_format import figure
-from tflite_recipes.engine.search.outcome import Outcome
+from tflite_recipes.engine.search.candidate_outcome import Outcome
 from tflite_recipes.report.html_page import document
 from tflite_recipes.report.sections import origins
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tflite_recipes.engine.search.outcome import DROP_GATE, Outcome, front
+from tflite_recipes.engine.search.candidate_outcome import DROP_GATE, Outcome, front
 from tflite_recipes.report.scatter_plot import Dot, scatter, svg
 
 _COLOURS = {"passed": "#11734b", "missed": "#b3261e"}

@@ -15,8 +15,8 @@ from typing import Any
 from tflite_recipes.conversion import schemes
 from tflite_recipes.conversion.schemes import Quantizer, Scheme
 from tflite_recipes.core.state import CALIBRATED
+from tflite_recipes.engine.search.candidate_outcome import Outcome, best
 from tflite_recipes.engine.search.candidates import Candidate, Rule
-from tflite_recipes.engine.search.outcome import Outcome, best
 
 # Schemes by what a file is expected to weigh, the smallest first. One that is not named here comes before float16.
 SMALLEST_FIRST = (

@@ -9,8 +9,8 @@ from typing import Any
 from tflite_recipes.core.errors import Problem, RequestError
 from tflite_recipes.core.raised import misfit, raised
 from tflite_recipes.core.state import TensorSpec
+from tflite_recipes.files.samples.generator_samples import Yielded, samples_of
 from tflite_recipes.files.samples.sample_source import Samples, numbered
-from tflite_recipes.files.samples.yielded import Yielded, samples_of
 
 
 def generated(

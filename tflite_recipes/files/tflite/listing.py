@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tflite_recipes.files.tflite.analysis import most_first, op_counts, tensor_dtypes
+from tflite_recipes.files.tflite.file_statistics import most_first, op_counts, tensor_dtypes
 from tflite_recipes.files.tflite.model import Inspection, Signature, SignaturePorts, Tensor, TFLiteFile
 
 LARGEST_CONSTANTS = 10

@@ -14,8 +14,8 @@ from tensorflow.python.eager import context
 from tensorflow.python.framework import function_def_to_graph
 from tensorflow.python.ops import control_flow_util_v2
 
+from tflite_recipes.backend.models.rewriting.graph_values import Value, is_known, symbolic
 from tflite_recipes.backend.models.rewriting.miscompiled import loses_bound
-from tflite_recipes.backend.models.rewriting.values import Value, is_known, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, needed_ops
 from tflite_recipes.core.state import CALIBRATED
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_recipes.backend.models.rewriting.emitting import copied
-from tflite_recipes.backend.models.rewriting.values import ComplexParts, Value, is_known, symbolic
+from tflite_recipes.backend.models.rewriting.graph_values import ComplexParts, Value, is_known, symbolic
+from tflite_recipes.backend.models.rewriting.op_copies import copied
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, below
 
 # Ops that move values about and compute nothing: done to both parts alike.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util_v2
 
-from tflite_recipes.backend.models.rewriting.values import TensorItems, Unrollable, Value, is_known, symbolic
+from tflite_recipes.backend.models.rewriting.graph_values import TensorItems, Unrollable, Value, is_known, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker
 
 # A longer loop makes a file of many thousands of ops, which takes minutes to convert.

@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
+from tflite_recipes.backend.models.rewriting.graph_values import Value, symbolic
 from tflite_recipes.backend.models.rewriting.patterns import scalar
-from tflite_recipes.backend.models.rewriting.values import Value, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, below
 
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_recipes.backend.models.rewriting.emitting import REBUILT
+from tflite_recipes.backend.models.rewriting.graph_values import Value, all_known, symbolic
+from tflite_recipes.backend.models.rewriting.op_copies import REBUILT
 from tflite_recipes.backend.models.rewriting.patterns import dropped, feeds_gelu, gelu_input, scalar
-from tflite_recipes.backend.models.rewriting.values import Value, all_known, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, below
 from tflite_recipes.core.state import CALIBRATED
 

@@ -16,7 +16,7 @@ from tflite_recipes.backend.models.rewriting import (
     op_replacements,
     splits,
 )
-from tflite_recipes.backend.models.rewriting.values import symbolic
+from tflite_recipes.backend.models.rewriting.graph_values import symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker
 
 

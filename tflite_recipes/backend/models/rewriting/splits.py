@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tflite_recipes.backend.models.rewriting.values import Value, is_known, symbolic
+from tflite_recipes.backend.models.rewriting.graph_values import Value, is_known, symbolic
 from tflite_recipes.backend.models.rewriting.walker import Handler, Walker, below
 from tflite_recipes.core.state import CALIBRATED
 

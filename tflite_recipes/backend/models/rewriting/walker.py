@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_recipes.backend.models.rewriting.emitting import (
+from tflite_recipes.backend.models.rewriting.graph_values import Value
+from tflite_recipes.backend.models.rewriting.op_copies import (
     REBUILT,
     constant,
     copied,
@@ -17,7 +18,6 @@ from tflite_recipes.backend.models.rewriting.emitting import (
     told,
     worked_out,
 )
-from tflite_recipes.backend.models.rewriting.values import Value
 
 Handler = Callable[[Any, Sequence[Value], "Walker"], "list[Value] | None"]
 # What has no effect on the outputs of a graph that is run to convert it.

@@ -7,8 +7,8 @@ from support.recipe_sections import CONFIG, built, said
 from support.tflite_builders import dense
 
 from tflite_recipes import api
+from tflite_recipes.conversion.conversion_settings import Conversion
 from tflite_recipes.conversion.remedies import Remedy
-from tflite_recipes.conversion.section import Conversion
 from tflite_recipes.core.errors import ExitStatus
 from tflite_recipes.files import tflite
 

@@ -11,7 +11,7 @@ from tensorflow.core.framework import attr_value_pb2, types_pb2
 from tensorflow.python.eager import context, execute
 from tensorflow.python.framework import ops, tensor_util
 
-from tflite_recipes.backend.models.rewriting.values import LARGEST_KNOWN, all_known, symbolic
+from tflite_recipes.backend.models.rewriting.graph_values import LARGEST_KNOWN, all_known, symbolic
 
 _FLOAT = types_pb2.DT_FLOAT
 # What a rebuild at float32 turns into float32, by DataType number.
