@@ -10,6 +10,7 @@ from support.tracked_runs import finished, read, settings, started, tracked
 from tflite_recipes.core.events import InputRead
 from tflite_recipes.core.outcome import RunOutcome
 from tflite_recipes.files.models import sha256_of
+from tflite_recipes.tracking import kept_inputs
 from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.kept_inputs import keep, planned, refused, tags
 
@@ -149,6 +150,29 @@ def test_what_changed_since_is_not_kept_as_what_it_was(here, uri):
         "source.path: changed since the run read it; calibration.path: gone since the run read it"
     )
     assert found == {}
+
+
+@pytest.mark.slow
+def test_keep_of_a_folder_of_another_size_does_not_read_it_for_its_digest(here, uri, monkeypatch):
+    write(here / "data" / "1.png", "one")
+    told = read("calibration.path", "data")
+    write(here / "data" / "2.png", "two")
+    monkeypatch.setattr(kept_inputs, "sha256_of", pytest.fail)
+    said, found = run_with(uri, told)
+    assert said[NOT_KEPT] == "calibration.path: changed since the run read it"
+    assert found == {}
+
+
+@pytest.mark.slow
+def test_keep_of_a_folder_counts_its_folders_too(here, uri, monkeypatch):
+    for number in range(30):
+        (here / "data" / str(number)).mkdir(parents=True)
+    write(here / "data" / "1.png", "one")
+    told = read("calibration.path", "data")
+    assert run_with(uri, told)[0][KEPT] == "all"
+    monkeypatch.setattr(kept_inputs, "_MOST_COUNTED", 30)
+    said, _ = run_with(uri, told, log_source="true")
+    assert said[NOT_KEPT] == "calibration.path: a folder of at least 30 files and folders"
 
 
 @pytest.mark.slow

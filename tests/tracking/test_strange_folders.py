@@ -281,6 +281,7 @@ def test_sync_sends_credentials_only_to_a_server_that_the_user_named(here, monke
     (here / ".mlflow" / "credentials").write_text(
         "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = mine\n"
     )
+    (here / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 

@@ -38,9 +38,9 @@ def present() -> bool:
 
 @contextlib.contextmanager
 def withheld() -> Iterator[None]:
-    """Run what is inside without the credentials of the environment and of `~/.mlflow/credentials`.
+    """Run what is inside without the credentials of the environment, of `~/.mlflow/credentials` and of `~/.netrc`.
 
-    MLflow reads both at each request, whatever the server is.
+    MLflow reads the first two at each request, whatever the server is, and requests the third.
     """
     from mlflow.utils import credentials
 
@@ -49,8 +49,10 @@ def withheld() -> Iterator[None]:
     for name in hidden:
         del os.environ[name]
     credentials._read_mlflow_creds_from_file = lambda: (None, None)
+    os.environ["NETRC"] = os.devnull  # which requests reads in place of ~/.netrc
     try:
         yield
     finally:
         credentials._read_mlflow_creds_from_file = read_file
+        del os.environ["NETRC"]
         os.environ.update(hidden)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.core.events import InputRead
 from tflite_recipes.core.outcome import RunOutcome
-from tflite_recipes.files.models import WeightsKind, files_in, sha256_of, weights_kind
+from tflite_recipes.files.models import WeightsKind, files_in, saved_model_bytes, sha256_of, weights_kind
 from tflite_recipes.tracking.client import PREFIX, first_line
 from tflite_recipes.tracking.mlflow_limits import SPOOL_HAS_IT, TAG_LENGTH, cut
 from tflite_recipes.tracking.settings import LogSource, Mlflow
@@ -25,7 +24,7 @@ KEPT, NOT_KEPT = f"{PREFIX}.inputs_kept", f"{PREFIX}.inputs_not_kept"
 _ODD = re.compile(r"[#%?\\\x00-\x1f\x7f\ud800-\udfff]")
 # Each file is a request: a folder of more than these would hold up the end of a run for minutes.
 _MOST_FILES = 1000
-# Files that are looked at in a folder that an event names, which may be the root of a disk.
+# Files and folders that are counted in a folder that an event names, which may be the root of a disk.
 _MOST_COUNTED = 100_000
 _JUDGES = "evaluation."  # what only judges the file, and does not make it
 
@@ -100,16 +99,21 @@ def _too_much(chosen: Sequence[InputRead], limit: float) -> str:
         return f"{size:.1f} MB of inputs, and tracking.log_source_limit_mb is {limit:g}"
     files = sum(_count(Path(given.path), _MOST_COUNTED) for given in chosen)
     if files > _MOST_FILES:
-        number = f"{files}" if files < _MOST_COUNTED else f"at least {_MOST_COUNTED}"
-        return f"{number} files, and no more than {_MOST_FILES} are kept without tracking.log_source=true"
+        number = f"{files} files" if files < _MOST_COUNTED else f"at least {_MOST_COUNTED} files and folders"
+        return f"{number}, and no more than {_MOST_FILES} are kept without tracking.log_source=true"
     return ""
 
 
 def _count(place: Path, most: int) -> int:
-    """Return the number of files at a path, counted up to `most`."""
+    """Return the number of files at a path; `most` if there are that many files and folders or more."""
     if not place.is_dir():
         return 1
-    return len(list(itertools.islice((name for _, _, names in os.walk(place) for name in names), most)))
+    files = seen = 0
+    for _, folders, names in os.walk(place):
+        files, seen = files + len(names), seen + len(folders) + len(names)
+        if seen >= most:
+            return most
+    return files
 
 
 def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
@@ -123,7 +127,9 @@ def _upload(mlflow_client: Any, run_id: str, given: InputRead) -> str:
         if place.is_file() and place.stat().st_size != given.bytes:
             return "changed since the run read it"
         if _count(place, _MOST_COUNTED) == _MOST_COUNTED:
-            return f"a folder of at least {_MOST_COUNTED} files"
+            return f"a folder of at least {_MOST_COUNTED} files and folders"
+        if place.is_dir() and saved_model_bytes(place) != given.bytes:  # or all of it would be read for its digest
+            return "changed since the run read it"
         files = _files(place)
         if odd := next((name for name, _ in files if _ODD.search(name)), None):
             return f"the name {odd!r} cannot be an artifact's"

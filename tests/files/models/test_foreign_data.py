@@ -91,6 +91,17 @@ def test_weights_behind_a_block_of_the_users_are_looked_through(tmp_path, secret
     assert model_files.foreign_data(archive) is not None
 
 
+@pytest.mark.parametrize("block", [b"", b"PK\x03\x04", b"#!/bin/sh"])
+def test_weights_file_that_begins_behind_a_block_is_looked_through(tmp_path, secret, block):
+    """Keras applications load such a file."""
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        external_storage(file.create_group("layers"), secret)
+    with path.open("r+b") as file:
+        file.write(block)
+    assert model_files.foreign_data(path) is not None
+
+
 def test_links_inside_of_a_file_are_free(tmp_path):
     path = hostile.write_h5(tmp_path / "m.h5", hostile.functional())
     with h5py.File(path, "r+") as file:

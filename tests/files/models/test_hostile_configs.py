@@ -108,6 +108,8 @@ OBJECTS = {
     "function_registered_as_another": _function("relu", "tensorflow.python.framework.load_library", "load_library"),
     "function_of_keras": _function("load_model", "keras.models"),
     "json_in_text": json.dumps(hostile.type_spec()),
+    "json_in_text_with_escaped_keys": json.dumps(hostile.type_spec()).replace("class_", "class\\u005f"),
+    "json_behind_spaces": " \n" + json.dumps(hostile.type_spec()),
     "json_in_json": json.dumps([json.dumps(_class("Anything", hostile.MODULE))]),
     "type": {"class_name": "TypeSpec", "type_spec": "other.Spec", "serialized": []},
     "vocabulary": _class("StringLookup", "keras.layers", None, vocabulary="/etc/hostname"),

@@ -22,10 +22,10 @@ def foreign_data(path: Path, where: str = "source.path") -> Problem | None:
     """
     head = first_bytes(path)
     try:
-        if head.startswith(HDF5):
-            names = list(_outside(path))
-        else:
-            names = list(_in_archive(path)) if head.startswith(ZIP) else []
+        # HDF5 may begin behind a block of the user's, so what the file begins with does not matter.
+        names = list(_outside(path))
+        if head.startswith(ZIP):
+            names += _in_archive(path)
     except Exception as error:  # what damage makes h5py and zipfile raise is open-ended
         return replace(damaged(path, error).problems[0], where=where)
     if not names:
@@ -40,7 +40,7 @@ def _in_archive(path: Path) -> Iterator[str]:
     with archives.open_zip(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as packed:
-                # HDF5 may also begin behind a block of the user's, so the name counts too.
+                # The name counts too, for HDF5 behind a block of the user's.
                 if packed.read(len(HDF5)) != HDF5 and not member.filename.endswith((".h5", ".hdf5")):
                     continue
             with archive.open(member) as packed, tempfile.TemporaryFile() as unpacked:

@@ -10,6 +10,10 @@ from typing import Any
 from tflite_recipes.files.archives import MOST_TEXT
 from tflite_recipes.files.models.refusals import damaged, listed, refusal, weights_only
 
+# Objects of all string heaps of a file, which takes about two seconds. A model has a few dozen. Heaps that overlap
+# would take hours.
+_MOST_HEAP_OBJECTS = 2_000_000
+
 
 def read_hdf5(path: Path) -> tuple[str, str]:
     """The config's text and the Keras version."""
@@ -41,9 +45,13 @@ def _check_heaps(path: Path) -> None:
         def number(at: int, size: int) -> int:
             return int.from_bytes(data[at : at + size], "little")
 
+        objects = 0
         for start in _found(data, magic):
             at, end = start + 16, start + number(start + 8, 8)
             while at + 16 <= end:
+                objects += 1
+                if objects > _MOST_HEAP_OBJECTS:
+                    raise ValueError(f"its string heaps have more than {_MOST_HEAP_OBJECTS:,} objects")
                 used, size = number(at, 2), number(at + 8, 8)
                 step = 16 + (size + 7) // 8 * 8 if used else size  # objects have a header of 16; free space includes it
                 if step < 16 or at + step > end:

@@ -32,7 +32,8 @@ def walk(tree: Any) -> Iterator[tuple[dict[str, Any], str]]:
 def _children(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return list(node.values())
-    if isinstance(node, str) and "class_name" in node:
+    # Whatever may be JSON, because a key can be written with escapes, as in "class\\u005fname".
+    if isinstance(node, str) and node.lstrip()[:1] in ("{", "["):
         try:
             return [json.loads(node)]
         except (ValueError, RecursionError):
