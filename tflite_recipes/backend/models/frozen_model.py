@@ -89,6 +89,9 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
         fixed = with_batch_of_one(model.inputs)
         model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     traced = traced_model.trace(model.call, model.inputs, model.outputs, intent.sizes)
+    fingerprint = graph_fingerprint.of(traced) if state.named.kept else ""
+    if state.named.kept and not (fingerprint and fingerprint == state.named.fingerprint):
+        model = replace(model, folder=None)  # which holds the model as it was before a step changed it
     marked = lstm_fusion.is_marked(traced)
     fused = bool(model.fused) if how.exact_lstm else marked and model.generation == 2
     because = {"auto": keep_because(traced, fused and marked), "keep": "as asked", "freeze": ""}[how.variables]
@@ -131,7 +134,7 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
         layers=tuple(sorted(model.layers)),
         idle=source_model.called_in_training(model),
         parameters=_variables(traced, state) + op_inspection.constants(traced.graph),
-        fingerprint=graph_fingerprint.of(original) if state.named.kept else "",
+        fingerprint=fingerprint,
         redefined=path if _redefined(made) else None,
         cut=made.cut,
     )
