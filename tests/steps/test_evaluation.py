@@ -504,6 +504,24 @@ def test_lost_values_end_a_run_without_a_gate_and_fail_one_with_it(here, scales)
 
 
 @pytest.mark.slow
+def test_lost_values_of_dynamic_range_name_a_scheme_that_keeps_them(here, tmp_path):
+    import keras
+
+    x = keras.Input((32,), name="x")
+    model = keras.Model(x, keras.layers.Dense(32, use_bias=False, name="y")(x))
+    model.layers[-1].set_weights([np.eye(32, dtype="float32")])
+    model.save(tmp_path / "model.keras")
+    # A row has one scale while it is multiplied, and the first of its values sets it.
+    values = np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype("float32")
+    values[:, 0] = 1e4
+    np.savez(tmp_path / "t.npz", x=values)
+    data = ["calibration=npz", f"calibration.path={tmp_path / 't.npz'}"]
+    result = ran("source=keras", f"source.path={tmp_path / 'model.keras'}", *data, "optimization=dynamic_range")
+    assert result.status == ExitStatus.FAILED
+    assert [(problem.where, problem.fix) for problem in result.problems] == [("output y", "optimization=none")]
+
+
+@pytest.mark.slow
 def test_a_float_file_of_the_same_passes_without_labels(here, scales):
     result = ran(*scales[:2], "evaluation.max_drop=0.001")
     assert result.status == ExitStatus.DONE, result.problems
