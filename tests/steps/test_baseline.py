@@ -48,6 +48,26 @@ class Double:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rename:
+    # a model that calls its two outputs otherwise, and lists them in another order
+    def __call__(self, state, reporter):
+        inner = state.model.call
+        names = {"first": "a", "second": "z"}
+        call = lambda **tensors: {new: inner(**tensors)[old] for new, old in names.items()}
+        return dataclasses.replace(state, model=dataclasses.replace(state.model, call=call, outputs=tuple(names)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Negate:
+    # a model that gives the negative of its two outputs under other names, in their order
+    def __call__(self, state, reporter):
+        inner = state.model.call
+        names = {"first": "z", "second": "a"}
+        call = lambda **tensors: {new: -inner(**tensors)[old] for new, old in names.items()}
+        return dataclasses.replace(state, model=dataclasses.replace(state.model, call=call, outputs=tuple(names)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Halves:
     # a model that takes the input in two parts
     def __call__(self, state, reporter):
@@ -112,6 +132,10 @@ def folder(tmp_path_factory):
     model = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(3, activation="softmax", name="y")])
     model.layers[-1].set_weights([kernel, np.zeros(3, "float32")])
     model.save(place / "model.keras")
+    outputs = [keras.layers.Dense(3, activation="softmax", name=name)(model.inputs[0]) for name in ("z", "a")]
+    two = keras.Model(model.inputs[0], outputs)
+    two.set_weights([kernel, np.zeros(3, "float32"), np.roll(kernel, 1, axis=1), np.zeros(3, "float32")])
+    two.save(place / "two.keras")
     archive = tf.Module()
     archive.kernel = tf.Variable(kernel)
     spec = tf.TensorSpec([None, 8], tf.float32, name="x")
@@ -255,6 +279,19 @@ def test_outputs_and_inputs_that_a_step_replaced_are_bound(convert):
     assert halves.status == ExitStatus.DONE, halves.problems
     assert halves.metrics["accuracy.source"] == halves.metrics["accuracy.tflite"] == 1.0
     assert from_source(halves)["parity.from_source_max_abs_error"] < 1e-5
+
+
+def test_renamed_outputs_are_compared_with_those_that_they_stand_for(convert):
+    scored = ("source.path=two.keras", "evaluation.output=second")
+    alike = convert(*scored, before="own.py:Rename")
+    assert alike.status == ExitStatus.DONE, alike.problems
+    assert alike.metrics["accuracy.source"] == alike.metrics["accuracy.tflite"] == 1.0
+    assert from_source(alike)["parity.from_source_max_abs_error"] < 1e-6
+    assert not any("by their order" in warning for warning in alike.warnings)
+    other = convert("source.path=two.keras", before="own.py:Negate")
+    assert other.metrics["accuracy.source"] == 1.0
+    assert from_source(other)["parity.from_source_cosine"] == pytest.approx(-1.0)
+    assert any("by their order" in warning for warning in other.warnings)
 
 
 def test_samples_that_the_named_model_cannot_take_are_no_green_gate(convert):

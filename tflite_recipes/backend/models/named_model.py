@@ -36,7 +36,9 @@ def kept(state: State, step: str, reporter: Reporter) -> State:
         path = state.workdir / (f"{_FOLDER}.tflite" if original.is_file() else _FOLDER)
         (shutil.copyfile if original.is_file() else shutil.copytree)(original, path)
     inputs = state.named.inputs or state.inputs
-    return replace(state, named=replace(state.named, path=path, signature=state.signature, inputs=inputs))
+    outputs = tuple(spec.name for spec in state.outputs)
+    named = replace(state.named, path=path, signature=state.signature, inputs=inputs, outputs=outputs)
+    return replace(state, named=named)
 
 
 def around_own_step(step: Callable[[State, Reporter], State], state: State, name: str, reporter: Reporter) -> State:
@@ -80,6 +82,7 @@ def _of_memory(state: State, step: str, reporter: Reporter) -> State:
         reporter.warn(f"the model before {step} cannot be kept, so no gate can compare with it: {reason}")
         return replace(state, named=replace(state.named, missing=reason, inputs=inputs))
     named = replace(state.named, path=path, signature=model.signature, inputs=inputs, fingerprint=fingerprint)
+    named = replace(named, outputs=model.outputs)
     return replace(state, named=named)
 
 
