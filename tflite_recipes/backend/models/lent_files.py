@@ -36,8 +36,8 @@ class Loan:
         before, kept = self.before, {}
         for field, copy in self.copies.items():
             original = getattr(before, field)
-            untouched = getattr(after, field) == copy and sha256_of(copy) == sha256_of(original)
-            if untouched or (before.tflite is not None and field in _MODELS):
+            is_fixed = before.tflite is not None and field in _MODELS
+            if is_fixed or (getattr(after, field) == copy and sha256_of(copy) == sha256_of(original)):
                 kept[field] = original
         after = replace(after, **kept)
         for copy in set(self.copies.values()):
