@@ -98,6 +98,36 @@ def test_file_that_no_step_changes_behind_its_gates_passes(run, steps):
     assert not any("changed the file" in warning for warning in result.warnings)
 
 
+OWN_GATE = Gate("first.limit", 0.0, 1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "gates", "order"),
+    [
+        (
+            ["first", "target", "evaluation", "second"],
+            {"first": [OWN_GATE]},
+            ["second", "first", "target", "evaluation"],
+        ),
+        (
+            ["target", "first", "evaluation", "second"],
+            {"first": [OWN_GATE]},
+            ["second", "first", "target", "evaluation"],
+        ),
+        (["first", "second", "target", "evaluation"], {"first": [OWN_GATE], "second": [OWN_GATE]}, None),
+    ],
+)
+def test_step_that_changes_the_file_behind_one_that_changes_and_judges_it(run, steps, gates, order):
+    result = run(steps, gates, first=in_place, second=in_place)
+    assert (result.outcome, result.status) == ("not_evaluated", ExitStatus.FAILED)
+    (problem,) = result.problems
+    assert problem.where == "steps"
+    assert problem.fix == (f"'steps=[{','.join([*OURS, *order])}]'" if order else "")
+    assert bool(problem.alternatives) is not bool(order)
+    if order is not None:
+        assert run(order, gates, first=in_place, second=in_place).outcome == "passed"
+
+
 def test_own_gate_survives_metadata_that_the_target_adds(run):
     gates = {"first": [Gate("first.limit", 0.0, 1.0, True)]}
     assert run(["first", "target", "evaluation"], gates, target=elsewhere).outcome == "passed"

@@ -6,6 +6,7 @@ import pytest
 import tflite_recipes
 from tflite_recipes import api
 from tflite_recipes.core.errors import ExitStatus
+from tflite_recipes.files.models import sha256_of
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,26 @@ class Double:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rename:
+    # a model that calls its two outputs otherwise, and lists them in another order
+    def __call__(self, state, reporter):
+        inner = state.model.call
+        names = {"first": "a", "second": "z"}
+        call = lambda **tensors: {new: inner(**tensors)[old] for new, old in names.items()}
+        return dataclasses.replace(state, model=dataclasses.replace(state.model, call=call, outputs=tuple(names)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Negate:
+    # a model that gives the negative of its two outputs under other names, in their order
+    def __call__(self, state, reporter):
+        inner = state.model.call
+        names = {"first": "z", "second": "a"}
+        call = lambda **tensors: {new: -inner(**tensors)[old] for new, old in names.items()}
+        return dataclasses.replace(state, model=dataclasses.replace(state.model, call=call, outputs=tuple(names)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Halves:
     # a model that takes the input in two parts
     def __call__(self, state, reporter):
@@ -81,6 +102,17 @@ class RuinFrozen:
         assert kernel in data
         path.write_bytes(data.replace(kernel, other))
         return state
+
+
+@dataclasses.dataclass(frozen=True)
+class RuinFolder:
+    # a SavedModel with variables, in place
+    def __call__(self, state, reporter):
+        import tensorflow as tf
+        loaded = tf.saved_model.load(str(state.saved_model))
+        loaded.kernel.assign(np.roll(loaded.kernel.numpy(), 1, axis=1))
+        tf.saved_model.save(loaded, str(state.saved_model), signatures=dict(loaded.signatures))
+        return state
 """
 
 
@@ -100,6 +132,10 @@ def folder(tmp_path_factory):
     model = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(3, activation="softmax", name="y")])
     model.layers[-1].set_weights([kernel, np.zeros(3, "float32")])
     model.save(place / "model.keras")
+    outputs = [keras.layers.Dense(3, activation="softmax", name=name)(model.inputs[0]) for name in ("z", "a")]
+    two = keras.Model(model.inputs[0], outputs)
+    two.set_weights([kernel, np.zeros(3, "float32"), np.roll(kernel, 1, axis=1), np.zeros(3, "float32")])
+    two.save(place / "two.keras")
     archive = tf.Module()
     archive.kernel = tf.Variable(kernel)
     spec = tf.TensorSpec([None, 8], tf.float32, name="x")
@@ -164,6 +200,8 @@ def assert_ruined(result, score=1.0):
     assert from_source(result)["parity.from_source_cosine"] < 0.95
 
 
+KEPT = ("freeze.variables=keep",)
+LARGE = ("freeze.constants_mb=0",)
 PRUNED = ("pruning=constant", "pruning.epochs=0", "pruning.final_sparsity=0.9")
 
 
@@ -172,26 +210,37 @@ def test_pruning_is_what_a_gate_sees(convert):
 
 
 def test_nothing_is_compared_twice_where_no_step_changed_the_model(convert):
-    for result in (convert(), convert(before="own.py:Nothing"), convert(after="own.py:Nothing")):
+    kept = [convert(*KEPT, source="saved_model", **{where: "own.py:Nothing"}) for where in ("before", "after")]
+    for result in (convert(), convert(before="own.py:Nothing"), convert(after="own.py:Nothing"), *kept):
         assert result.status == ExitStatus.DONE, result.problems
         assert result.metrics["accuracy.source"] == result.metrics["accuracy.tflite"] == 1.0
         assert from_source(result) == {}
 
 
+def test_step_behind_the_conversion_leaves_the_model_that_gates_compare_with(convert):
+    steps = "steps=[source,substitution,freeze,optimization,'own.py:RuinFrozen',target,evaluation]"
+    result = convert(steps, source="saved_model")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["accuracy.source"] == result.metrics["accuracy.tflite"] == 1.0
+
+
 @pytest.mark.parametrize(
-    ("source", "where", "step"),
+    ("source", "where", "step", "overrides"),
     [
-        ("keras", "before", "Ruin"),
-        ("saved_model", "before", "RuinVariables"),
-        ("tflite", "before", "RuinFile"),
-        ("saved_model", "after", "RuinFrozen"),
-        ("tflite", "after", "RuinFile"),
+        ("keras", "before", "Ruin", ()),
+        ("saved_model", "before", "RuinVariables", ()),
+        ("saved_model", "before", "RuinVariables", KEPT),
+        ("saved_model", "before", "RuinVariables", LARGE),
+        ("tflite", "before", "RuinFile", ()),
+        ("saved_model", "after", "RuinFrozen", ()),
+        ("saved_model", "after", "RuinFolder", KEPT),
+        ("tflite", "after", "RuinFile", ()),
     ],
 )
-def test_a_step_of_the_users_own_is_what_a_gate_sees(convert, folder, source, where, step):
-    saved = (folder / "saved_model" / "saved_model.pb").read_bytes()
-    assert_ruined(convert(source=source, **{where: f"own.py:{step}"}))
-    assert (folder / "saved_model" / "saved_model.pb").read_bytes() == saved
+def test_a_step_of_the_users_own_is_what_a_gate_sees(convert, folder, source, where, step, overrides):
+    saved = sha256_of(folder / "saved_model")
+    assert_ruined(convert(*overrides, source=source, **{where: f"own.py:{step}"}))
+    assert sha256_of(folder / "saved_model") == saved
 
 
 def test_constants_of_a_graph_count_as_parameters(convert, folder):
@@ -230,6 +279,19 @@ def test_outputs_and_inputs_that_a_step_replaced_are_bound(convert):
     assert halves.status == ExitStatus.DONE, halves.problems
     assert halves.metrics["accuracy.source"] == halves.metrics["accuracy.tflite"] == 1.0
     assert from_source(halves)["parity.from_source_max_abs_error"] < 1e-5
+
+
+def test_renamed_outputs_are_compared_with_those_that_they_stand_for(convert):
+    scored = ("source.path=two.keras", "evaluation.output=second")
+    alike = convert(*scored, before="own.py:Rename")
+    assert alike.status == ExitStatus.DONE, alike.problems
+    assert alike.metrics["accuracy.source"] == alike.metrics["accuracy.tflite"] == 1.0
+    assert from_source(alike)["parity.from_source_max_abs_error"] < 1e-6
+    assert not any("by their order" in warning for warning in alike.warnings)
+    other = convert("source.path=two.keras", before="own.py:Negate")
+    assert other.metrics["accuracy.source"] == 1.0
+    assert from_source(other)["parity.from_source_cosine"] == pytest.approx(-1.0)
+    assert any("by their order" in warning for warning in other.warnings)
 
 
 def test_samples_that_the_named_model_cannot_take_are_no_green_gate(convert):
@@ -288,15 +350,18 @@ def test_text_is_turned_into_ids_before_the_file_that_token_ids_cut(convert, fol
         assert (changed.metrics["accuracy.source"], changed.metrics["accuracy.tflite"]) == (1.0, 0.0)
 
 
-def test_a_run_that_pruning_ruined_is_not_registered_and_is_reproduced_as_such(convert, tmp_path):
+def test_a_run_whose_model_a_step_ruined_is_not_registered_and_is_reproduced_as_such(convert, tmp_path):
     uri = f"sqlite:///{tmp_path}/runs.db"
     tracking = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.register_as=pruned")
+    own = convert(*KEPT, *tracking, source="saved_model", before="own.py:RuinVariables")
     ruined = convert(*PRUNED, *tracking)
-    assert_ruined(ruined)
-    again = tflite_recipes.reproduce(ruined.run_id, uri, output_dir=tmp_path / "again", progress=False)
-    assert again.verdict is not None
-    assert again.verdict.value == "identical bytes"
-    assert_ruined(again.run)
+    for number, run in enumerate((own, ruined)):
+        assert_ruined(run)
+        folder = tmp_path / f"again{number}"
+        again = tflite_recipes.reproduce(run.run_id, uri, output_dir=folder, progress=False, trust=True)
+        assert again.verdict is not None
+        assert again.verdict.value == "identical bytes"
+        assert_ruined(again.run)
     import mlflow
 
     client = mlflow.MlflowClient(uri)

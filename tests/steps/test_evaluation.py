@@ -504,6 +504,76 @@ def test_lost_values_end_a_run_without_a_gate_and_fail_one_with_it(here, scales)
 
 
 @pytest.mark.slow
+def test_lost_values_of_dynamic_range_name_a_scheme_that_keeps_them(here, tmp_path):
+    import keras
+
+    x = keras.Input((32,), name="x")
+    model = keras.Model(x, keras.layers.Dense(32, use_bias=False, name="y")(x))
+    model.layers[-1].set_weights([np.eye(32, dtype="float32")])
+    model.save(tmp_path / "model.keras")
+    # A row has one scale while it is multiplied, and the first of its values sets it.
+    values = np.random.default_rng(0).uniform(-1, 1, (64, 32)).astype("float32")
+    values[:, 0] = 1e4
+    np.savez(tmp_path / "t.npz", x=values)
+    data = ["calibration=npz", f"calibration.path={tmp_path / 't.npz'}"]
+    result = ran("source=keras", f"source.path={tmp_path / 'model.keras'}", *data, "optimization=dynamic_range")
+    assert result.status == ExitStatus.FAILED
+    assert [(problem.where, problem.fix) for problem in result.problems] == [("output y", "optimization=none")]
+
+
+@pytest.fixture(scope="module")
+def constant(tmp_path_factory):
+    """A model whose output does not depend on its input."""
+    import keras
+
+    path = tmp_path_factory.mktemp("constant") / "model.keras"
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, keras.layers.Dense(3, kernel_initializer="zeros", activation="softmax", name="y")(x))
+    model.layers[-1].bias.assign([0.3, 1.0, -0.5])
+    model.save(path)
+    return ["source=keras", f"source.path={path}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("evaluation.max_drop=0.01",),
+        (
+            "evaluation.metric=range_fidelity",
+            "evaluation.min_score=0.5",
+            "calibration=random",
+            "optimization=full_integer",
+        ),
+        (
+            "evaluation.max_drop=0.01",
+            "optimization=auto",
+            "optimization.schemes=[none,float16]",
+            "optimization.max_runs=2",
+        ),
+    ],
+)
+def test_gates_without_labels_on_a_source_that_is_constant_are_not_evaluated(here, constant, overrides):
+    result = ran(*constant, *overrides)
+    assert (result.outcome, result.status) == ("not_evaluated", ExitStatus.FAILED)
+    assert result.path.is_file()
+    assert not result.gates
+    assert "accuracy.tflite" not in result.metrics
+    problem = result.problems[-1]
+    assert (problem.where, problem.fix) == ("evaluation", "")
+    assert problem.alternatives[0].startswith("evaluation=npz evaluation.path=FILE.npz ")
+
+
+@pytest.mark.slow
+def test_labels_judge_a_source_that_is_constant(here, constant, tmp_path):
+    x, labels = np.random.default_rng(0).uniform(size=(20, 4)).astype("float32"), np.ones(20, "int64")
+    np.savez(tmp_path / "t.npz", x=x, labels=labels)
+    data = ["evaluation=npz", f"evaluation.path={tmp_path / 't.npz'}", "evaluation.max_drop=0.0"]
+    result = ran(*constant, *data)
+    assert (result.outcome, result.metrics["accuracy.tflite"]) == ("passed", 1.0)
+
+
+@pytest.mark.slow
 def test_a_float_file_of_the_same_passes_without_labels(here, scales):
     result = ran(*scales[:2], "evaluation.max_drop=0.001")
     assert result.status == ExitStatus.DONE, result.problems

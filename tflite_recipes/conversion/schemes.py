@@ -99,6 +99,13 @@ def needs_samples(scheme: Scheme, rules: Iterable[RuleScheme] = ()) -> bool:
     return scheme in CALIBRATED or any(rule in (RuleScheme.full_integer, RuleScheme.int16x8) for rule in rules)
 
 
+def plainer(scheme: str) -> str:
+    """Return the override for a scheme that rounds less than one, "" for float32: what helps where integers do not."""
+    if scheme in ("", Scheme.none.name):
+        return ""
+    return f"optimization={(Scheme.dynamic_range if scheme in CALIBRATED_NAMES else Scheme.none).name}"
+
+
 # What other tools and papers call the schemes.
 _OTHER_NAMES: dict[Scheme, tuple[str, ...]] = {
     Scheme.none: ("float", "float32", "fp32", "f32", "off", "no"),

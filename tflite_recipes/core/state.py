@@ -124,6 +124,7 @@ class NamedModel:
     path: its SavedModel or float `.tflite`; None if no step changed the model, which is then its own baseline.
     signature: the key of its signature.
     inputs: what it takes; () if the file takes the same.
+    outputs: the names of what it gives, in the source's own order.
     text: the SavedModel that turns its text inputs into the token ids that the file takes; None if it takes no text.
     fingerprint: digest of its graph and weights, "" if they cannot be compared.
     missing: why it could not be kept, "" if it was.
@@ -132,6 +133,7 @@ class NamedModel:
     path: Path | None = None
     signature: str = ""
     inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[str, ...] = ()
     text: Path | None = None
     fingerprint: str = ""
     missing: str = ""
@@ -144,7 +146,8 @@ class NamedModel:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> NamedModel:
         paths = {name: Path(data[name]) if data[name] else None for name in ("path", "text")}
-        return cls(**{**data, **paths, "inputs": specs_from_json(data["inputs"])})
+        names = {"inputs": specs_from_json(data["inputs"]), "outputs": tuple(data["outputs"])}
+        return cls(**{**data, **paths, **names})
 
 
 @dataclass(frozen=True)

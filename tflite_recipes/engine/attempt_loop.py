@@ -10,7 +10,7 @@ from tflite_recipes.config.recipe import Recipe
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import StepError
 from tflite_recipes.core.state import Intent, State
-from tflite_recipes.engine.attempts import Attempt, explained, next_remedy, retry, telling, without_idle_fixes
+from tflite_recipes.engine.attempts import Attempt, Failed, explained, next_remedy, retry, telling, without_idle_fixes
 from tflite_recipes.engine.shared_results import Memo, Tell
 from tflite_recipes.engine.worker import WorkerPool
 
@@ -45,17 +45,18 @@ class AttemptLoop:
         Raises:
             RequestError, StepError: those of the first attempt, but for what only a later one came to.
         """
-        first: StepError | None = None
+        first: Failed | None = None
         self.folder.mkdir(exist_ok=True)
         while True:
             attempt = Attempt(recipe, self.folder / str(len(intent.taken)), intent, self.log)
             try:
                 return attempt.run(self._told, self.pool, self.started, self.memo)
             except StepError as error:
-                first = first or error
+                last = Failed(attempt, error)
+                first = first or last
                 remedy = next_remedy(error, self.step, attempt, intent)
                 if remedy is None:
-                    final = explained(telling(first, error), attempt)
+                    final = explained(telling(first, last), intent)
                     raise (
                         without_idle_fixes(final, attempt, intent) if self.step == "optimization" else final
                     ) from error

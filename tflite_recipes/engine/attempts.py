@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tflite_recipes.config.recipe import Recipe, StepSpec
 from tflite_recipes.conversion.diagnosis import open_sizes, sizes_given
 from tflite_recipes.conversion.remedies import override_of
+from tflite_recipes.conversion.schemes import plainer
 from tflite_recipes.core import events
 from tflite_recipes.core.analysis import Analysis, rescued
 from tflite_recipes.core.errors import Problem, RecipeError, StepError, WrongFile
@@ -133,7 +134,7 @@ def _shared(jobs: Sequence[Sequence[StepSpec]]) -> int:
 
 def next_remedy(error: StepError, step: str, attempt: Attempt, intent: Intent) -> str | None:
     """The first of the remedies on offer that may help: any, where the converter died without a word."""
-    if step != "optimization" or any(problem.where.startswith("worker.") for problem in error.problems):
+    if step != "optimization" or _at_a_limit(error):
         return None
     named = {name for problem in error.problems for name in problem.remedies}
     open_to = (name for name in attempt.offered if name not in intent.taken)
@@ -145,9 +146,18 @@ def retry(error: StepError, remedy: str, attempt: Attempt) -> str:
     return f"{error.problems[0].what}\n  trying the remedy {remedy}; by hand: {override_of(remedy, attempt.inputs)}"
 
 
-def telling(first: StepError, last: StepError) -> StepError:
-    """Of the errors of two attempts, the one to tell: the last where it is not about converting any more."""
-    of_converting = isinstance(last, WorkerDied) or any(problem.remedies for problem in last.problems)
+@dataclass(frozen=True)
+class Failed:
+    """An attempt and the error that ended it."""
+
+    attempt: Attempt
+    error: StepError
+
+
+def telling(first: Failed, last: Failed) -> Failed:
+    """Of two attempts, the one whose error to tell: the last where it is not about converting any more."""
+    died = isinstance(last.error, WorkerDied) and not _at_a_limit(last.error)
+    of_converting = died or any(problem.remedies for problem in last.error.problems)
     return first if of_converting else last
 
 
@@ -171,13 +181,22 @@ def _without_idle(problem: Problem, attempt: Attempt, intent: Intent) -> Problem
     return replace(problem, fix="" if problem.fix in lines else problem.fix, alternatives=left)
 
 
-def explained(error: StepError, attempt: Attempt) -> StepError:
-    """A death of the converter says nothing; what was found of the model before it does."""
-    if not isinstance(error, WorkerDied) or not attempt.findings:
+def explained(failed: Failed, intent: Intent) -> StepError:
+    """Return the error with what was found of the model before converting, if its converter died without a word.
+
+    A death at a limit of the recipe says why, and its fix is the limit.
+    """
+    error, attempt = failed.error, failed.attempt
+    if not isinstance(error, WorkerDied) or not attempt.findings or _at_a_limit(error):
         return error
     (problem, *rest) = error.problems
     what = f"{problem.what}, over what was found before converting: {'; '.join(attempt.findings[:3])}"
     fix, ors = sizes_given(open_sizes(attempt.inputs), attempt.sizes)
-    other = "optimization=dynamic_range"
-    fix, ors = (fix, (*ors, other)) if fix or ors else (other, ())
+    other = plainer(intent.scheme)
+    fix, ors = (fix, (*ors, *([other] if other else []))) if fix or ors else (other, ())
     return WorkerDied([replace(problem, what=what, fix=fix, alternatives=ors), *rest])
+
+
+def _at_a_limit(error: StepError) -> bool:
+    """Return whether the run ended a step because its time or its memory was used up."""
+    return any(problem.where.startswith("worker.") for problem in error.problems)

@@ -71,21 +71,30 @@ class JudgedFile:
         stale = [look for look in self._looks if look.sha256 != self._sha256]
         if not stale:
             return
-        behind = self.listed[list(self.listed).index(stale[0].step) :]
+        behind = self.listed[self.listed.index(stale[0].step) + 1 :]
         late = [name for name in self._changes if name in behind]
         before, now = (digest[:_SHOWN] for digest in (stale[-1].sha256, self._sha256))
         steps = " and ".join(look.step for look in stale)
         what = f"{' and '.join(late)} changed the file after {steps}: SHA-256 {before}… became {now}…"
-        fix = assignment("steps", _moved(self.listed, late, stale[0].step))
+        fix, ways = self._order(late, stale[0].step)
         if gates := [name for look in stale for name in look.gates]:
             what = f"{what}, and {', '.join(gates)} judged the file before"
-            self.tell(events.AnalysisFailed(Problem(what, "steps", fix), True))
+            self.tell(events.AnalysisFailed(Problem(what, "steps", fix, ways), True))
         else:
             self.tell(events.Warned(f"{what}; metrics of {steps} are those of the file before\n  fix: {fix}"))
 
+    def _order(self, late: Sequence[str], first: str) -> tuple[str, tuple[str, ...]]:
+        """Return the order of steps in which each sees the file that is delivered, or else another way.
 
-def _moved(listed: Sequence[str], late: Sequence[str], first: str) -> list[str]:
-    """Return the steps with those that come too late before the first that looks at the file."""
-    others = [name for name in listed if name not in late]
-    place = others.index(first)
-    return [*others[:place], *late, *others[place:]]
+        Steps that come too late go before the first that looked at the file. Of those, one that looks at its own change
+        goes last.
+        """
+        looking = [look.step for look in self._looks]
+        both = [name for name in self._changes if name in looking]
+        if len(both) > 1:
+            way = f"let the gates of {' and '.join(both)} stand in one step, behind those that change the file"
+            return "", (way,)
+        moved = sorted(late, key=both.__contains__)
+        others = [name for name in self.listed if name not in late]
+        place = others.index(first)
+        return assignment("steps", [*others[:place], *moved, *others[place:]]), ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes.conversion.quality import metrics
+from tflite_recipes.conversion.quality import metrics, parity
 from tflite_recipes.conversion.quality.metrics import Metric, Scores
 from tflite_recipes.core import user_code
 from tflite_recipes.core.analysis import Analysis, keep_written
@@ -343,6 +343,9 @@ def score_outputs(
         names, held = ", ".join(known[1:]), "labels are" if metric in metrics.NEEDS_LABELS else "the input is"
         reporter.warn(f"{held} held against the first output, {scored}; parity covers {names} too")
     scores, further = question.scores(outputs.source, outputs.tflite, samples.file, scored, function)
+    if metric in metrics.FIDELITY:
+        judged = [scored] if question.output is not None else list(outputs.source)
+        _check_shown({name: outputs.source[name] for name in judged}, scores, question)
     reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": scores.drop})
     reporter.measure(further)
     if metric in metrics.CLASSES:
@@ -363,17 +366,41 @@ def _tell_unscored(source: Mapping[str, Any], reporter: Reporter) -> None:
         )
 
 
+def _check_shown(source: Mapping[str, Any], scores: Scores, question: Question) -> None:
+    """Refuse to let gates pass on outputs that are the same for every sample: they show no error. Errors: StepError."""
+    gates = _gates(scores, question)
+    if not gates or not all(gate.passed for gate in gates) or not parity.is_constant(source):
+        return
+    what = (
+        f"{question.metric.name} cannot judge the file: "
+        f"the source gives the same {', '.join(source)} for each of {question.file}"
+    )
+    ways = (
+        "evaluation=npz evaluation.path=FILE.npz with samples for which the outputs differ",
+        "samples with labels, if the model is meant to give one output for every sample",
+    )
+    raise StepError(Problem(what, "evaluation", "", ways))
+
+
 def _judge(scores: Scores, question: Question, reporter: Reporter) -> None:
+    if question.relative_drop and math.isfinite(scores.relative_drop):
+        reporter.measure({"accuracy.relative_drop": scores.relative_drop})
+    for gate in _gates(scores, question):
+        reporter.judge(gate)
+
+
+def _gates(scores: Scores, question: Question) -> list[Gate]:
+    """Return the gates that were asked for, with their answers."""
+    gates = []
     drop = scores.relative_drop if question.relative_drop else scores.drop
-    if question.relative_drop and math.isfinite(drop):
-        reporter.measure({"accuracy.relative_drop": drop})
     if question.max_drop is not None:
         passed = metrics.within_limit(drop, question.max_drop)
-        reporter.judge(Gate("evaluation.max_drop", drop, question.max_drop, passed))
+        gates.append(Gate("evaluation.max_drop", drop, question.max_drop, passed))
     if question.min_score is not None:
         passed = metrics.reaches(scores.tflite, question.min_score, scores.higher_is_better)
         told = (scores.tflite, question.min_score, passed)
-        reporter.judge(Gate("evaluation.min_score", *told, at_least=scores.higher_is_better))
+        gates.append(Gate("evaluation.min_score", *told, at_least=scores.higher_is_better))
+    return gates
 
 
 def _tell_chance(source: Any, scores: Scores, question: Question, reporter: Reporter) -> None:

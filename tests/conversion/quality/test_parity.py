@@ -46,6 +46,20 @@ def test_equal_outputs_for_every_sample_tell_nothing(rows, error, nothing):
     assert parity.tells_nothing({"y": np.array(rows)}, error) is nothing
 
 
+@pytest.mark.parametrize(
+    ("rows", "constant"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0]], True),
+        ([[1.0, 2.0], [1.0, 2.0 + 1e-7]], True),
+        ([[0.0, 0.0], [0.0, 0.0]], True),
+        ([[1.0, 2.0], [1.0, 2.1]], False),
+        ([[1.0, 2.0]], False),
+    ],
+)
+def test_outputs_that_differ_by_rounding_alone_are_constant(rows, constant):
+    assert parity.is_constant({"y": np.array(rows)}) is constant
+
+
 def test_identical_outputs_are_as_near_as_can_be():
     found = of([[0.25, 0.75]], [[0.25, 0.75]])
     assert found.metrics() == {

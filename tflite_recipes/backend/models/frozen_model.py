@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflite_recipes.backend.models import graph_fingerprint, lstm_fusion, op_inspection, source_model, traced_model
-from tflite_recipes.backend.models.graph_substitution import Substituted, substitute, with_batch_of_one
+from tflite_recipes.backend.models.graph_substitution import Substituted, redefined, substitute, with_batch_of_one
 from tflite_recipes.backend.models.rewriting import branches
 from tflite_recipes.backend.models.source_model import Model
 from tflite_recipes.backend.models.traced_model import Traced
@@ -52,10 +52,10 @@ class Frozen:
     """What a model became.
 
     path, signature: the SavedModel that is converted. reference: the one that its outputs are compared with, where
-    substitutions made another of it. inputs, outputs: in the source's own order. kept_because: why variables were
-    kept, "" where they were frozen. large: whether that is for their size. substituted: what was done in the
-    graph. offered: remedies that were not needed
-    so far. random: the layers that draw random numbers. layers: names of all layers.
+    substitutions made another of it: the original, or the original with those rules alone that change what outputs
+    mean. inputs, outputs: in the source's own order. kept_because: why variables were kept, "" where they were frozen.
+    large: whether that is for their size. substituted: what was done in the graph. offered: remedies that were not
+    needed so far. random: the layers that draw random numbers. layers: names of all layers.
     idle: those that were called with training=True, which inference does not do. parameters: numbers in the
     variables and the constants of the signature.
     fingerprint: of the model before rules changed its graph, "" if nobody asked for it.
@@ -89,6 +89,9 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
         fixed = with_batch_of_one(model.inputs)
         model = model if fixed == model.inputs else replace(model, inputs=fixed, folder=None)
     traced = traced_model.trace(model.call, model.inputs, model.outputs, intent.sizes)
+    fingerprint = graph_fingerprint.of(traced) if state.named.kept else ""
+    if state.named.kept and not (fingerprint and fingerprint == state.named.fingerprint):
+        model = replace(model, folder=None)  # which holds the model as it was before a step changed it
     marked = lstm_fusion.is_marked(traced)
     fused = bool(model.fused) if how.exact_lstm else marked and model.generation == 2
     because = {"auto": keep_because(traced, fused and marked), "keep": "as asked", "freeze": ""}[how.variables]
@@ -115,11 +118,16 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
     _check_choices(made)
     _check_loops(made, intent)
     path = save(original, model, folder / "saved_model")
+    converted = path if made.is_original else save(made.traced, model, folder / "substituted")
+    reference = None if made.is_original else path
+    if made.redefining:
+        meant = redefined(base, model, made, intent, reporter)
+        reference = None if meant is None else save(meant, model, folder / "substituted_outputs")
     kinds = {op.type for op in op_inspection.operations(original.graph)}
     return Frozen(
-        path=path if made.is_original else save(made.traced, model, folder / "substituted"),
+        path=converted,
         signature=model.signature,
-        reference=None if made.is_original or _redefined(made) else path,
+        reference=reference,
         inputs=made.inputs,
         outputs=made.traced.output_specs(),
         kept_because=because,
@@ -131,8 +139,8 @@ def freeze(state: State, how: How, reporter: Reporter) -> Frozen:
         layers=tuple(sorted(model.layers)),
         idle=source_model.called_in_training(model),
         parameters=_variables(traced, state) + op_inspection.constants(traced.graph),
-        fingerprint=graph_fingerprint.of(original) if state.named.kept else "",
-        redefined=path if _redefined(made) else None,
+        fingerprint=fingerprint,
+        redefined=path if made.redefining else None,
         cut=made.cut,
     )
 
@@ -167,11 +175,6 @@ def _check_loops(made: Substituted, intent: Intent) -> None:
     raise StepError(
         Problem(what, "optimization", fix or ("" if ors else other), (*ors, *([other] if fix or ors else [])))
     )
-
-
-def _redefined(made: Substituted) -> bool:
-    """Whether the outputs are meant to be others than the original's, so that only themselves can be compared with."""
-    return bool({"logits", "no_dropout"} & set(made.rules))
 
 
 def _variables(traced: Traced, state: State) -> int:

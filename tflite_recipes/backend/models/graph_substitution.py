@@ -3,7 +3,7 @@ its outputs against the original's at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,11 @@ class Substituted:
         return self.traced.inputs
 
     @property
+    def redefining(self) -> frozenset[str]:
+        """The rules after which the outputs are meant to be others than the original's."""
+        return frozenset(name for name in self.rules if Rule[name] in remedies.NOT_COMPARED)
+
+    @property
     def is_original(self) -> bool:
         return not self.rules and "fixed_batch" not in self.taken
 
@@ -69,9 +74,38 @@ def substitute(base: Base, model: Model, intent: Intent, reporter: Reporter) -> 
     carried_out = {*made.rules, *(["fixed_batch"] if made.inputs != model.inputs else [])}
     made = replace(made, taken=tuple(name for name in made.taken if name in carried_out))
     _check_matches(made, asked)
-    if made.rules:
-        _check_parity(base(model.inputs), made, intent.sizes, reporter)
+    if made.rules and not made.redefining:
+        _check_parity(base(model.inputs), made, made.rules, intent.sizes, reporter)
     return made
+
+
+def redefined(base: Base, model: Model, made: Substituted, intent: Intent, reporter: Reporter) -> Traced | None:
+    """Return the model with the rules alone that change what its outputs mean, for the other rules are held against it.
+
+    Call this once the model that is converted is saved, because what is traced before it changes names in its file.
+
+    Returns:
+        None if there are no other rules, or if the outputs are random or not of the same meaning.
+
+    Raises:
+        StepError: The other rules changed the outputs.
+    """
+    others = [name for name in made.rules if name not in made.redefining]
+    if others:
+        alone = _made(base, model, made.redefining, (), intent.scheme)
+        if alone.cut == made.cut and _repeats(alone.traced, intent.sizes):
+            _check_parity(alone.traced, made, others, intent.sizes, reporter)
+            return alone.traced
+    listed = ", ".join(made.rules)
+    reporter.warn(f"{listed} changes what the outputs are: they are not compared with the original's")
+    return None
+
+
+def _repeats(traced: Traced, sizes: Mapping[str, Any]) -> bool:
+    """Return whether a function gives the same again on the same inputs, so that nothing in it is random."""
+    arrays = _arrays(traced.inputs, sizes)
+    first, second = _outputs(traced, arrays), _outputs(traced, arrays)
+    return all(np.array_equal(values, second[name], equal_nan=_numeric(values)) for name, values in first.items())
 
 
 def _made(base: Base, model: Model, asked: frozenset[str], taken: tuple[str, ...], scheme: str) -> Substituted:
@@ -127,19 +161,19 @@ def _check_matches(made: Substituted, asked: frozenset[str]) -> None:
         raise RequestError(Problem(what, "substitution.rules", fix))
 
 
-def _check_parity(original: Traced, made: Substituted, sizes: Mapping[str, Any], reporter: Reporter) -> None:
-    """Hold the outputs against the original's on seeded random inputs. Errors: StepError."""
-    names = [Rule[name] for name in made.rules]
-    if any(rule in remedies.NOT_COMPARED for rule in names):
-        reporter.warn(
-            f"{', '.join(made.rules)} changes what the outputs are: they are not compared with the original's"
-        )
-        return
-    arrays = npz.random_arrays(npz.with_sizes(made.inputs, sizes), _rows(made.inputs), 0, 0.0, 1.0)
+def _check_parity(
+    original: Traced, made: Substituted, rules: Collection[str], sizes: Mapping[str, Any], reporter: Reporter
+) -> None:
+    """Hold the outputs against those before some rules, on seeded random inputs. Errors: StepError."""
+    arrays = _arrays(made.inputs, sizes)
     before, after = _outputs(original, arrays), _outputs(made.traced, arrays)
-    limit = max(remedies.TOLERANCES.get(rule, remedies.TOLERANCE) for rule in names)
+    limit = max(remedies.TOLERANCES.get(Rule[name], remedies.TOLERANCE) for name in rules)
     none = "substitution=none 'conversion.fallback=[]'"
-    hold_against(before, after, limit, f"after {', '.join(made.rules)}", none, reporter)
+    hold_against(before, after, limit, f"after {', '.join(rules)}", none, reporter)
+
+
+def _arrays(inputs: tuple[TensorSpec, ...], sizes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return npz.random_arrays(npz.with_sizes(inputs, sizes), _rows(inputs), 0, 0.0, 1.0)
 
 
 def hold_against(

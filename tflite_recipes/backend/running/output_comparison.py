@@ -12,6 +12,7 @@ import numpy as np
 from tflite_recipes.backend.running import float_check, model_runs, runtime
 from tflite_recipes.conversion.quality import parity
 from tflite_recipes.conversion.quality.tensor_errors import TABLE, read_csv
+from tflite_recipes.conversion.schemes import plainer
 from tflite_recipes.conversion.sensitivity import sensitivity
 from tflite_recipes.core.analysis import keep_written
 from tflite_recipes.core.errors import Problem, WrongFile
@@ -82,7 +83,7 @@ def compare(
         float_check.check(state, arrays, as_given, reporter)
     if not measured.finite:
         raise WrongFile(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
-    _check_collapse(measured, gated, reporter)
+    _check_collapse(measured, state.scheme, gated, reporter)
     if measured.cosine < _POOR:
         what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
         reporter.warn(f"{what}, output {measured.worst_output}{_where_lost(state)}")
@@ -152,7 +153,7 @@ def _keep(state: State, measured: parity.Parity, plain: Mapping[str, Any], repor
 _LOST = 0.25
 
 
-def _check_collapse(measured: parity.Parity, gated: bool, reporter: Reporter) -> None:
+def _check_collapse(measured: parity.Parity, scheme: str, gated: bool, reporter: Reporter) -> None:
     """Values of an output that quantization made one constant. Errors: WrongFile where these are many and no gate
     answers for them."""
     worst = 0.0
@@ -160,9 +161,10 @@ def _check_collapse(measured: parity.Parity, gated: bool, reporter: Reporter) ->
         what = f"{lost} of {total} values are the same for every sample, though the source's vary"
         worst = max(worst, lost / total)
         if lost >= _LOST * total and not gated:
-            why = f"{what}: values of very different size share one scale"
-            ors = ("give them outputs of their own, which have scales of their own",)
-            raise WrongFile(Problem(why, f"output {name}", "optimization=dynamic_range", ors))
+            fix = plainer(scheme)
+            why = f"{what}: values of very different size share one scale" if fix else what
+            ors = ("give them outputs of their own, which have scales of their own",) if fix else ()
+            raise WrongFile(Problem(why, f"output {name}", fix, ors))
         reporter.warn(f"output {name}: {what}")
     if worst >= _LOST:
         reporter.judge(Gate("evaluation.collapsed", worst, _LOST, False))

@@ -91,6 +91,15 @@ def tells_nothing(source: Mapping[str, Any], max_abs_error: float) -> bool:
     return several and max_abs_error == 0.0 and all((values == values[:1]).all() for values in source.values())
 
 
+def is_constant(outputs: Mapping[str, Any]) -> bool:
+    """Return whether several samples have equal outputs, all of them, but for rounding."""
+    return all(len(values) > 1 and _varies_little(_finite(values)) for values in outputs.values())
+
+
+def _varies_little(values: Any) -> bool:
+    return bool(np.ptp(values, axis=0).max(initial=0.0) <= _ROUNDING * np.abs(values).max(initial=0.0))
+
+
 def measure(source: Mapping[str, Any], tflite: Mapping[str, Any], logits: Collection[str] = ()) -> Parity:
     """Parity of outputs by name, arrays (samples, …) of equal shapes; at least one output.
 
