@@ -528,9 +528,12 @@ def constant(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("constant") / "model.keras"
     x = keras.Input((4,), name="x")
-    model = keras.Model(x, keras.layers.Dense(3, kernel_initializer="zeros", activation="softmax", name="y")(x))
-    model.layers[-1].bias.assign([0.3, 1.0, -0.5])
+    classes = keras.layers.Dense(3, kernel_initializer="zeros", activation="softmax", name="y")
+    model = keras.Model(x, classes(x))
+    classes.bias.assign([0.3, 1.0, -0.5])
     model.save(path)
+    beside = keras.layers.Dense(2, name="beside")(x)
+    keras.Model(x, [classes(x), beside]).save(path.with_name("two.keras"))
     return ["source=keras", f"source.path={path}"]
 
 
@@ -562,6 +565,14 @@ def test_gates_without_labels_on_a_source_that_is_constant_are_not_evaluated(her
     problem = result.problems[-1]
     assert (problem.where, problem.fix) == ("evaluation", "")
     assert problem.alternatives[0].startswith("evaluation=npz evaluation.path=FILE.npz ")
+
+
+@pytest.mark.slow
+def test_output_of_classes_that_is_constant_beside_another_is_judged_by_range_fidelity(here, constant):
+    source = [text.replace("model.keras", "two.keras") for text in constant]
+    agreement = ran(*source, "evaluation.max_drop=0.01", "evaluation.metric=top1_agreement")
+    assert (agreement.outcome, agreement.gates) == ("not_evaluated", ())
+    assert ran(*source, "evaluation.max_drop=0.01", "evaluation.metric=range_fidelity").outcome == "passed"
 
 
 @pytest.mark.slow

@@ -344,8 +344,8 @@ def score_outputs(
         reporter.warn(f"{held} held against the first output, {scored}; parity covers {names} too")
     scores, further = question.scores(outputs.source, outputs.tflite, samples.file, scored, function)
     if metric in metrics.FIDELITY:
-        judged = [scored] if question.output is not None else list(outputs.source)
-        _check_shown({name: outputs.source[name] for name in judged}, scores, question)
+        judged = outputs.source if question.output is None else {scored: outputs.source[scored]}
+        _check_shown(metrics.of_classes(judged) if metric is Metric.top1_agreement else judged, scores, question)
     reporter.measure({"accuracy.source": scores.source, "accuracy.tflite": scores.tflite, "accuracy.drop": scores.drop})
     reporter.measure(further)
     if metric in metrics.CLASSES:

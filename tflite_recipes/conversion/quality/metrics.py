@@ -124,14 +124,19 @@ def resolve(metric: Metric, source: Mapping[str, Any], labelled: bool) -> Metric
     return Metric.top1_agreement if classes else Metric.range_fidelity
 
 
+def of_classes(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs that look like classes, those with several values if none does: what `agreement` compares."""
+    wide = {name: values for name, values in source.items() if values.ndim > 1 and values.shape[-1] > 1}
+    return {name: values for name, values in wide.items() if is_classes(name, values)} or wide
+
+
 def agreement(source: Mapping[str, Any], tflite: Mapping[str, Any]) -> Scores:
     """Share of places (samples, for outputs of two dimensions) with the same largest value along the last axis, of the
     worst output that looks like classes; of the worst with several values where none does.
 
     Errors: RequestError where every output is a single number.
     """
-    wide = {name: values for name, values in source.items() if values.ndim > 1 and values.shape[-1] > 1}
-    classes = {name: values for name, values in wide.items() if is_classes(name, values)} or wide
+    classes = of_classes(source)
     if not classes:
         what = "no output has several values a sample, of which the largest could be chosen"
         raise RequestError(Problem(what, "evaluation.metric", "evaluation.metric=range_fidelity"))
