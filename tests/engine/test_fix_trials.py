@@ -3,8 +3,9 @@
 import pytest
 
 from tflite_recipes import api
+from tflite_recipes.core import events
 from tflite_recipes.core.errors import Problem, RequestError, StepError, WrongFile
-from tflite_recipes.engine.fix_trials import changed, shown_to_help, trial_recipe
+from tflite_recipes.engine.fix_trials import TrialProblems, changed, shown_to_help, trial_recipe
 
 LITERT, FULL = "optimization.quantizer=litert_quantizer", "optimization=full_integer"
 ERROR = StepError(Problem("NEG cannot be quantized", "optimization", LITERT, (FULL, "ask for another op")))
@@ -50,6 +51,19 @@ def test_no_fix_is_left_if_every_trial_fails(recipe):
     (problem,) = shown_to_help(ERROR, recipe, trial, lambda _: None).problems
     assert tried == ["litert_quantizer", "full_integer"]
     assert (problem.fix, problem.alternatives) == ("", ("ask for another op",))
+
+
+def test_trial_whose_file_is_far_from_its_source_is_no_help():
+    """Such a file is delivered with a warning. A fix that leads to it was printed."""
+    problems = TrialProblems()
+    problems(events.Measured({"parity.cosine": 0.97}))
+    problems.conclude()
+    problems(events.Measured({"parity.cosine": 0.31}))
+    with pytest.raises(StepError) as failed:
+        problems.conclude()
+    (problem,) = failed.value.problems
+    assert problem.where == "evaluation"
+    assert "0.31" in problem.what
 
 
 def test_fix_of_a_failed_trial_is_tried_as_well(recipe):

@@ -16,7 +16,7 @@ PLAIN = "conversion.fallback=[]"
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
     plain = ("branch", "unstacked", "unstacked_floor", "column", "classifier", "words", "whole_pixels")
-    hard_models.write(folder, *plain, "choice", "choice_with_effect")
+    hard_models.write(folder, *plain, "choice", "choice_with_effect", "centred")
     return folder
 
 
@@ -105,6 +105,15 @@ def test_quantized_run_of_a_sound_model_measures_its_float_file(convert):
     result = convert("classifier", "integer_only", "optimization.equalize=true")
     assert result.status == ExitStatus.DONE
     assert result.metrics["parity.float_relative_error"] < 1e-5
+
+
+def test_quantized_run_of_a_model_whose_rows_depend_on_each_other_checks_the_same_batch(convert, models):
+    """Calibration takes one sample at a time, so the quantized file is poor. The float file behind it is right."""
+    samples = f"evaluation.path={models / 'centred' / 'samples.npz'}"
+    result = convert("centred", "full_integer", "evaluation=npz", samples, "evaluation.labels=null")
+    assert result.status == ExitStatus.DONE, result.problems
+    assert result.metrics["parity.float_relative_error"] < 1e-5
+    assert result.metrics["parity.without_delegates_cosine"] == pytest.approx(result.metrics["parity.cosine"], rel=1e-3)
 
 
 def test_file_that_fails_at_a_batch_of_one_gets_a_fixed_batch(convert):

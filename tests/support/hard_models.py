@@ -437,6 +437,15 @@ def choice_with_effect(folder: Path) -> None:
     _choice(folder, effect=True)
 
 
+def centred(folder: Path) -> None:
+    """Each row's outputs depend on the whole batch. There are more samples than the check of a float file runs."""
+    import tensorflow as tf
+
+    weights = tf.random.normal([8, 4], seed=3)
+    module(folder, (None, 8), lambda x: tf.nn.relu(tf.matmul(x - tf.reduce_mean(x, 0, keepdims=True), weights)))
+    samples(folder, rows=100, x=(8,))
+
+
 def whole_pixels(folder: Path) -> None:
     """Pixels as int32. No quantizer makes a file of it in 16x8 that runs."""
     import numpy as np

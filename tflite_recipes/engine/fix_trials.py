@@ -12,6 +12,7 @@ import yaml
 
 from tflite_recipes.config import recipe as recipes
 from tflite_recipes.config.recipe import Recipe, StepSpec
+from tflite_recipes.conversion.quality import parity
 from tflite_recipes.core import events, public_names, schema
 from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError
 from tflite_recipes.core.result import LOG
@@ -22,6 +23,7 @@ from tflite_recipes.engine.shared_results import Tell
 from tflite_recipes.steps.evaluation import ParityEvaluation
 
 _GROUP = "optimization"
+_COSINE = "parity.cosine"
 # A trial takes as long as a run. So many are made of one failure.
 _MOST_TRIALS = 3
 # Characters of the reason why a trial failed.
@@ -35,7 +37,7 @@ def with_tried_fixes(error: StepError, recipe: Recipe, intent: Intent, loop: Att
     folders = (loop.folder / f"trial_{number}" for number in itertools.count())
 
     def trial(changed: Recipe) -> None:
-        folder, problems = next(folders), _AnalysisProblems()
+        folder, problems = next(folders), TrialProblems()
         folder.mkdir()
         own = changed.intent
         asked = replace(intent, scheme=own.scheme, ranges=own.ranges, taken=())
@@ -70,8 +72,9 @@ def trial_recipe(recipe: Recipe) -> Recipe:
     return replace(recipe, steps=(*recipe.steps[: number + 1], last))
 
 
-class _AnalysisProblems:
-    """Listen to a trial: an analysis that fails ends the run that would be made with the fix."""
+class TrialProblems:
+    """Listen to a trial: an analysis that fails ends the run that would be made with the fix, and a file whose outputs
+    are far from the source's is no help."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
@@ -79,6 +82,9 @@ class _AnalysisProblems:
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.AnalysisFailed) and event.judges:
             self._problems.append(event.problem)
+        if isinstance(event, events.Measured) and event.metrics.get(_COSINE, 1.0) < parity.POOR_COSINE:
+            what = f"the outputs of the file are far from the source's: cosine similarity {event.metrics[_COSINE]:.2f}"
+            self._problems.append(Problem(what, "evaluation"))
 
     def conclude(self) -> None:
         """Errors: StepError with what failed."""

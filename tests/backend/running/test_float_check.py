@@ -70,3 +70,29 @@ def test_many_values_are_and_single_ones_where_nothing_rounds(
     assert check(files, name, 0, scheme) < 1e-3
     with pytest.raises(WrongFile, match=r"the float file that was quantized must compute what its source computes"):
         check(files, name, values_off, scheme)
+
+
+def refuse(file: Path, small: float, error: float) -> None:
+    """Judge a float file whose second channel, of this size among channels of 1000, is off by a share of its range."""
+    from tflite_recipes.backend.running import float_check
+    from tflite_recipes.conversion.quality import parity
+
+    source = np.random.default_rng(1).normal(size=(32, 3)) * [1000, small, 1000]
+    outputs = source * [1, 1 - error, 1]
+    source, outputs = ({"y": values.astype("float32")} for values in (source, outputs))
+    inputs = (TensorSpec("x", (None, 4), "float32"),)
+    state = State(file.parent, signature="serving_default", inputs=inputs, tflite=file)
+    float_check.refuse(state, parity.measure(source, outputs), {"x": np.zeros((32, 4))}, source, outputs)
+
+
+def test_float_file_that_lost_a_channel_among_larger_ones_is_refused(files: Path) -> None:
+    refuse(files / "plain.tflite", 1.0, 1e-6)
+    with pytest.raises(WrongFile) as refused:
+        refuse(files / "plain.tflite", 1.0, 1.0)
+    (problem,) = refused.value.problems
+    assert problem.where == "output y"
+    assert "of the range of channels 1" in problem.what
+
+
+def test_float_file_with_rounding_in_a_channel_of_no_size_is_accepted(files: Path) -> None:
+    refuse(files / "plain.tflite", 1e-3, 1.0)

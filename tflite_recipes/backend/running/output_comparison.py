@@ -20,8 +20,6 @@ from tflite_recipes.core.events import Reporter
 from tflite_recipes.core.state import Gate, State
 
 _BATCH = model_runs.BATCH
-# Below this cosine similarity hardly any use of a file is left.
-_POOR = 0.95
 # A single value that is off by more, as a share of its output's range, is worth a word. Cosine hides it. Eight bits
 # have 256 steps, so that 0.08 is 20 of them; 16x8 rounds weights alone to eight bits.
 _FAR, _FAR_16X8 = 0.08, 0.03
@@ -77,14 +75,14 @@ def compare(
         reporter.warn(f"parity was not measured: {what}; give samples of your own, in calibration or evaluation")
         return Outputs(source, tflite, as_run, batch)
     reporter.measure(measured.metrics())
-    plain = _without_delegates(state, arrays, as_given, reporter) if measured.finite else {}
+    plain = _without_delegates(state, arrays, as_given, reporter, batch) if measured.finite else {}
     _keep(state, measured, plain, reporter)
     if state.scheme != "none":
-        float_check.check(state, arrays, as_given, reporter)
+        float_check.check(state, arrays, as_given, reporter, batch)
     if not measured.finite:
         raise WrongFile(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, state.scheme, gated, reporter)
-    if measured.cosine < _POOR:
+    if measured.cosine < parity.POOR_COSINE:
         what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
         reporter.warn(f"{what}, output {measured.worst_output}{_where_lost(state)}")
     else:
@@ -95,8 +93,7 @@ def compare(
             by = f"{measured.relative_error:.0%} of its range{_where_lost(state)}"
             reporter.warn(f"output {measured.worst_output}: values of the file are off by up to {by}")
     if state.scheme == "none":
-        worst = measured.worst_output
-        float_check.refuse(state, measured, arrays, source[worst], tflite[worst])
+        float_check.refuse(state, measured, arrays, source, tflite)
     return Outputs(source, tflite, as_run, batch)
 
 
@@ -117,22 +114,19 @@ def check_float_file(state: State, samples: Mapping[str, Any], reporter: Reporte
     Errors: WrongFile where it differs and `conversion.on_wrong_file` is `fail`.
     """
     arrays = {spec.name: np.asarray(samples[spec.name][:_WITHOUT_DELEGATES]) for spec in state.inputs}
-    float_check.check(state, arrays, run_source(state, arrays, reporter), reporter)
+    float_check.check(state, arrays, run_source(state, arrays, reporter), reporter, _BATCH)
 
 
 def _without_delegates(
-    state: State, arrays: Mapping[str, Any], source: Mapping[str, Any], reporter: Reporter
+    state: State, arrays: Mapping[str, Any], source: Mapping[str, Any], reporter: Reporter, batch: int
 ) -> dict[str, Any]:
     """Parity of the same file with the reference kernels on the first samples, by output, for `parity.json`."""
     assert state.tflite is not None
-    first = {name: values[:_WITHOUT_DELEGATES] for name, values in arrays.items()}
-    count = len(next(iter(first.values())))
-    total = len(next(iter(arrays.values())))
-    # Rows of an output that are no samples would be other ones.
-    expected = {name: values[:count] for name, values in source.items() if len(values) == total}
+    first, expected = float_check.first_rows(state, arrays, source, batch, _WITHOUT_DELEGATES)
     if not expected:
         return {}
-    outputs = runtime.run(state.tflite, state.signature, first, lambda *_: None, xnnpack=False, stateful=state.stateful)
+    count = len(next(iter(first.values())))
+    outputs = float_check.run_in_batches(state, state.tflite, first, batch, xnnpack=False)
     plain = parity.measure(*float_check.numeric(expected, {name: outputs[name] for name in expected}))
     if not plain.finite:
         reporter.warn("without delegates the file's outputs hold NaN or infinities where the source's do not")
@@ -174,9 +168,8 @@ def _check_groups(measured: parity.Parity, reporter: Reporter) -> None:
     """Channels that are lost among larger ones, which the figures of a whole output do not show."""
     for name, groups in measured.lost_groups().items():
         for group in groups:
-            listed = ", ".join(map(str, group.channels[:8])) + (", …" if len(group.channels) > 8 else "")
             what = f"of range {group.scale:.3g} are off by {group.relative_rmse:.0%} of it"
-            reporter.warn(f"output {name}: channels {listed} {what}, among others of a larger scale")
+            reporter.warn(f"output {name}: {group.listed()} {what}, among others of a larger scale")
 
 
 def run_source(state: State, arrays: Mapping[str, Any], reporter: Reporter, batch: int = _BATCH) -> dict[str, Any]:
