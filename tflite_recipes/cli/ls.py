@@ -18,14 +18,14 @@ from tflite_recipes.core.plain_output import show
 def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
     ls = add("ls", _ls, "list recipes, or the options of a group")
-    ls.add_argument("group", nargs="?", metavar="GROUP")
+    ls.add_argument("group", nargs="?", metavar="GROUP", help="a config group; without it, the recipes")
     cp = add("cp", _cp, "copy a recipe or an option, to own it")
-    cp.add_argument("name", metavar="RECIPE|GROUP/OPTION")
+    cp.add_argument("name", metavar="RECIPE|GROUP/OPTION", help="what to copy")
     cp.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="default: recipes/RECIPE.yaml, conf/GROUP/OPTION.yaml"
     )
     inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
-    inspect.add_argument("file", type=Path, metavar="FILE.tflite")
+    inspect.add_argument("file", type=Path, metavar="FILE.tflite", help="the file")
     _add_rules(add("rules", _rules, "rules for what a quantized run loses most in, from its quantization_error.csv"))
 
 
@@ -35,6 +35,7 @@ def _add_rules(command: argparse.ArgumentParser) -> None:
     command.epilog = (
         f"Without --top and --below: the ops that together make nine tenths of what all ops add, at most {MOST}. What\n"
         "they cannot do without (the op that makes what they amplify, the joint that sets their scale) comes with them."
+        f"\n\n{command.epilog}"
     )
     command.add_argument("place", type=Path, metavar="FILE|RUN_FOLDER", help="the CSV, or a run's output folder")
     which = command.add_mutually_exclusive_group()

@@ -24,6 +24,7 @@ def add_to(add: Add) -> None:
         "MLflow and the database read (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD). A server\n"
         "that only the folder names gets no credentials of the environment.\n\n"
         "exit status: 0 all is up; 2 a folder is damaged, or the request is wrong; 4 some could not be told"
+        f"\n\n{sync.epilog}"
     )
     sync.add_argument("words", nargs="*", metavar="FOLDER|tracking.uri=URI", help="default: outputs")
     sync.add_argument("--dry-run", action="store_true", help="say what there is to upload, and upload nothing")
