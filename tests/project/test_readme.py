@@ -33,7 +33,7 @@ def test_ci_runs_the_linters_and_the_shown_test_command():
     text = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- test command -->" in text
     checks = re.findall(r"^(?:check|timed \S+) '?([^'\n]+)", text, flags=re.MULTILINE)
-    linters = ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
+    linters = ["ruff check .", "ruff format --check .", "mypy", "lint-imports", "zensical build --strict"]
     assert checks == [*linters, 'pytest -m "not slow"', "pytest --durations=25"]
     after = README.partition("<!-- test command -->")[2]
     assert re.match(r"\n```sh\npip install -c constraints.txt -e '\.\[dev\]' && pytest\n```", after)
