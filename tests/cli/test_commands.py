@@ -26,7 +26,7 @@ def test_without_a_command_it_prints_the_commands_to_start_with(cli):
 def test_help_names_every_command_and_the_exit_statuses(cli):
     out = cli("--help").out
     assert all(f"\n    {name} " in out for name in ("run", "ls", "show", "check", "cp", "inspect", "rules", "sync"))
-    assert "exit status: 0 done; 1 a gate said no, or reproduce came to another file; 2 the request is wrong;" in out
+    assert "exit status: 0 done; 1 a gate failed, or reproduce gave another file; 2 the request is wrong;" in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

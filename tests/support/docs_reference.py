@@ -19,6 +19,7 @@ from tflite_recipes.config.option_text import key_entries
 from tflite_recipes.config.recipe import BESIDE_STEPS
 from tflite_recipes.core import schema
 from tflite_recipes.core.schema import TARGET, Bounds, NamesFile
+from tflite_recipes.steps import CpuTarget, EthosUTarget, MicroTarget, Optimization
 
 CONF = REPOSITORY / "conf"
 WIDTH = 100
@@ -33,6 +34,13 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "target": ("which hardware the file is for, with its limits", "guides/targets/index.md"),
     "evaluation": ("how the file is scored, and which score it needs", "guides/accuracy-and-gates.md"),
     "tracking": ("where runs are logged", "guides/tracking.md"),
+}
+# What options of one class are called together.
+FAMILIES: Mapping[type, str] = {
+    CpuTarget: "Keys of targets with LiteRT on a CPU",
+    MicroTarget: "Keys of microcontrollers",
+    EthosUTarget: "Keys of Arm Ethos-U targets",
+    Optimization: "Keys of all schemes",
 }
 
 
@@ -135,7 +143,7 @@ def _family(group: str, options: Sequence[_Option]) -> Iterator[str]:
     kind = options[0].kind
     assert kind is not None
     names = [f"`{option.name}`" for option in options]
-    yield f"## Keys of {names[0]}" + (" and others" if len(names) > 1 else "")
+    yield f"## {FAMILIES.get(kind, f'Keys of {names[0]}')}"
     yield f"The options {', '.join(names)} have these keys." if len(names) > 1 else ""
     shared = _shared_comments(options)
     differing = [key for key in schema.keys_of(kind) if len({repr(option.values[key]) for option in options}) > 1]

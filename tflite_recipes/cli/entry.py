@@ -23,7 +23,7 @@ what there is:    tflite-recipes ls            (recipes)
                   tflite-recipes ls source     (options of a group)
 completion:       eval "$(tflite-recipes -sc install=bash)"
 
-exit status: 0 done; 1 a gate said no, or reproduce came to another file; 2 the request is wrong; 3 a step failed;
+exit status: 0 done; 1 a gate failed, or reproduce gave another file; 2 the request is wrong; 3 a step failed;
              4 done but not tracked"""
 _START = f"""\
 {parsing.SUMMARY}
