@@ -8,6 +8,8 @@ from support.checkout import REPOSITORY
 from support.docs_blocks import pages
 from support.docs_overrides import wrong_names
 
+import tflite_recipes
+
 PAGES = pages()
 DOCS = REPOSITORY / "docs"
 
@@ -26,6 +28,12 @@ def test_overrides_and_keys_of_a_page_exist(page):
 def test_images_of_a_page_exist(page):
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     assert [path for path in shown if not (page.parent / path).is_file()] == []
+
+
+def test_python_page_describes_every_public_name():
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    described = {*re.findall(r"^::: \S+\.(\w+)$", page, flags=re.MULTILINE), *re.findall(r"^`(\w+)` is ", page, re.M)}
+    assert described == set(tflite_recipes.__all__)
 
 
 def test_navigation_lists_every_page_once():
