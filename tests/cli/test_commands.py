@@ -11,21 +11,22 @@ import yaml
 from support.checkout import write
 
 from tflite_recipes import api
+from tflite_recipes.cli import examples
 from tflite_recipes.cli.completion import COMMANDS
 from tflite_recipes.config import composition
 
 
-def test_without_a_command_it_says_what_to_do_next(cli):
+def test_without_a_command_it_prints_the_commands_to_start_with(cli):
     answer = cli()
     assert answer.status == 0
-    assert "tflite-recipes run digits_integer_only" in answer.out
-    assert cli("--help").out == answer.out
+    starts = ("run digits_integer_only", "run convert source=keras source.path=model.keras", "ls", "--help")
+    assert [line.partition("tflite-recipes ")[2] for line in answer.out.splitlines() if ":  " in line] == [*starts]
 
 
 def test_help_names_every_command_and_the_exit_statuses(cli):
     out = cli("--help").out
     assert all(f"\n    {name} " in out for name in ("run", "ls", "show", "check", "cp", "inspect", "rules", "sync"))
-    assert "exit status: 0 done; 1 a gate said no, or reproduce came to another file; 2 the request is wrong;" in out
+    assert "exit status: 0 done; 1 a gate failed, or reproduce gave another file; 2 the request is wrong;" in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -33,6 +34,14 @@ def test_each_command_has_help(cli, command):
     answer = cli(command, "--help")
     assert answer.status == 0
     assert answer.out.startswith(f"usage: tflite-recipes {command}")
+    assert answer.out.endswith(f"{examples.shown(command)}\n")
+
+
+def test_each_command_has_two_or_three_examples():
+    assert examples.EXAMPLES.keys() == set(COMMANDS)
+    assert all(2 <= len(listed) <= 3 for listed in examples.EXAMPLES.values())
+    lines = [line for command in COMMANDS for line in examples.shown(command).splitlines()]
+    assert max(map(len, lines)) <= 110
 
 
 def test_version(cli):

@@ -1,4 +1,4 @@
-"""The README's two tables are of every converter attribute and every tflite_convert flag there is, and of our keys."""
+"""The tables of `from-tfliteconverter.md` have every attribute and flag of the converter, and keys of ours."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from support.checkout import REPOSITORY, write
 from tflite_recipes import api
 from tflite_recipes.config import catalog
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "reference" / "from-tfliteconverter.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
 # In a process of its own, so that pytest's own stays free of TensorFlow.
 INTROSPECTION = """
@@ -48,7 +48,7 @@ json.dump([sorted(attributes | {"RepresentativeDataset"}), sorted(flags - {"-h",
 
 def rows(title):
     """The rows of a table: what is plain, what we have, an example."""
-    table = README.partition(f"<!-- {title} -->\n")[2].partition("\n\n")[0]
+    table = PAGE.partition(f"<!-- {title} -->\n")[2].partition("\n\n")[0]
     split = [[cell.strip() for cell in line.strip("|").split(" |")] for line in table.splitlines()[2:]]
     assert all(len(row) == 3 for row in split), split
     return split

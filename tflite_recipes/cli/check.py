@@ -14,13 +14,13 @@ from tflite_recipes.core.plain_output import show
 
 def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
-    show = add("show", _show, "print the resolved recipe, as YAML that run accepts again")
-    check = add("check", _check, "refuse now what would fail later, without TensorFlow; with --deep, with it")
+    show = add("show", _show, "print the resolved recipe as YAML, which run accepts")
+    check = add("check", _check, "validate a recipe without running it; --deep also tries the conversion")
     for command in (show, check):
-        command.add_argument("recipe", metavar="RECIPE")
-        command.add_argument("overrides", nargs="*", metavar="key=value")
+        command.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="group=option or group.key=value")
     check.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
-    check.add_argument("--deep", action="store_true", help="load the model and try it, with TensorFlow")
+    check.add_argument("--deep", action="store_true", help="also load the model with TensorFlow and try the conversion")
 
 
 def _show(options: argparse.Namespace) -> ExitStatus:

@@ -20,22 +20,30 @@ if TYPE_CHECKING:
 
 def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
-    diff = add("diff", _diff, "what differs between two past runs: config, ops, tensor types, size, metrics")
-    diff.add_argument("words", nargs="*", metavar="RUN_ID", help="two runs, by ID or by how the ID begins")
+    diff = add("diff", _diff, "show what differs between two runs: config, ops, tensor types, size, metrics")
+    diff.add_argument("words", nargs="*", metavar="RUN_ID", help="two runs, each by its ID or the start of it")
     diff.add_argument("--all", action="store_true", help="also tracking.* and worker.*, all tensors, all times")
-    compare = add("compare", _compare, "past runs in a table, those marked that no other beats in size and quality")
-    text = "an experiment; a sweep's or a search's run; or several runs"
+    compare = add(
+        "compare",
+        _compare,
+        "compare runs in a table and a plot, and mark those that no other run beats in size and quality",
+    )
+    text = "an experiment, the run of a sweep or search, or several runs"
     compare.add_argument("words", nargs="*", metavar="EXPERIMENT|RUN_ID", help=text)
-    compare.add_argument("--candidates", action="store_true", help="of an experiment also the candidates of searches")
-    compare.add_argument("--limit", type=int, default=LIMIT, metavar="N", help=f"the N newest (default {LIMIT})")
-    compare.add_argument("--x", metavar="METRIC", help="axis across (default size.tflite_bytes)")
-    compare.add_argument("--y", metavar="METRIC", help="axis upwards (default accuracy.drop, else parity)")
-    text = "write compare.html, pareto.png, compare.json and compare.csv there"
+    compare.add_argument(
+        "--candidates", action="store_true", help="with an experiment: also the candidates of searches"
+    )
+    compare.add_argument(
+        "--limit", type=int, default=LIMIT, metavar="N", help=f"at most the N newest runs (default {LIMIT})"
+    )
+    compare.add_argument("--x", metavar="METRIC", help="horizontal axis (default size.tflite_bytes)")
+    compare.add_argument("--y", metavar="METRIC", help="vertical axis (default accuracy.drop, otherwise parity)")
+    text = "write compare.html, pareto.png, compare.json and compare.csv to DIR"
     compare.add_argument("--output", type=Path, metavar="DIR", help=text)
-    text = "do not keep them with the parent run that the runs share"
+    text = "do not log these files to the parent run that the runs share"
     compare.add_argument("--no-log", action="store_true", help=text)
     for command in (diff, compare):
-        command.add_argument("--json", action="store_true", help="JSON on standard output, and nothing else there")
+        command.add_argument("--json", action="store_true", help="print only JSON to standard output")
         tracking_options.add_uri(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -22,8 +23,16 @@ what there is:    tflite-recipes ls            (recipes)
                   tflite-recipes ls source     (options of a group)
 completion:       eval "$(tflite-recipes -sc install=bash)"
 
-exit status: 0 done; 1 a gate said no, or reproduce came to another file; 2 the request is wrong; 3 a step failed;
+exit status: 0 done; 1 a gate failed, or reproduce gave another file; 2 the request is wrong; 3 a step failed;
              4 done but not tracked"""
+_START = f"""\
+{parsing.SUMMARY}
+
+a first run:      tflite-recipes run digits_integer_only
+your own model:   tflite-recipes run convert source=keras source.path=model.keras
+list recipes:     tflite-recipes ls
+
+all commands:     tflite-recipes --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -61,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(int(status))
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all commands, whose help shows their examples."""
+    parser, add = parsing.parser(_EPILOG)
+    for module in _COMMANDS:
+        module.add_to(add)
+    return parser
+
+
 def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -78,17 +95,14 @@ def _dispatch(given: list[str]) -> ExitStatus:
     if given[:1] == ["check"]:  # whose overrides argparse takes in one go, so that no flag may stand among them
         flags = [word for word in given[1:] if word in ("-m", "--multirun", "--deep")]
         given = [given[0], *flags, *(word for word in given[1:] if word not in flags)]
-    parser, add = parsing.parser(_EPILOG)
-    for module in _COMMANDS:
-        module.add_to(add)
-    options, rest = parser.parse_known_args(given)
+    options, rest = build_parser().parse_known_args(given)
     if options.version:
         from tflite_recipes.core.environment import version
 
         show(f"tflite-recipes {version()}")
         return ExitStatus.DONE
     if options.command is None:
-        parser.print_help()
+        show(_START)
         return ExitStatus.DONE
     if hasattr(options, "words") and not any(word.startswith("-") for word in rest):
         options.words, rest = [*options.words, *rest], []  # argparse leaves those that stand behind a flag

@@ -18,30 +18,34 @@ from tflite_recipes.core.plain_output import show
 def add_to(add: Add) -> None:
     """The commands' own lines in the parser."""
     ls = add("ls", _ls, "list recipes, or the options of a group")
-    ls.add_argument("group", nargs="?", metavar="GROUP")
-    cp = add("cp", _cp, "copy a recipe or an option, to own it")
-    cp.add_argument("name", metavar="RECIPE|GROUP/OPTION")
+    ls.add_argument("group", nargs="?", metavar="GROUP", help="a config group; without it, the recipes")
+    cp = add("cp", _cp, "copy a recipe or an option, to change it")
+    cp.add_argument("name", metavar="RECIPE|GROUP/OPTION", help="what to copy")
     cp.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="default: recipes/RECIPE.yaml, conf/GROUP/OPTION.yaml"
     )
-    inspect = add("inspect", _inspect, "ops, types, inputs and outputs, and sizes of a .tflite file")
-    inspect.add_argument("file", type=Path, metavar="FILE.tflite")
-    _add_rules(add("rules", _rules, "rules for what a quantized run loses most in, from its quantization_error.csv"))
+    inspect = add("inspect", _inspect, "print ops, types, inputs, outputs and sizes of a .tflite file")
+    inspect.add_argument("file", type=Path, metavar="FILE.tflite", help="the file")
+    _add_rules(add("rules", _rules, "suggest rules for the ops of a quantized run that lose most accuracy"))
 
 
 def _add_rules(command: argparse.ArgumentParser) -> None:
     from tflite_recipes.conversion.rule_suggestions import MOST, SCHEMES
 
     command.epilog = (
-        f"Without --top and --below: the ops that together make nine tenths of what all ops add, at most {MOST}. What\n"
-        "they cannot do without (the op that makes what they amplify, the joint that sets their scale) comes with them."
+        "Without --top and --below, the rules are for the ops that together add nine tenths of the error, at most\n"
+        f"{MOST}. Ops that these ops depend on get a rule too: the op whose error they amplify, the op that sets\n"
+        "their scale."
+        f"\n\n{command.epilog}"
     )
-    command.add_argument("place", type=Path, metavar="FILE|RUN_FOLDER", help="the CSV, or a run's output folder")
+    command.add_argument(
+        "place", type=Path, metavar="FILE|RUN_FOLDER", help="quantization_error.csv, or the output folder of a run"
+    )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--top", type=int, metavar="N", help="the N ops that lose most by themselves")
-    which.add_argument("--below", type=float, metavar="DB", help="the ops whose own SQNR is below that")
-    command.add_argument("--scheme", choices=SCHEMES, default="float", help="what they become (default float)")
-    command.add_argument("--yaml", action="store_true", help="print them for a recipe's file")
+    which.add_argument("--below", type=float, metavar="DB", help="the ops whose own SQNR is below DB")
+    command.add_argument("--scheme", choices=SCHEMES, default="float", help="the scheme that they get (default float)")
+    command.add_argument("--yaml", action="store_true", help="print YAML for a recipe")
 
 
 def _ls(options: argparse.Namespace) -> ExitStatus:

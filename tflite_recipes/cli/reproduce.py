@@ -11,34 +11,36 @@ from tflite_recipes.cli import tracking_options
 from tflite_recipes.cli.parser import Add
 from tflite_recipes.core.errors import ExitStatus, Problem, RequestError
 
-_TEXT = "make a past run again, from its run ID, and tell whether the file is the same"
+_TEXT = "rebuild a past run from its run ID and compare the files"
 
 
 def add_to(add: Add) -> None:
     """The command's own lines in the parser."""
     command = add("reproduce", _reproduce, _TEXT)
-    command.add_argument("run_id", metavar="RUN_ID", help="of a run in MLflow; `run` prints it last")
+    command.add_argument("run_id", metavar="RUN_ID", help="ID of an MLflow run; `run` prints it last")
     tracking_options.add_uri(command)
     for name, what in (
         ("source", "the source model"),
         ("calibration-data", "calibration"),
         ("evaluation-data", "evaluation"),
     ):
-        text = f"where the file of {what} is now" if name != "source" else "where the source model is now"
+        text = f"where the file of the {what} data is now" if name != "source" else "where the source model is now"
         command.add_argument(f"--{name}", metavar="FILE", help=text)
-    command.add_argument("--input", action="append", default=[], metavar="KEY=FILE", help="the same of any other key")
+    command.add_argument("--input", action="append", default=[], metavar="KEY=FILE", help="the same for any other key")
     command.add_argument(
         "--tolerance",
         type=float,
         metavar="X",
-        help="exit status 0 also where outputs differ by no more than this share of their range "
-        "(without it: told at 0.005, one step of an int8 output, with exit status 1)",
+        help="accept outputs that differ by at most this share of their range, with exit status 0 "
+        "(without it, a difference of at most 0.005, one step of an int8 output, is reported with exit status 1)",
     )
-    text = "where a file here has changed since, take the one that the server kept"
+    text = "if a file here has changed since the run, use the one that the run uploaded"
     command.add_argument("--use-kept", action="store_true", help=text)
-    command.add_argument("--trust", action="store_true", help="run the code and programs that the fetched recipe names")
+    command.add_argument(
+        "--trust", action="store_true", help="run the code and programs that the downloaded recipe names"
+    )
     command.add_argument("--output-dir", type=Path, metavar="DIR", help="default: a new folder below outputs/")
-    command.add_argument("words", nargs="*", metavar="key=value", help="tracking.… and worker.…, as `run` takes them")
+    command.add_argument("words", nargs="*", metavar="key=value", help="overrides of tracking.… and worker.…")
 
 
 def _reproduce(options: argparse.Namespace) -> ExitStatus:

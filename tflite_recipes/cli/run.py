@@ -36,13 +36,13 @@ def add_to(add: Add) -> None:
     """The command's own lines in the parser."""
     run = add("run", _run, "run a recipe; with -m a sweep over comma-separated values")
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a YAML file")
-    run.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for each combination of values")
-    run.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="a folder of config groups of your own")
+    run.add_argument("-m", "--multirun", action="store_true", help="sweep: one run for each combination of values")
+    run.add_argument("-cd", "--config-dir", type=Path, metavar="DIR", help="a folder with your own config groups")
     run.add_argument("-c", "--cfg", choices=("job", "hydra", "all"), help="print the config as Hydra composes it")
     run.add_argument("-i", "--info", nargs="?", const="all", metavar="WHAT", help="print Hydra's own information")
-    run.add_argument("-p", "--package", metavar="KEY", help="with --cfg: this part only")
-    run.add_argument("--resolve", action="store_true", help="with --cfg: interpolations resolved")
-    run.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
+    run.add_argument("-p", "--package", metavar="KEY", help="with --cfg: print only this part")
+    run.add_argument("--resolve", action="store_true", help="with --cfg: resolve interpolations")
+    run.add_argument("--hydra-help", action="store_true", help="print Hydra's own help")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="group=option or group.key=value")
 
 

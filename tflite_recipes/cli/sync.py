@@ -16,18 +16,20 @@ _URI = "tracking.uri="
 
 def add_to(add: Add) -> None:
     """The command's own lines in the parser."""
-    sync = add("sync", _sync, "upload runs that MLflow was not, or not wholly, told of")
+    sync = add("sync", _sync, "upload runs that are missing or incomplete in MLflow")
     sync.epilog = (
-        "Each run goes where it was to go, once: what is there already is completed, never doubled. The server is\n"
-        "printed before anything is sent there. Passwords are not kept in a run's folder. Give them again in\n"
-        "tracking.uri=URI or MLFLOW_TRACKING_URI, or name the server by one of these and set the variables that\n"
-        "MLflow and the database read (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD). A server\n"
-        "that only the folder names gets no credentials of the environment.\n\n"
-        "exit status: 0 all is up; 2 a folder is damaged, or the request is wrong; 4 some could not be told"
+        "Each run goes to the server of its recipe. Runs that are there are completed, never uploaded twice. The\n"
+        "name of the server is printed before the upload.\n\n"
+        "Passwords are not saved in a run's folder. Give them again in tracking.uri=URI or MLFLOW_TRACKING_URI. Or\n"
+        "name the server by one of these, and set the variables that MLflow and the database read:\n"
+        "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD. If only the folder names a server, it gets\n"
+        "no credentials from the environment.\n\n"
+        "exit status: 0 everything is uploaded; 2 a folder is damaged, or the request is wrong; 4 an upload failed"
+        f"\n\n{sync.epilog}"
     )
     sync.add_argument("words", nargs="*", metavar="FOLDER|tracking.uri=URI", help="default: outputs")
-    sync.add_argument("--dry-run", action="store_true", help="say what there is to upload, and upload nothing")
-    sync.add_argument("--tracking-uri", metavar="URI", help="as tracking.uri=URI: where all of them go")
+    sync.add_argument("--dry-run", action="store_true", help="list what is missing, and upload nothing")
+    sync.add_argument("--tracking-uri", metavar="URI", help="upload all runs to URI")
 
 
 def _sync(options: argparse.Namespace) -> ExitStatus:

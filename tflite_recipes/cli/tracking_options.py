@@ -12,7 +12,11 @@ _KEY = "tracking.uri="
 
 def add_uri(command: argparse.ArgumentParser) -> None:
     """The flag that says where; `tracking.uri=URI`, as `run` takes it, says the same."""
-    command.add_argument("--tracking-uri", metavar="URI", help=f"default: MLFLOW_TRACKING_URI, else {DEFAULT_URI}")
+    command.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help=f"store of the runs (default: MLFLOW_TRACKING_URI, otherwise {DEFAULT_URI})",
+    )
 
 
 def split(options: argparse.Namespace, words: Sequence[str]) -> tuple[str, list[str]]:

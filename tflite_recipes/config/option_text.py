@@ -16,7 +16,7 @@ from tflite_recipes.core.schema import TARGET
 
 
 @dataclass(frozen=True)
-class _Entry:
+class KeyEntry:
     """A key as a file has it. comment: the lines above it, "" without any. body: its own lines."""
 
     comment: str
@@ -30,11 +30,11 @@ def option_text(path: Path, folders: Sequence[Path] | None = None) -> str:
     Arguments and errors are those of `catalog.option_files`.
     """
     values = catalog.option_values(path, folders)
-    entries: dict[str, _Entry] = {}
+    entries: dict[str, KeyEntry] = {}
     for file, _ in catalog.option_files(path, folders):
-        for key, entry in _entries(regular_files.read_text(file, catalog.MOST)).items():
+        for key, entry in key_entries(regular_files.read_text(file, catalog.MOST)).items():
             comment = entry.comment or (entries[key].comment if key in entries else "")
-            entries[key] = _Entry(comment, entry.body)
+            entries[key] = KeyEntry(comment, entry.body)
     keys = sorted(values, key=lambda key: key != TARGET)
     return _head(regular_files.read_text(path, catalog.MOST)) + "".join(
         entries[key].comment + _body(key, values[key], entries[key]) if key in entries else _dumped(key, values[key])
@@ -48,8 +48,8 @@ def _head(text: str) -> str:
     return "".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
 
 
-def _entries(text: str) -> dict[str, _Entry]:
-    """The keys of a file in block style; none of one in flow style, whose keys share lines."""
+def key_entries(text: str) -> dict[str, KeyEntry]:
+    """Return the keys of a file in block style; none of one in flow style, whose keys share lines."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(node, yaml.MappingNode) or node.flow_style:
         return {}
@@ -60,7 +60,7 @@ def _entries(text: str) -> dict[str, _Entry]:
     entries = {}
     for name, start, end in zip(names, starts, [*starts[1:], len(lines)], strict=True):
         rest = list(itertools.takewhile(_is_remark, reversed(lines[start:end])))[::-1]
-        entries[name] = _Entry(_comment(above), "".join(lines[start : end - len(rest)]))
+        entries[name] = KeyEntry(_comment(above), "".join(lines[start : end - len(rest)]))
         above = "".join(rest)
     return entries
 
@@ -73,7 +73,7 @@ def _comment(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
 
 
-def _body(key: str, value: Any, entry: _Entry) -> str:
+def _body(key: str, value: Any, entry: KeyEntry) -> str:
     """The key as its last file has it; written anew if its value comes from several files, or from an alias."""
     try:
         whole = yaml.safe_load(entry.body) == {key: value}
