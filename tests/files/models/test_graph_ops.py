@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from support import hostile_saved_models as hostile
 
@@ -64,8 +66,20 @@ def test_a_damaged_graph_is_no_plain_one(tmp_path):
         reaching_ops(tmp_path)
 
 
-def test_a_table_that_is_read_from_an_asset_is_plain(tmp_path):
-    assert reaching_ops(hostile.table_of_asset(tmp_path / "m", tmp_path)) == ()
+@pytest.mark.parametrize("make", [hostile.table_of_asset, hostile.table_of_asset_in_tensorflow_1])
+def test_a_table_that_is_read_from_an_asset_is_plain(tmp_path, make):
+    assert reaching_ops(make(tmp_path / "m", tmp_path)) == ()
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_a_lookup_layer_with_a_file_of_words_is_plain(tmp_path, package):
+    """TensorFlow keeps the path of its asset in a variable of text."""
+    keras = importlib.import_module(package)
+    (tmp_path / "words.txt").write_text("a\nb\n")
+    lookup = keras.layers.StringLookup(vocabulary=str(tmp_path / "words.txt"))
+    model = keras.Sequential([keras.Input((1,), dtype="string"), lookup, keras.layers.Embedding(4, 2)])
+    model.export(str(tmp_path / "m"))
+    assert reaching_ops(tmp_path / "m") == ()
 
 
 @pytest.mark.parametrize("name", hostile.KINDS)

@@ -7,13 +7,13 @@ variables of the folder, and assets of tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from tflite_recipes.core import regular_files
 from tflite_recipes.core.errors import Problem
-from tflite_recipes.files.models import allowed_names
+from tflite_recipes.files.models import allowed_names, graph_file_names
 from tflite_recipes.files.models.protos import message_class
 from tflite_recipes.files.models.refusals import GRAPH_FILE, MOST_GRAPH, damaged, listed
 
@@ -27,7 +27,8 @@ _MESSAGES = {
     "GraphDef": "Node[] nodes 1, Library library 2",
     "Library": "Function[] functions 1",
     "Function": "OpDef signature 1, Node[] nodes 3",
-    "OpDef": "string name 1",
+    "OpDef": "string name 1, Argument[] inputs 2",
+    "Argument": "string name 1",
     "Node": "string name 1, string op 2, string[] inputs 3, Attribute[] attributes 5",
     "Attribute": "string key 1, AttrValue value 2",
     "AttrValue": "FunctionList list 1, bytes s 2, int32 type 6, FunctionName func 10",
@@ -35,7 +36,9 @@ _MESSAGES = {
     "FunctionName": "string name 1",
     "SaverDef": "string filename 1, string save 2, string restore 3",
     "Collection": "string key 1, CollectionDef value 2",
-    "CollectionDef": "NodeList nodes 1",
+    "CollectionDef": "NodeList nodes 1, AnyList any 5",
+    "AnyList": "Any[] value 1",
+    "Any": "string url 1, bytes value 2",
     "NodeList": "string[] value 1",
     "Signature": "string key 1, SignatureDef value 2",
     "SignatureDef": "Tensor[] inputs 1, Tensor[] outputs 2",
@@ -43,25 +46,19 @@ _MESSAGES = {
     "TensorInfo": "string name 1",
     "Asset": "TensorInfo tensor 1, string filename 2",
     "Objects": "Object[] nodes 1, Concrete[] concrete 2",
-    "Object": "Constant constant 9",
-    "Constant": "string operation 1",
+    "Object": "AssetObject asset 5",
+    "AssetObject": "int32 index 1",
     "Concrete": "string key 1, Captures value 2",
     "Captures": "int32[] bound 2",
 }
+_PACKAGE = "tflite_recipes_graph_ops"
+# Where TensorFlow 1 keeps the assets.
+_ASSETS = "saved_model_assets"
 # Every SavedModel has these, in what saves it again, which nothing runs.
 _SAVING = re.compile(r"Save(V\d+|Slices)?|MergeV2Checkpoints")
 _PRINTING, _STREAMS = ("Print", "PrintV2"), (b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)", b"")
 
 
-# Ops that read the file whose name is this input of theirs.
-_FILE_INPUT = {
-    "Restore": 0,
-    "RestoreSlice": 0,
-    "RestoreV2": 0,
-    "InitializeTableFromTextFile": 1,
-    "InitializeTableFromTextFileV2": 1,
-}
-_STRING = 7  # of DataType
 # The same model in chunks, which another loader may prefer.
 _CHUNKS = "saved_model.cpb"
 
@@ -76,12 +73,12 @@ def reaching_ops(folder: Path) -> tuple[str, ...]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
     path = folder / GRAPH_FILE
-    saved = message_class("tflite_recipes_graph_ops", _MESSAGES, "SavedModel")()
+    saved = message_class(_PACKAGE, _MESSAGES, "SavedModel")()
     try:
         saved.ParseFromString(regular_files.read_bytes(path, MOST_GRAPH))
+        found = {op for graph in saved.meta_graphs for op in _of(graph)}
     except (DecodeError, OSError) as error:
         raise damaged(path, error) from error
-    found = {op for graph in saved.meta_graphs for op in _of(graph)}
     return tuple(sorted(found | ({_CHUNKS} if (folder / _CHUNKS).exists() else set())))
 
 
@@ -99,17 +96,26 @@ def trust_problem(folder: Path, where: str = "source.trust") -> Problem | None:
 
 def _of(meta: Any) -> Iterator[str]:
     functions = {function.signature.name: list(function.nodes) for function in meta.graph.library.functions}
-    allowed = allowed_names.tensorflow_ops() | functions.keys() | _FILE_INPUT.keys()
+    allowed = allowed_names.tensorflow_ops() | functions.keys() | graph_file_names.READING.keys()
     for node in (node for nodes in (meta.graph.nodes, *functions.values()) for node in nodes):
         if _reaches(node, allowed):
             yield node.op
     saving = _calling(functions, lambda node: _SAVING.fullmatch(node.op) is not None)
     if saving & {concrete.key for concrete in meta.objects.concrete} or _is_run(meta, saving):
         yield "SaveV2"
-    yield from _files_of_the_graph(meta, functions)
-    for asset in meta.assets:
+    assets = _assets(meta)
+    yield from graph_file_names.readers_of_other_files(meta, {asset.tensor.name for asset in assets})
+    for asset in assets:
         if Path(asset.filename).is_absolute() or ".." in Path(asset.filename).parts:
             yield f"asset {asset.filename}"
+
+
+def _assets(meta: Any) -> list[Any]:
+    """Return the assets as the loader finds them: in their own field, or else in a collection. Errors: DecodeError."""
+    if meta.assets:
+        return list(meta.assets)
+    packed = [item for pair in meta.collections if pair.key == _ASSETS for item in pair.value.any.value]
+    return [message_class(_PACKAGE, _MESSAGES, "Asset").FromString(item.value) for item in packed]
 
 
 def _reaches(node: Any, allowed: Set[str]) -> bool:
@@ -119,69 +125,10 @@ def _reaches(node: Any, allowed: Set[str]) -> bool:
     return node.op not in allowed and not _SAVING.fullmatch(node.op)
 
 
-def _files_of_the_graph(meta: Any, functions: Mapping[str, list[Any]]) -> Iterator[str]:
-    """Ops that read a file, or call a function that does, where the graph itself holds the file's name."""
-    readers = _calling(functions, lambda node: node.op in _FILE_INPUT)
-    # The loader puts other values in the place of these.
-    chosen = {_bare(meta.saver.filename), *(_bare(asset.tensor.name) for asset in meta.assets)}
-    for graph in (meta.graph.nodes, *functions.values()):
-        nodes = {node.name: node for node in graph}
-        for node in graph:
-            index = _FILE_INPUT.get(node.op)
-            names = (
-                list(node.inputs)
-                if _called(node) & readers
-                else node.inputs[index : index + 1]
-                if index is not None
-                else ()
-            )
-            if any(_is_text(source) and source.name not in chosen for source in _sources(names, nodes)):
-                yield node.op
-    nodes = {node.name: node for node in meta.graph.nodes}
-    objects = list(meta.objects.nodes)
-    for concrete in (concrete for concrete in meta.objects.concrete if concrete.key in readers):
-        for number in concrete.value.bound:
-            name = objects[number].constant.operation if 0 <= number < len(objects) else ""
-            if name in nodes and _is_text(nodes[name]) and name not in chosen:
-                yield concrete.key
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]
-
-
-def _is_text(node: Any) -> bool:
-    return node.op in ("Const", "HostConst") and any(
-        pair.key == "dtype" and pair.value.type == _STRING for pair in node.attributes
-    )
-
-
-def _sources(names: Iterable[str], nodes: Mapping[str, Any]) -> Iterator[Any]:
-    """The nodes that these tensors are computed from, up to what a caller or the loader feeds."""
-    todo = [name for name in names if not name.startswith("^")]
-    seen: set[str] = set()
-    while todo:
-        name = _bare(todo.pop())
-        if name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        yield nodes[name]
-        if not nodes[name].op.startswith("Placeholder"):
-            todo += [given for given in nodes[name].inputs if not given.startswith("^")]
-
-
-def _called(node: Any) -> set[str]:
-    """The functions that a node names: in attributes, or as its op."""
-    names = {node.op}
-    for pair in node.attributes:
-        names |= {pair.value.func.name, *(each.name for each in pair.value.list.func)}
-    return names
-
-
 def _calling(functions: Mapping[str, list[Any]], wanted: Callable[[Any], bool]) -> set[str]:
     """The functions that have such a node, and those that call one of these."""
     found = {name for name, nodes in functions.items() if any(map(wanted, nodes))}
-    calls = {name: set().union(*map(_called, nodes)) for name, nodes in functions.items()}
+    calls = {name: set().union(*map(graph_file_names.called, nodes)) for name, nodes in functions.items()}
     while more := {name for name, called in calls.items() if name not in found and called & found}:
         found |= more
     return found
@@ -198,19 +145,6 @@ def _is_run(meta: Any, saving: set[str]) -> bool:
     ]
     starts += [name for pair in meta.collections for name in pair.value.nodes.value]  # of which one initializes
     return any(
-        _SAVING.fullmatch(node.op) or _called(node) & saving
-        for node in _behind([*starts, meta.saver.restore, meta.saver.filename], nodes)
+        _SAVING.fullmatch(node.op) or graph_file_names.called(node) & saving
+        for node in graph_file_names.behind([*starts, meta.saver.restore, meta.saver.filename], nodes)
     )
-
-
-def _behind(starts: Iterable[str], nodes: Mapping[str, Any]) -> Iterator[Any]:
-    """The nodes of these names, and all that they take."""
-    seen: set[str] = set()
-    todo = list(starts)
-    while todo:
-        name = todo.pop().removeprefix("^").partition(":")[0]
-        if name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        yield nodes[name]
-        todo += nodes[name].inputs
