@@ -281,4 +281,7 @@ def hub_layer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    import keras
+
+    keras.utils.set_random_seed(0)
     globals()[sys.argv[1]](Path(sys.argv[2]))

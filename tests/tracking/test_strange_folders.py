@@ -1,10 +1,12 @@
 """Output folders that came from somebody else: what of them is uploaded, where to, and how they are refused."""
 
+import contextlib
 import hashlib
 import http.server
 import json
 import os
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +16,7 @@ import pytest
 from tflite_recipes.core import events
 from tflite_recipes.core.errors import RequestError
 from tflite_recipes.tracking import run_record, spool_reader
+from tflite_recipes.tracking.client import client
 from tflite_recipes.tracking.missing_runs import Outcome, sync
 from tflite_recipes.tracking.settings import Mlflow
 
@@ -305,3 +308,51 @@ def test_sync_sends_credentials_only_to_a_server_that_the_user_named(here, monke
     finally:
         server.shutdown()
         server.server_close()
+
+
+def tables_of(file: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["another_database", "new_file", "new_file_elsewhere", "linked", "artifacts_elsewhere"]
+)
+def test_sync_writes_to_no_store_that_only_a_folder_names_but_those_of_mlflow(here, cli, monkeypatch, kind):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    away = here / "away"
+    away.mkdir()
+    store = {"new_file": here / "runs.db", "linked": here / "mlflow.db"}.get(kind, away / "mlflow.db")
+    if kind == "another_database":
+        with contextlib.closing(sqlite3.connect(store)) as database:
+            database.execute("CREATE TABLE bookmarks (name)")
+    elif kind == "linked":
+        store.symlink_to(away / "new.db")
+    elif kind == "artifacts_elsewhere":
+        client(f"sqlite:///{store}").create_experiment("strange", str(here / "secret"))
+    (here / "work").mkdir()
+    monkeypatch.chdir(here / "work")
+    before = store.read_bytes() if store.is_file() else None
+    folder = folder_of(here / "outputs" / "run", uri=f"sqlite:///{store}")
+    answer = cli("sync", str(folder))
+    assert answer.status == 4
+    assert f"or: tracking.uri=sqlite:///{store}" in answer.err
+    assert (store.read_bytes() if store.is_file() else None) == before
+    assert not (away / "new.db").exists()
+    if kind == "new_file":
+        assert cli("sync", str(folder), f"tracking.uri=sqlite:///{store}").status == 0
+        assert "experiments" in tables_of(store)
+
+
+@pytest.mark.slow
+def test_sync_takes_the_store_beside_the_outputs_from_anywhere(here, cli, monkeypatch):
+    """Nobody has to name the default store of the folder where the run was made, also if it does not exist yet."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = here / "project" / "mlflow.db"
+    first, second = (folder_of(here / "project" / "outputs" / name, uri=f"sqlite:///{store}") for name in "ab")
+    (here / "work").mkdir()
+    monkeypatch.chdir(here / "work")
+    assert cli("sync", str(first)).status == 0
+    assert cli("sync", str(second)).status == 0
+    assert "experiments" in tables_of(store)

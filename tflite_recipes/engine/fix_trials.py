@@ -12,7 +12,7 @@ import yaml
 
 from tflite_recipes.config import recipe as recipes
 from tflite_recipes.config.recipe import Recipe, StepSpec
-from tflite_recipes.conversion.quality import parity
+from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.core import events, public_names, schema
 from tflite_recipes.core.errors import Problem, RecipeError, RequestError, StepError
 from tflite_recipes.core.result import LOG
@@ -82,7 +82,7 @@ class TrialProblems:
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.AnalysisFailed) and event.judges:
             self._problems.append(event.problem)
-        if isinstance(event, events.Measured) and event.metrics.get(_COSINE, 1.0) < parity.POOR_COSINE:
+        if isinstance(event, events.Measured) and event.metrics.get(_COSINE, 1.0) < metrics.POOR_COSINE:
             what = f"the outputs of the file are far from the source's: cosine similarity {event.metrics[_COSINE]:.2f}"
             self._problems.append(Problem(what, "evaluation"))
 

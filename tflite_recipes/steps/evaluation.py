@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from tflite_recipes.conversion.quality import metrics, parity
+from tflite_recipes.conversion.quality import metrics
 from tflite_recipes.conversion.quality.metrics import Metric, Scores
 from tflite_recipes.core import user_code
 from tflite_recipes.core.analysis import Analysis, keep_written
@@ -368,6 +368,8 @@ def _tell_unscored(source: Mapping[str, Any], reporter: Reporter) -> None:
 
 def _check_shown(source: Mapping[str, Any], scores: Scores, question: Question) -> None:
     """Refuse to let gates pass on outputs that are the same for every sample: they show no error. Errors: StepError."""
+    from tflite_recipes.conversion.quality import parity
+
     gates = _gates(scores, question)
     if not gates or not all(gate.passed for gate in gates) or not parity.is_constant(source):
         return

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tflite_recipes.core.tracking_uri import same_place, sqlite_file
+from tflite_recipes.core.tracking_uri import same_place
 
 # What a client may see of the environment at a server that a folder names. Anything else could be a credential: of
 # MLflow, a database, a cloud or a plugin.
@@ -23,9 +23,8 @@ _WITHHELD = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRA
 
 
 def is_named(uri: str, asked: str | None) -> bool:
-    """Return whether the user named this server: by `tracking.uri=` (`asked`), or by MLFLOW_TRACKING_URI. A local file
-    is nobody's server."""
-    if asked is not None or sqlite_file(uri) is not None:
+    """Return whether the user named this server: by `tracking.uri=` (`asked`), or by MLFLOW_TRACKING_URI."""
+    if asked is not None:
         return True
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     return bool(named) and same_place(named, uri)

@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tflite_recipes.core import paths, regular_files
 from tflite_recipes.core.errors import Problem, assignment
@@ -56,6 +56,46 @@ def writing_problems(uri: str) -> Iterable[Problem]:
     elif os.path.lexists(artifacts := os.path.join(folder, "mlruns")) and not os.path.isdir(artifacts):
         what = f"the artifacts of a new store go to {paths.shortened(artifacts)}, which is not a folder"
         yield Problem(what, _KEY, _fix(uri))
+
+
+def why_not_written(uri: str, experiment: str, folder: Path) -> str:
+    """Return why `sync` does not write to a SQLite store that only a run's folder names; "" if it does.
+
+    A folder may come from a stranger. So the store is the default one of the working folder, a new `mlflow.db` in a
+    folder above the run, or an MLflow store that keeps the experiment's artifacts beside itself. For URIs that are not
+    SQLite's: "".
+    """
+    if sqlite_file(uri) is None or located(uri) == located(DEFAULT_URI):
+        return ""
+    file = _file(uri)
+    if file is None:
+        return "it is named by a URI inside of a URI"
+    if not os.path.lexists(file) or (os.path.isfile(file) and not os.path.getsize(file)):
+        place = Path(file)
+        is_near = place.name == sqlite_file(DEFAULT_URI) and place.parent in Path(os.path.abspath(folder)).parents
+        return "" if is_near and not place.is_symlink() else "it does not exist"
+    try:
+        with contextlib.closing(_opened_to_read(file)) as database:
+            tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master LIMIT 1000")}
+            if "experiments" not in tables:
+                return "it is no store of MLflow"
+            query = "SELECT artifact_location FROM experiments WHERE name = ?"
+            locations = [str(place) for (place,) in database.execute(query, (experiment,))]
+    except sqlite3.Error as error:
+        return f"it cannot be read: {error}"
+    beside = Path(os.path.realpath(file)).parent
+    away = next((place for place in locations if not _is_below(beside, place)), None)
+    return f"it keeps the artifacts of {experiment} at {paths.shortened(away)}" if away else ""
+
+
+def _is_below(folder: Path, place: str) -> bool:
+    scheme, sign, rest = place.partition("://")
+    path = unquote(rest) if scheme == "file" else "" if sign else place.removeprefix("file:")
+    return Path(os.path.realpath(path)).is_relative_to(folder) if path else place in ("", "None")
+
+
+def _opened_to_read(file: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(file)}?mode=ro", uri=True, timeout=_LOCKED_S)
 
 
 def open_briefly(uri: str) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from tflite_recipes.core import paths, regular_files
 from tflite_recipes.core.errors import Problem, RequestError, assignment
 from tflite_recipes.core.tracking_uri import located, same_place, sqlite_file, without_password
-from tflite_recipes.tracking import credentials
+from tflite_recipes.tracking import credentials, local_store
 from tflite_recipes.tracking.client import be_patient, first_line, greet
 from tflite_recipes.tracking.patience import Patience, limited
 from tflite_recipes.tracking.run_record import RECORD, Busy, Record, load
 from tflite_recipes.tracking.run_upload import Place, above, replay
 from tflite_recipes.tracking.settings import uri_problems
+from tflite_recipes.tracking.uris import DEFAULT_URI
 
 _ANSWER_S = 20  # for a server to answer at all; what is uploaded may take longer
 
@@ -75,17 +76,21 @@ def sync(
             )
             yield Synced(folder, Outcome.DAMAGED, problems=wrong)
             continue
+        is_named = credentials.is_named(there, uri)
+        if not is_named and (why := local_store.why_not_written(there, str(record.settings["experiment"]), folder)):
+            yield Synced(folder, Outcome.AWAY, without_password(there), problems=(_unnamed(folder, there, why),))
+            continue
         if dry_run:
             yield Synced(folder, Outcome.WAITING, without_password(there), record.run_id)
             continue
         if there not in announced:
             announced.add(there)
             announce(without_password(there))
-        is_named = credentials.is_named(there, uri)
         asking = limited(patience.setdefault(there, Patience.of_sync()))
         with asking, contextlib.nullcontext() if is_named else credentials.withheld():
             synced = _one(folder, there, known)
-        withholding = not is_named and synced.outcome is Outcome.AWAY and credentials.present()
+        is_server = sqlite_file(there) is None
+        withholding = is_server and not is_named and synced.outcome is Outcome.AWAY and credentials.present()
         yield _told_to_name(synced) if withholding else synced
 
 
@@ -107,6 +112,13 @@ def _told_to_name(synced: Synced) -> Synced:
             Problem(what, "tracking.uri", "", (assignment("tracking.uri", synced.uri),)),
         ),
     )
+
+
+def _unnamed(folder: Path, uri: str, why: str) -> Problem:
+    """Say why a store that only the folder names is not written to, and how the user names it."""
+    what = f"{folder} is not uploaded to {uri}, because only the folder names this store, and {why}"
+    default = assignment("tracking.uri", DEFAULT_URI)
+    return Problem(what, "tracking.uri", "", (assignment("tracking.uri", uri), default))
 
 
 def _one(folder: Path, uri: str, known: dict[str, Place | str]) -> Synced:

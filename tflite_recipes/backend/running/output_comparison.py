@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tflite_recipes.backend.running import float_check, model_runs, runtime
-from tflite_recipes.conversion.quality import parity
+from tflite_recipes.conversion.quality import metrics, parity
 from tflite_recipes.conversion.quality.tensor_errors import TABLE, read_csv
 from tflite_recipes.conversion.schemes import plainer
 from tflite_recipes.conversion.sensitivity import sensitivity
@@ -82,7 +82,7 @@ def compare(
     if not measured.finite:
         raise WrongFile(Problem("the file's outputs hold NaN or infinities where the source's do not", "evaluation"))
     _check_collapse(measured, state.scheme, gated, reporter)
-    if measured.cosine < parity.POOR_COSINE:
+    if measured.cosine < metrics.POOR_COSINE:
         what = f"the outputs of the file are far from the source's: cosine similarity {measured.cosine:.2f}"
         reporter.warn(f"{what}, output {measured.worst_output}{_where_lost(state)}")
     else:

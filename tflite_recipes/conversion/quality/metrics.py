@@ -11,6 +11,8 @@ from tflite_recipes.conversion.quality import labels as label_checks
 from tflite_recipes.core.errors import Problem, RequestError
 
 _TOP = 5
+# Below this cosine similarity hardly any use of a file is left.
+POOR_COSINE = 0.95
 # How far from 1 the scores of a sample may sum up, and still be shares of 1.
 _SUM = 1e-2
 

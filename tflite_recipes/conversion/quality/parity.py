@@ -17,8 +17,6 @@ _FEWEST = 4
 _DECADE = 10.0
 # Below this share of its range a group of channels is of no use.
 _LOST = 0.9
-# Below this cosine similarity hardly any use of a file is left.
-POOR_COSINE = 0.95
 # Relative rounding error of sums in float32.
 _ROUNDING = 1e-6
 # Stands for infinite outputs, which would make every figure NaN: the largest float32.
