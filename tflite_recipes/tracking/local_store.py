@@ -70,6 +70,8 @@ def why_not_written(uri: str, experiment: str, folder: Path) -> str:
     file = _file(uri)
     if file is None:
         return "it is named by a URI inside of a URI"
+    if not os.path.isdir(os.path.dirname(file)):
+        return f"there is no folder {paths.shortened(os.path.dirname(file))}"
     if not os.path.lexists(file) or (os.path.isfile(file) and not os.path.getsize(file)):
         place = Path(file)
         is_near = place.name == sqlite_file(DEFAULT_URI) and place.parent in Path(os.path.abspath(folder)).parents

@@ -117,8 +117,9 @@ def _told_to_name(synced: Synced) -> Synced:
 def _unnamed(folder: Path, uri: str, why: str) -> Problem:
     """Say why a store that only the folder names is not written to, and how the user names it."""
     what = f"{folder} is not uploaded to {uri}, because only the folder names this store, and {why}"
-    default = assignment("tracking.uri", DEFAULT_URI)
-    return Problem(what, "tracking.uri", "", (assignment("tracking.uri", uri), default))
+    file = sqlite_file(uri)
+    places = [uri] if file and Path(file).parent.is_dir() else []
+    return Problem(what, "tracking.uri", "", tuple(assignment("tracking.uri", one) for one in (*places, DEFAULT_URI)))
 
 
 def _one(folder: Path, uri: str, known: dict[str, Place | str]) -> Synced:
