@@ -43,12 +43,25 @@ atexit.register(_POOL.close)
 
 
 def compose(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The resolved recipe for a name or a YAML file. Errors: RequestError, whose `problems` are all of them."""
+    """Return the resolved recipe.
+
+    Args:
+        recipe: name of a recipe, or path of a YAML file.
+        overrides: `group=option` and `group.key=value`, as on the command line.
+
+    Raises:
+        RequestError: The request is wrong. `problems` has all problems.
+    """
     return composition.compose(recipe, overrides)
 
 
 def check(recipe: str, overrides: Sequence[str] = ()) -> tuple[Problem, ...]:
-    """What is wrong with a request, as far as it can be known without TensorFlow; empty where nothing is."""
+    """Return the problems of a request without loading TensorFlow; () if there are none.
+
+    Args:
+        recipe: name of a recipe, or path of a YAML file.
+        overrides: `group=option` and `group.key=value`, as on the command line.
+    """
     try:
         composition.compose(recipe, overrides)
     except RequestError as error:
@@ -116,13 +129,22 @@ def run(
     intent: Intent | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Run a recipe, given by name, by YAML file or as composed, and give what it came to.
+    """Run a recipe and return its result. With `optimization=auto`, run a search.
 
-    With `optimization=auto` it is a search, whose candidates are runs below it. A failing step does not raise: `status`
-    and `problems` tell. `progress` prints the steps as the command line does.
-    `parent_run_id` puts the MLflow run under another, `parent_key` under one whose record stands above the output
-    folder and which MLflow may not know yet. `intent` stands in for the recipe's own, and `tags` are told first;
-    neither is for a search. Errors: RequestError where the recipe does not compose.
+    A step that fails does not raise. `status` and `problems` of the result say what failed.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, or a composed recipe.
+        overrides: `group=option` and `group.key=value`, as on the command line. Not used for a composed recipe.
+        output_dir: folder for the results; by default a new folder below `outputs/`.
+        progress: whether the steps are printed as on the command line.
+        parent_run_id: MLflow run that the new run becomes a child of.
+        parent_key: key of a parent run whose record is in a folder above, if MLflow may not have it yet.
+        intent: replaces what the steps get to know of the recipe. Not for a search.
+        tags: tags that are logged first. Not for a search.
+
+    Raises:
+        RequestError: The request is wrong, or the output folder has a run already.
     """
     composed = recipe if isinstance(recipe, Recipe) else composition.compose(recipe, overrides)
     folder = Path(output_dir) if output_dir is not None else fresh_folder(composed.name)

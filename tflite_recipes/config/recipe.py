@@ -53,8 +53,17 @@ class StepSpec:
 class Recipe:
     """A resolved recipe.
 
-    config: plain data (what `show` prints, without the defaults list). choices: the option of each group.
-    overrides: what was asked on top, as typed.
+    Attributes:
+        name: name of the recipe.
+        config: all settings as plain data, as `show` prints them.
+        choices: the option of each group.
+        base_groups: the groups of the base configuration.
+        overrides: the overrides as typed.
+        steps: the steps in their order.
+        worker: limits of the worker process.
+        conversion: settings of the converter.
+        io_contract: required inputs and outputs of the file.
+        tracking: settings of the tracking; None if the run is not tracked.
     """
 
     name: str

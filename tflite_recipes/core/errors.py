@@ -35,14 +35,17 @@ class ExitStatus(IntEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a request or a run.
 
-    `where` is a config key, a layer, an op or a file; `fix` is the best remedy, ready to paste behind the command
-    that failed; `alternatives` are the other ways. `remedies` names those that a run may take by itself, if its
-    `conversion.fallback` lists them.
-
-    A fix with a word that the user has to replace (`source.path=FILE`) cannot be pasted: it becomes the first
+    A fix with a word that the user has to replace (`source.path=FILE`) cannot be pasted. It becomes the first
     alternative.
+
+    Attributes:
+        what: the problem in words.
+        where: config key, layer, op or file.
+        fix: overrides to paste behind the failed command; "" if there are none.
+        alternatives: other ways, as overrides or advice.
+        remedies: remedies that a run may take by itself if `conversion.fallback` lists them.
     """
 
     what: str
@@ -150,13 +153,13 @@ class RecipeError(Exception):
 
 
 class RequestError(RecipeError):
-    """The request is wrong: config, missing file, bad data. The user can mend it."""
+    """The request is wrong: config, missing file or bad data. The user can fix it."""
 
     status = ExitStatus.REQUEST
 
 
 class StepError(RecipeError):
-    """A step failed on a request that looked right."""
+    """A step failed although the request was valid."""
 
     status = ExitStatus.FAILED
 

@@ -199,7 +199,19 @@ def from_json(data: Mapping[str, Any]) -> Event:
 
 
 class Reporter(Protocol):
-    """How a step tells what it does. Steps never print and never see the tracker."""
+    """What a step reports to the run: progress, warnings, metrics, tags, params, gates and artifacts.
+
+    Steps print nothing themselves and do not know MLflow.
+
+    - `progress(what, done, total, detail)`: `done` of `total` parts are finished.
+    - `warn(text)`: print and log a warning.
+    - `measure(metrics)`, `tag(tags)`, `note(params)`: log metrics, tags or params by name.
+    - `judge(gate)`: log a gate with its result.
+    - `failed(problem, judges)`: an analysis failed, but the file is kept. judges: the outcome becomes `not_evaluated`.
+    - `ran(module, sha256)`: a module of the user's own code ran.
+    - `keep(path, folder)`: keep a file as an artifact.
+    - `used(name, context, sha256, source, samples, arrays)`: log a dataset.
+    """
 
     def progress(self, what: str, done: int, total: int, detail: str = "") -> None: ...
     def warn(self, text: str) -> None: ...

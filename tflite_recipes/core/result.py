@@ -19,11 +19,22 @@ CANDIDATES = "candidates"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
-    path: the `.tflite`, None where there is none. metrics: by tracking name. gates: each limit and its answer.
-    run_id: the MLflow run, None where the run is not tracked. problems: why it failed, empty where it did not.
-    found: the recipe that a search found, None for any other run. outcome: how the run ended, as its tag has it.
+    Attributes:
+        recipe: name of the recipe.
+        digest: digest of the recipe's settings.
+        status: exit status of the command line.
+        output_dir: folder of the run.
+        path: the `.tflite` file; None if there is none.
+        metrics: metrics by tracking name.
+        gates: each limit with the measured value.
+        warnings: texts of the warnings.
+        tags: tags by tracking name.
+        run_id: ID of the MLflow run; None if the run is not tracked.
+        problems: why the run failed; () if it did not.
+        found: recipe of the winner of a search; None for any other run.
+        outcome: how the run ended, as in the tag `tflite_recipes.outcome`.
     """
 
     recipe: str

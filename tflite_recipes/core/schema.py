@@ -44,7 +44,7 @@ class Bounds:
 def within(
     *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
 ) -> Bounds:
-    """The bounds of a numeric field: `samples: Annotated[int, within(ge=1)]`."""
+    """Return the bounds of a numeric field, for example `samples: Annotated[int, within(ge=1)]`."""
     signs = {">=": ge, ">": gt, "<=": le, "<": lt}
     return Bounds(tuple((sign, bound) for sign, bound in signs.items() if bound is not None))
 

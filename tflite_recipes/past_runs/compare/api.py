@@ -22,10 +22,16 @@ from tflite_recipes.tracking.uris import default_uri
 
 
 def diff(run_a: str, run_b: str, *, tracking_uri: str | None = None, everything: bool = False) -> RunDiff:
-    """What differs between two past runs, named by their IDs or by how these begin.
+    """Return what differs between two past runs.
 
-    tracking_uri: by default MLFLOW_TRACKING_URI, else `sqlite:///mlflow.db`. everything: also `tracking.*` and
-    `worker.*`. Errors: RequestError where there is no such run, or the server cannot be read.
+    Args:
+        run_a: ID of a run, or the start of it.
+        run_b: ID of the other run, or the start of it.
+        tracking_uri: by default MLFLOW_TRACKING_URI, otherwise `sqlite:///mlflow.db`.
+        everything: whether `tracking.*` and `worker.*` are compared too.
+
+    Raises:
+        RequestError: A run does not exist, or the server cannot be read.
     """
     runs = PastRuns(tracking_uri or default_uri())
     a, b = runs.beginning(run_a), runs.beginning(run_b)
@@ -40,11 +46,18 @@ def compare(
     x: str | None = None,
     y: str | None = None,
 ) -> Comparison:
-    """Past runs side by side: those of an experiment, those below a run (a sweep's, a search's), or several by ID.
+    """Return a comparison of past runs. Nothing is written.
 
-    tracking_uri: as for `diff`. candidates: of an experiment also the candidates of searches. limit: at most so many,
-    the newest. x, y: metrics for the axes of the Pareto front. Nothing is written. Errors: RequestError where there is
-    nothing to compare, no such metric, or the server cannot be read.
+    Args:
+        what: an experiment, the run of a sweep or search, or several runs by ID.
+        tracking_uri: by default MLFLOW_TRACKING_URI, otherwise `sqlite:///mlflow.db`.
+        candidates: whether the candidates of searches count in an experiment.
+        limit: largest number of runs, the newest ones.
+        x: metric of the horizontal axis of the Pareto front.
+        y: metric of the vertical axis.
+
+    Raises:
+        RequestError: There is nothing to compare, a metric does not exist, or the server cannot be read.
     """
     runs = PastRuns(tracking_uri or default_uri())
     chosen = selection.choose(runs, what, candidates, limit)

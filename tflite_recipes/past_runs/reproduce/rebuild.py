@@ -45,13 +45,18 @@ _STEP = "reproduction"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What a reproduction came to.
+    """The result of a reproduction.
 
-    original: the ID of the run that was made again. run: the new one. verdict: None where it made no file. status: what
-    the command answers: 0 for identical bytes and for the same weights and graph, for numerically equal outputs 0 where
-    a tolerance was named, else 1; 1 where it differs. sha256: of the original's file and the new one's, "" without one.
-    differences: what differs and what changed, in lines. notes: where each file and all code was taken from.
-    record: what `reproduction.json` says.
+    Attributes:
+        original: ID of the run that was rebuilt.
+        run: result of the new run.
+        verdict: how the files compare; None if the new run made no file.
+        status: exit status. 0 for identical bytes and for the same weights and graph. For numerically equal outputs 0
+            if a tolerance was given, otherwise 1. 1 if the files differ.
+        sha256: digests of the old and the new file; "" for a missing file.
+        differences: what differs and what changed, in lines.
+        notes: where each file and the code came from.
+        record: contents of `reproduction.json`.
     """
 
     original: str
@@ -79,18 +84,27 @@ def reproduce(
     output_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Reproduction:
-    """Make a past run again, and judge the new file beside its own.
+    """Rebuild a past run and compare the new file with the old one.
 
-    run_id: its ID, or how that begins. uri: the tracking URI, null for MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.
-    source, calibration_data, evaluation_data, inputs (by key of the recipe): where files are now that were moved; each
-    must have the digest that the run recorded. tolerance: up to which share of an output's range outputs may be apart;
-    with null the verdict is given at 0.005, one step of an int8 output, and `numerically equal` is not a success.
-    trust: run code that the fetched recipe names. use_kept: where a file here is another now, take the run's own from
-    the server, which is otherwise done only for files that are not here. overrides: `tracking.KEY=VALUE` and
-    `worker.KEY=VALUE`.
+    The new run is logged beside the old one. A step that fails does not raise.
 
-    The new run is tracked beside the old one. A failing step does not raise. Errors: RequestError, where there is
-    nothing to reproduce, an input is gone or another, or the recipe does what needs trust.
+    Args:
+        run_id: ID of the run, or the start of it.
+        uri: tracking URI; None: MLFLOW_TRACKING_URI, otherwise `sqlite:///mlflow.db`.
+        source: where the source model is now. It must have the recorded digest.
+        calibration_data: where the calibration data is now, likewise.
+        evaluation_data: where the evaluation data is now, likewise.
+        inputs: where other files are now, by key of the recipe.
+        tolerance: largest difference of outputs, as a share of their range. None: 0.005, one step of an int8 output,
+            and `numerically equal` is not a success.
+        trust: whether code that the downloaded recipe names may run.
+        use_kept: whether files that differ here are downloaded. Missing files always are.
+        overrides: `tracking.KEY=VALUE` and `worker.KEY=VALUE`.
+        output_dir: folder for the results; by default a new folder below `outputs/`.
+        progress: whether the steps are printed.
+
+    Raises:
+        RequestError: There is nothing to reproduce, an input is missing or different, or the recipe needs trust.
     """
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise RequestError(Problem(f"{tolerance} is no share of a range", "--tolerance", "--tolerance 0.005"))
