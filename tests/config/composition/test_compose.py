@@ -486,6 +486,12 @@ def test_the_fix_is_what_was_meant(model, monkeypatch, arguments, where, fix):
     assert wrong("convert", *dict.fromkeys(["source=keras", *kept, *shlex.split(fixes[where])])) == ()
 
 
+def test_path_on_a_device_keeps_the_home_folder_of_the_device():
+    problems = wrong("digits_float", "target=raspberry_pi4", "target.python=~/bin/python")
+    fixes = {problem.where: problem.fix for problem in problems}
+    assert fixes["target.python"] == "'target.python=\"~/bin/python\"'"
+
+
 def test_many_values_are_told_from_the_name_of_a_file(here):
     values = ",".join(map(str, range(1, 200)))
     (problem,) = wrong("digits_float", f"source.epochs={values}")

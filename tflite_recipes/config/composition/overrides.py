@@ -29,6 +29,9 @@ from tflite_recipes.core.schema import TARGET, class_of, closest, near, types_of
 from tflite_recipes.files.models.model_kinds import source_overrides
 from tflite_recipes.files.models.refusals import FACTORY
 
+# Keys with paths on a device, where ~ is the home folder there.
+_ON_THE_DEVICE = ("target.python", "target.remote_dir")
+
 
 def key_of(text: str) -> str:
     """The key of an override as typed, without its sign."""
@@ -193,6 +196,8 @@ def _parse(text: str) -> tuple[Override | None, Problem | None]:
     if not equals:
         return None, Problem("is not key=value", text, assignment(text, "VALUE") if parsed(f"{text}=VALUE") else "")
     if value.startswith("~"):
+        if key_of(text) in _ON_THE_DEVICE:
+            return None, Problem("a value with ~ needs quotes", key_of(text), assignment(key, value))
         what = "~ is not expanded behind a key"
         return None, Problem(what, key_of(text), assignment(key, os.path.expanduser(value)))
     # As in JSON, where the keys have quotes; Hydra's have none.
