@@ -13,6 +13,7 @@ import random
 import re
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,10 @@ def write_rest(folder: Path) -> None:
     ]
     lines = [json.dumps(events.to_json(event)) for event in told]
     (run / "events.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    run_record.save(run, run_record.begun(Mlflow("sqlite:///mlflow.db", "mutations", None, {}), {}))
+    store = (folder / "mlflow.db").resolve()
+    with closing(sqlite3.connect(store)) as database:  # all that `sync` looks at before it would upload
+        database.execute("CREATE TABLE experiments (name TEXT, artifact_location TEXT)")
+    run_record.save(run, run_record.begun(Mlflow(f"sqlite:///{store}", "mutations", None, {}), {}))
 
 
 def original(kind: str, originals: Path) -> Path:
