@@ -158,5 +158,6 @@ def test_run_with_a_limit_that_is_too_low_does_not_start_and_its_fix_is_enough(h
     assert (refused.status, problem.where) == (ExitStatus.REQUEST, "worker.memory_gb")
     assert "40 MB" in problem.what
     assert not (refused.output_dir / "converter.log").exists()
+    api.begin_anew()  # what earlier tests left in the memory of the worker counts too
     done = api.run("convert", [*overrides, problem.fix], progress=False)
     assert (done.status, done.problems) == (ExitStatus.DONE, ())
