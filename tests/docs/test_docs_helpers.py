@@ -20,14 +20,7 @@ def run_page(folder, text, answers):
         return answers(*words)
 
     listed = blocks(page(folder, text))
-    runner = PageRunner(folder, cli, listed)
-    problems = []
-    for block in listed:
-        try:
-            runner.run(block)
-        except PageError as error:
-            problems.append(str(error))
-    return problems, typed
+    return PageRunner(folder, cli, listed).problems(listed), typed
 
 
 def done(*words):

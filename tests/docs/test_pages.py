@@ -5,7 +5,7 @@ import shutil
 import pytest
 from support import docs_samples
 from support.checkout import REPOSITORY
-from support.docs_blocks import RUN_LANGUAGES, Block, PageError, blocks, pages
+from support.docs_blocks import RUN_LANGUAGES, Block, blocks, pages
 from support.docs_runner import PageRunner
 
 from tflite_recipes.cli import examples
@@ -25,14 +25,8 @@ def samples(tmp_path_factory):
 def test_code_blocks_of_a_page_run(page, here, cli, samples):
     shutil.copytree(samples, here, dirs_exist_ok=True)
     listed = blocks(page)
-    runner = PageRunner(here, cli, listed)
-    problems = []
-    for block in listed:
-        try:
-            runner.run(block)
-        except PageError as error:
-            problems.append(f"{page.relative_to(REPOSITORY)}, {error}")
-    assert problems == [], "\n\n".join(problems)
+    problems = PageRunner(here, cli, listed).problems(listed)
+    assert problems == [], f"{page.relative_to(REPOSITORY)}: " + "\n\n".join(problems)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from support.checkout import REPOSITORY
+from support.docs_runner import outline
 
 from tflite_recipes.cli.completion import COMMANDS
 from tflite_recipes.conversion.remedies import Remedy, Rule
@@ -37,13 +38,6 @@ def test_ci_runs_the_linters_and_the_shown_test_command():
     assert checks == [*linters, 'pytest -m "not slow"', "pytest --durations=25"]
     after = README.partition("<!-- test command -->")[2]
     assert re.match(r"\n```sh\npip install -c constraints.txt -e '\.\[dev\]' && pytest\n```", after)
-
-
-def outline(text):
-    """Return the lines without what differs from run to run and from machine to machine."""
-    text = re.sub(r"\d{4}-\d\d-\d\d_[\d.-]+|[0-9a-f]{32}", "…", text)
-    text = re.sub(r"-?\d[\d,]*(\.\d+)?(e-\d+)?", "0", text)
-    return [" ".join(line.split()) for line in text.splitlines()]
 
 
 def main_output(page):

@@ -33,6 +33,16 @@ class PageRunner:
         self._namespace: dict[str, Any] = {"__name__": "__main__"}
         self._untracked = not any(_NEEDS_STORE.search(block.text) for block in blocks if _is_run(block))
 
+    def problems(self, blocks: Sequence[Block]) -> list[str]:
+        """Run blocks in their order and return the problems, each with its line."""
+        found = []
+        for block in blocks:
+            try:
+                self.run(block)
+            except PageError as error:
+                found.append(str(error))
+        return found
+
     def run(self, block: Block) -> None:
         """Run a block as its language and its steering want it. Errors: PageError."""
         if not _is_run(block):
@@ -161,7 +171,7 @@ def outline(text: str) -> list[str]:
     """The lines of an output without what differs from run to run and from machine to machine."""
     text = re.sub(r"\d{4}-\d\d-\d\d_[\d.-]+|[0-9a-f]{32}", "…", text)
     text = re.sub(r"-?\d[\d,]*(\.\d+)?(e-\d+)?", "0", text)
-    return [" ".join(line.split()) for line in text.strip().splitlines()]
+    return [" ".join(line.split()) for line in text.splitlines()]
 
 
 def differences(expected: str, printed: str) -> str:
@@ -169,7 +179,7 @@ def differences(expected: str, printed: str) -> str:
 
     A line of … stands for any lines.
     """
-    shown, found = outline(expected), outline(printed)
+    shown, found = outline(expected.strip()), outline(printed.strip())
     pattern = "\n".join(r"(?:.*\n)*?.*" if line in ("…", "...") else re.escape(line) for line in shown)
     if re.fullmatch(pattern, "\n".join(found)):
         return ""

@@ -77,10 +77,10 @@ def why_not_written(uri: str, experiment: str, folder: Path) -> str:
         is_near = place.name == sqlite_file(DEFAULT_URI) and place.parent in Path(os.path.abspath(folder)).parents
         return "" if is_near and not place.is_symlink() else "it does not exist"
     try:
-        with contextlib.closing(_opened_to_read(file)) as database:
+        with contextlib.closing(_opened(file, "ro")) as database:
             tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master LIMIT 1000")}
             if "experiments" not in tables:
-                return "it is no store of MLflow"
+                return "it is not an MLflow store"
             query = "SELECT artifact_location FROM experiments WHERE name = ?"
             locations = [str(place) for (place,) in database.execute(query, (experiment,))]
     except sqlite3.Error as error:
@@ -96,8 +96,9 @@ def _is_below(folder: Path, place: str) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(folder) if path else place in ("", "None")
 
 
-def _opened_to_read(file: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(file)}?mode=ro", uri=True, timeout=_LOCKED_S)
+def _opened(file: str, mode: str) -> sqlite3.Connection:
+    """Open an existing SQLite file. mode: `ro` or `rw`. Errors: sqlite3.Error."""
+    return sqlite3.connect(f"file:{quote(file)}?mode={mode}", uri=True, timeout=_LOCKED_S)
 
 
 def open_briefly(uri: str) -> None:
@@ -116,8 +117,7 @@ def open_briefly(uri: str) -> None:
             return
     # A journal that a killed process left is rolled back by the first that opens the file, if it may write.
     mode = "rw" if os.access(file, os.W_OK) else "ro"
-    place = f"file:{quote(file)}?mode={mode}"
-    with contextlib.closing(sqlite3.connect(place, uri=True, timeout=_LOCKED_S)) as connection:
+    with contextlib.closing(_opened(file, mode)) as connection:
         connection.execute("PRAGMA schema_version").fetchone()
 
 

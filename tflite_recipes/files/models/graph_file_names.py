@@ -7,7 +7,7 @@ name every file of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 # Ops that read the file whose name is this input of theirs.
@@ -66,6 +66,28 @@ def called(node: Any) -> set[str]:
     for pair in node.attributes:
         names |= {pair.value.func.name, *(each.name for each in pair.value.list.func)}
     return names
+
+
+def calling(functions: Mapping[str, Sequence[Any]], wanted: Callable[[str], bool]) -> set[str]:
+    """Return the functions with an op of a wanted type, and those that call one of these. functions: nodes by name."""
+    found = {name for name, nodes in functions.items() if any(wanted(node.op) for node in nodes)}
+    calls = {name: set().union(*map(called, nodes)) for name, nodes in functions.items()}
+    while more := {name for name, names in calls.items() if name not in found and names & found}:
+        found |= more
+    return found
+
+
+def signature_tensors(meta: Any) -> dict[str, list[str]]:
+    """Return the names of the tensors of each signature, by its key."""
+    return {
+        pair.key: [tensor.value.name for side in (pair.value.inputs, pair.value.outputs) for tensor in side]
+        for pair in meta.signatures
+    }
+
+
+def initializers(meta: Any) -> list[str]:
+    """Return the names that collections hold, among which are the ops that initialize."""
+    return [name for pair in meta.collections for name in pair.value.nodes.value]
 
 
 def behind(starts: Iterable[str], nodes: Mapping[str, Any]) -> Iterator[Any]:
@@ -162,27 +184,13 @@ def _captured(meta: Any, functions: Mapping[str, Any], needs: Mapping[str, _Need
 
 
 def _run_too_late(meta: Any, nodes: Mapping[str, Any], functions: Mapping[str, Any]) -> Iterator[str]:
-    tensors = {
-        pair.key: [tensor.value.name for side in (pair.value.inputs, pair.value.outputs) for tensor in side]
-        for pair in meta.signatures
-    }
-    initializers = [name for pair in meta.collections for name in pair.value.nodes.value]
-    initializers += tensors.pop(_INITIALIZING, [])
+    tensors = signature_tensors(meta)
+    initializing = [*initializers(meta), *tensors.pop(_INITIALIZING, [])]
     outputs = [name for names in tensors.values() for name in names]
-    for starts, ops in ((outputs, READING), (initializers, _RESTORING)):
-        for node in behind(starts, nodes):
-            yield from ops.keys() & _ops_below(node, functions)
-
-
-def _ops_below(node: Any, functions: Mapping[str, Any]) -> set[str]:
-    """Return the types of a node and of all that the functions it calls hold."""
-    ops, todo, seen = {node.op}, [*called(node)], set()
-    while todo:
-        name = todo.pop()
-        if name in seen or name not in functions:
-            continue
-        seen.add(name)
-        for inner in functions[name].nodes:
-            ops.add(inner.op)
-            todo += called(inner)
-    return ops
+    bodies = {name: list(function.nodes) for name, function in functions.items()}
+    present = {node.op for body in (nodes.values(), *bodies.values()) for node in body}
+    for starts, ops in ((outputs, READING), (initializing, _RESTORING)):
+        for op in ops.keys() & present:
+            holders = calling(bodies, op.__eq__)
+            if any(node.op == op or called(node) & holders for node in behind(starts, nodes)):
+                yield op

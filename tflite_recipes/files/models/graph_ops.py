@@ -7,7 +7,7 @@ variables of the folder, and assets of tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _of(meta: Any) -> Iterator[str]:
     for node in (node for nodes in (meta.graph.nodes, *functions.values()) for node in nodes):
         if _reaches(node, allowed):
             yield node.op
-    saving = _calling(functions, lambda node: _SAVING.fullmatch(node.op) is not None)
+    saving = graph_file_names.calling(functions, lambda op: _SAVING.fullmatch(op) is not None)
     if saving & {concrete.key for concrete in meta.objects.concrete} or _is_run(meta, saving):
         yield "SaveV2"
     assets = _assets(meta)
@@ -125,26 +125,12 @@ def _reaches(node: Any, allowed: Set[str]) -> bool:
     return node.op not in allowed and not _SAVING.fullmatch(node.op)
 
 
-def _calling(functions: Mapping[str, list[Any]], wanted: Callable[[Any], bool]) -> set[str]:
-    """The functions that have such a node, and those that call one of these."""
-    found = {name for name, nodes in functions.items() if any(map(wanted, nodes))}
-    calls = {name: set().union(*map(graph_file_names.called, nodes)) for name, nodes in functions.items()}
-    while more := {name for name, called in calls.items() if name not in found and called & found}:
-        found |= more
-    return found
-
-
 def _is_run(meta: Any, saving: set[str]) -> bool:
     """Whether a signature, what initializes, or what restores the variables comes by a node that saves."""
     nodes = {node.name: node for node in meta.graph.nodes}
-    starts = [
-        tensor.value.name
-        for pair in meta.signatures
-        for side in (pair.value.inputs, pair.value.outputs)
-        for tensor in side
-    ]
-    starts += [name for pair in meta.collections for name in pair.value.nodes.value]  # of which one initializes
+    signatures = (name for names in graph_file_names.signature_tensors(meta).values() for name in names)
+    starts = [*signatures, *graph_file_names.initializers(meta), meta.saver.restore, meta.saver.filename]
     return any(
         _SAVING.fullmatch(node.op) or graph_file_names.called(node) & saving
-        for node in graph_file_names.behind([*starts, meta.saver.restore, meta.saver.filename], nodes)
+        for node in graph_file_names.behind(starts, nodes)
     )
